@@ -1,0 +1,89 @@
+"""Every limit of the library, with its unit in the name and its reason beside it.
+
+What an operator may want to change is also a setting (``a2a_events.settings``); these are the defaults and the walls.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+# --- the log ---------------------------------------------------------------------------------------------------------
+RECORD_BYTES: Final = 768 * 1024
+"""Largest payload of one record. nats-server refuses 1 MiB of headers and payload together, and *closes* the
+connection of a client that tries; a quarter is left for headers and for the base64 of a leader read."""
+RECORD_EVENTS: Final = 256
+"""Most events in one record: bounds what one group commit makes a reader decode at once."""
+SUBJECT_BYTES: Final = 512
+"""Longest subject. Over 4 KB the server closes the connection of the client that sent it."""
+READ_BATCH_RECORDS: Final = 512
+"""Records asked for in one batched read; the next batch is asked for when these have arrived."""
+READ_BATCH_BYTES: Final = 8 * 1024 * 1024
+"""Bytes asked for in one batched read: bounds the memory of a reader that catches up."""
+REQUEST_TIMEOUT_SECONDS: Final = 5.0
+"""How long the broker may take to answer one request."""
+APPEND_PATIENCE_SECONDS: Final = 15.0
+"""How long an append is tried before it is reported: a killed leader stalls writes for about 5 s, a paused one 8 s."""
+
+# --- writers ---------------------------------------------------------------------------------------------------------
+WRITER_QUEUED_EVENTS: Final = 1024
+"""Events a turn may have said and not yet stored; the next report waits. Bounds a worker's memory."""
+WRITER_QUEUED_BYTES: Final = 4 * 1024 * 1024
+"""The same in bytes."""
+LINGER_SECONDS: Final = 0.025
+"""Longest wait of an artifact chunk for company. 5 ms chunks cost 15.5 ms CPU a task without, 7.0 ms with it."""
+DECIDE_ATTEMPTS: Final = 32
+"""How often a gateway decides again after a conflict before it says that the task is too busy."""
+
+# --- readers ---------------------------------------------------------------------------------------------------------
+TAIL_BUFFER_BYTES: Final = 1024 * 1024
+"""What one stream may have waiting before it falls back to reading the log at its own pace."""
+TAIL_BUFFER_RECORDS: Final = 512
+"""The same in records."""
+VERIFY_AFTER_SECONDS: Final = (0.05, 0.2, 1.0)
+"""When a new tail asks the leader what it may have missed: interest takes a moment to spread through a cluster."""
+KEEP_ALIVE_SECONDS: Final = 15.0
+"""Silence after which a stream sends a comment, and after which its tail is verified again. Proxies cut at 60 s."""
+STREAM_STALL_SECONDS: Final = 120.0
+"""How long a reader may leave its socket full before the stream is cut; it can resume from its cursor."""
+STREAMS_PER_GATEWAY: Final = 10_000
+"""Open streams of one gateway; over it 503 with Retry-After. About 20 KB each."""
+
+# --- requests --------------------------------------------------------------------------------------------------------
+REQUEST_BYTES: Final = 1024 * 1024
+"""Largest request body, counted as it arrives."""
+JSON_DEPTH: Final = 64
+"""Deepest nesting of a request body; deeper documents break some clients' parsers when they are shown again."""
+IDENTIFIER_CHARACTERS: Final = 512
+"""Longest id that a client may choose (messageId, contextId, tenant)."""
+MESSAGE_PARTS: Final = 1000
+"""Most parts in one message."""
+
+# --- workers ---------------------------------------------------------------------------------------------------------
+TURNS_PER_WORKER: Final = 1000
+"""Turns one worker process runs at once; agents mostly wait for models."""
+ACK_WAIT_SECONDS: Final = 30.0
+"""Silence after which the broker offers a turn to another worker."""
+IN_PROGRESS_SECONDS: Final = ACK_WAIT_SECONDS / 3
+"""How often a worker says that a turn lives: two signs may be lost."""
+TURN_ATTEMPTS: Final = 3
+"""Claims of one turn before it ends FAILED."""
+CANCEL_GRACE_SECONDS: Final = 10.0
+"""What a canceled agent gets to stop by itself."""
+CANCEL_WAIT_SECONDS: Final = 5.0
+"""How long CancelTask waits for the terminal state before it answers with the task as it is."""
+DRAIN_SECONDS: Final = 20.0
+"""What turns get to end when a worker is asked to stop."""
+TURN_DEADLINE_SECONDS: Final = 3600.0
+"""Longest turn."""
+IDLE_DEADLINE_SECONDS: Final = 600.0
+"""Longest time in which an agent may say nothing."""
+INPUT_DEADLINE_SECONDS: Final = 7 * 24 * 3600.0
+"""Longest wait for a client's input."""
+AGENT_HEARTBEAT_SECONDS: Final = 10.0
+"""How often a worker renews its entry in the agent registry; three missed and the entry is gone."""
+
+# --- snapshots -------------------------------------------------------------------------------------------------------
+SNAPSHOT_EVENTS: Final = 500
+"""Events after which whoever has just folded writes a snapshot."""
+SEGMENT_BYTES: Final = 256 * 1024
+"""Size at which the growing end of an artifact or of the history is sealed into a segment of its own."""

@@ -1,0 +1,160 @@
+"""Reading what clients send: strict where it matters, tolerant where ProtoJSON is (specification 5.5, 5.7).
+
+The fast path is one typed decode. Only a body that it refuses, or that seems to use the proto's own snake_case names,
+takes the slow path: parse to plain values, bring them to canonical form, convert.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+from functools import cache
+from typing import Any, TypeVar
+
+import msgspec
+
+from a2a_events import limits
+from a2a_events.errors import InvalidParamsError, ParseError
+from a2a_events.model.wire import Role, TaskState
+
+T = TypeVar("T")
+
+_encoder = msgspec.json.Encoder()
+_SNAKE_MEMBER = re.compile(rb'"[a-z]+(?:_[a-z]+)+"\s*:')
+_NESTING = re.compile(rb'"(?:[^"\\]|\\.)*"|[\[\]{}]')
+_PATH = re.compile(r" - at `\$\.?([^`]*)`$")
+_FREE_FORM = frozenset({"metadata", "data", "params", "header"})
+"""Members whose content belongs to the sender: never renamed, and null inside them is a value."""
+_STATE_NUMBERS = {
+    1: TaskState.SUBMITTED,
+    2: TaskState.WORKING,
+    3: TaskState.COMPLETED,
+    4: TaskState.FAILED,
+    5: TaskState.CANCELED,
+    6: TaskState.INPUT_REQUIRED,
+    7: TaskState.REJECTED,
+    8: TaskState.AUTH_REQUIRED,
+}
+_ROLE_NUMBERS = {1: Role.USER, 2: Role.AGENT}
+_ENUM_NUMBERS: dict[str, dict[int, str]] = {
+    "state": {number: state.value for number, state in _STATE_NUMBERS.items()},
+    "status": {number: state.value for number, state in _STATE_NUMBERS.items()},
+    "role": {number: role.value for number, role in _ROLE_NUMBERS.items()},
+}
+_INTEGERS = frozenset({"historyLength", "pageSize"})
+
+
+def encode(value: object) -> bytes:
+    """Canonical JSON of a wire object: camelCase, defaults left out, no white space and so no raw newline."""
+    return _encoder.encode(value)
+
+
+def decode(body: bytes, of: type[T]) -> T:
+    """One wire object out of JSON that a client wrote.
+
+    Accepts lowerCamelCase and the proto's snake_case names, null for an absent member, enum numbers, base64url and
+    missing padding; ignores unknown members at every depth.
+
+    Args:
+        body: UTF-8 JSON.
+        of: the struct to make.
+
+    Raises:
+        ParseError: the body is not JSON, or is nested deeper than ``limits.JSON_DEPTH``.
+        InvalidParamsError: JSON, but not this object; ``violations`` names the field.
+    """
+    check_depth(body)
+    try:
+        if not _SNAKE_MEMBER.search(body):
+            return _decoder(of).decode(body)
+    except (msgspec.ValidationError, ValueError):
+        pass  # the slow path tells malformed JSON, a tolerated spelling and a real violation apart
+    plain = parse(body)
+    try:
+        return msgspec.convert(_canonical(plain), of)
+    except (msgspec.ValidationError, ValueError) as error:
+        raise InvalidParamsError(violations=(_violation(error),)) from None
+
+
+def parse(body: bytes) -> Any:
+    """Plain values out of JSON.
+
+    Raises:
+        ParseError: not JSON, not UTF-8, a number that no double or integer holds, or nested too deep.
+    """
+    check_depth(body)
+    try:
+        return msgspec.json.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        raise ParseError from None
+
+
+def check_depth(body: bytes) -> None:
+    """Refuse JSON nested deeper than ``limits.JSON_DEPTH``; costs two byte counts for nearly every body.
+
+    Raises:
+        ParseError: nested too deep.
+    """
+    if body.count(b"[") + body.count(b"{") <= limits.JSON_DEPTH:
+        return
+    depth = 0
+    for token in _NESTING.finditer(body):
+        character = body[token.start()]
+        if character in b"[{":
+            depth += 1
+            if depth > limits.JSON_DEPTH:
+                message = f"The JSON is nested deeper than {limits.JSON_DEPTH} levels"
+                raise ParseError(message)
+        elif character in b"]}":
+            depth -= 1
+
+
+@cache
+def _decoder(of: type[T]) -> msgspec.json.Decoder[T]:
+    return msgspec.json.Decoder(of)
+
+
+def _violation(error: Exception) -> tuple[str, str]:
+    text = str(error)
+    path = _PATH.search(text)
+    return (path.group(1) if path else "", _PATH.sub("", text))
+
+
+def _canonical(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_canonical(item) for item in value]
+    if not isinstance(value, dict):
+        return value
+    members: dict[str, Any] = {}
+    for name, content in value.items():
+        camel = _camel(name)
+        if camel in _FREE_FORM:
+            if content is not None or camel == "data":
+                members[camel] = content
+        elif content is not None:
+            members[camel] = _scalar(camel, _canonical(content))
+    return members
+
+
+def _camel(name: str) -> str:
+    head, *rest = name.split("_")
+    return head + "".join(word[:1].upper() + word[1:] for word in rest) if head else name
+
+
+def _scalar(name: str, value: Any) -> Any:
+    if name == "raw" and isinstance(value, str):
+        return _bytes(value)
+    if name in _ENUM_NUMBERS and isinstance(value, int) and not isinstance(value, bool):
+        return _ENUM_NUMBERS[name].get(value, value)
+    if name in _INTEGERS and isinstance(value, str) and value.isascii() and value.isdecimal():
+        return int(value)
+    return value
+
+
+def _bytes(text: str) -> Any:
+    standard = text.replace("-", "+").replace("_", "/").rstrip("=")
+    try:
+        return base64.b64decode(standard + "=" * (-len(standard) % 4), validate=True)
+    except binascii.Error:
+        return text  # left as it is, so that the conversion names the field

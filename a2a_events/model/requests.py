@@ -1,0 +1,78 @@
+"""What the operations take and give (specification section 3)."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from msgspec import Meta
+
+from a2a_events.model.wire import Message, Task, Wire
+
+HistoryLength = Annotated[int, Meta(ge=0, le=2**31 - 1)]
+"""0: no history; n: at most the n newest messages; absent: all."""
+
+
+class AuthenticationInfo(Wire, frozen=True):
+    """How a webhook wants to be authenticated to."""
+
+    scheme: str
+    credentials: str = ""
+
+
+class TaskPushNotificationConfig(Wire, frozen=True):
+    """A webhook that wants a task's updates."""
+
+    url: str
+    tenant: str = ""
+    id: str = ""
+    task_id: str = ""
+    token: str = ""
+    authentication: AuthenticationInfo | None = None
+
+
+class SendMessageConfiguration(Wire, frozen=True):
+    """How the caller wants the answer."""
+
+    accepted_output_modes: tuple[str, ...] = ()
+    task_push_notification_config: TaskPushNotificationConfig | None = None
+    history_length: HistoryLength | None = None
+    return_immediately: bool = False
+
+
+class SendMessageRequest(Wire, frozen=True):
+    """SendMessage and SendStreamingMessage."""
+
+    message: Message
+    tenant: str = ""
+    configuration: SendMessageConfiguration | None = None
+    metadata: dict[str, Any] | None = None
+
+
+class GetTaskRequest(Wire, frozen=True):
+    """GetTask."""
+
+    id: str
+    tenant: str = ""
+    history_length: HistoryLength | None = None
+
+
+class CancelTaskRequest(Wire, frozen=True):
+    """CancelTask."""
+
+    id: str
+    tenant: str = ""
+    metadata: dict[str, Any] | None = None
+
+
+class SubscribeToTaskRequest(Wire, frozen=True):
+    """SubscribeToTask."""
+
+    id: str
+    tenant: str = ""
+
+
+class SendMessageResponse(Wire, frozen=True):
+    """SendMessage's answer: exactly one member is set."""
+
+    task: Task | None = None
+    message: Message | None = None

@@ -1,0 +1,344 @@
+"""What may happen next: every decision of the turn protocol, as functions of the fold (``docs/turns.md``).
+
+Each function takes the head of a task and what somebody wants, and gives the events to append, in one record, on the
+condition that the head's position is still the last. Refused, the caller reads, folds and asks again: a decision is never
+carried to another position (turns 3.3).
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import Final, TypeAlias, assert_never
+
+from msgspec import Raw, Struct
+
+from a2a_events.errors import InvalidParamsError, TaskNotCancelableError, TaskNotFoundError, UnsupportedOperationError
+from a2a_events.model import Message, Part, Role, TaskState, encode
+from a2a_events.timeline.events import (
+    NOTHING,
+    Actor,
+    CancelRequested,
+    Kind,
+    MessageReceived,
+    MessageUnread,
+    Submitted,
+    TurnClaimed,
+    TurnEnded,
+)
+from a2a_events.timeline.fold import Head, Phase, TurnState
+from a2a_events.timeline.record import Entry, entry
+from a2a_events.timeline.render import status_entry
+
+FAIL: Final = "fail"
+"""The crash policy: an open turn whose owner is dead ends the task FAILED (design 8)."""
+
+
+# --- clients ---------------------------------------------------------------------------------------------------------
+
+
+def submit(event: Submitted, now: int) -> list[Entry]:
+    """A new task. Append it on the condition that the task has no record."""
+    return [entry(event, now)]
+
+
+def message(head: Head, event: MessageReceived, context_id: str, now: int) -> list[Entry]:
+    """A further message to the task.
+
+    Args:
+        head: of the task.
+        event: the message, with the task's ids.
+        context_id: what the client said the context is; empty if it did not say.
+        now: milliseconds.
+
+    Raises:
+        TaskNotFoundError: clients may not see a task here.
+        InvalidParamsError: the context is not the task's (specification 3.4.3).
+        UnsupportedOperationError: the task has ended (specification 3.1.1).
+    """
+    if not head.exists:
+        raise TaskNotFoundError
+    if context_id and context_id != head.context_id:
+        text = "The message's contextId is not the context of its task"
+        raise InvalidParamsError(text, violations=(("message.contextId", text),))
+    if head.terminal:
+        text = "The task has ended; start a new one in the same context"
+        raise UnsupportedOperationError(text)
+    return [entry(event, max(now, head.time))]
+
+
+def cancel(head: Head, task_id: str, actor: Actor, metadata: Raw, now: int) -> list[Entry]:
+    """A client wants the task to stop (turns 6). No events: somebody has asked before, which is success too.
+
+    Raises:
+        TaskNotFoundError: clients may not see a task here.
+        TaskNotCancelableError: the task has ended.
+    """
+    now = max(now, head.time)
+    match head.phase:
+        case Phase.NONE:
+            raise TaskNotFoundError
+        case Phase.TERMINAL:
+            raise TaskNotFoundError if head.replied else TaskNotCancelableError
+        case Phase.RUNNING:
+            return [entry(CancelRequested(actor=actor, metadata=metadata), now)]
+        case Phase.STOPPING:
+            return []
+        case Phase.QUEUED | Phase.RELEASED | Phase.RESTING as phase:
+            unread = _unread(head, head.handled) if phase is Phase.QUEUED else []
+            return [*_unread_entries(unread, now), status_entry(task_id, head.context_id, TaskState.CANCELED, now)]
+        case phase:
+            assert_never(phase)
+
+
+# --- workers: deliveries ---------------------------------------------------------------------------------------------
+
+
+class Settled(Struct, frozen=True):
+    """The log shows that nothing more is to be done for the delivered record: acknowledge it (turns 4.4)."""
+
+
+class LetGo(Struct, frozen=True):
+    """Somebody else owns the turn, and this delivery is no evidence against them: neither ack nor nak (turns 4.2)."""
+
+
+class Answer(Struct, frozen=True):
+    """A nudge: give the owner a grace time, read the leader, then ask again with ``graced`` (turns 5.2)."""
+
+
+class Claim(Struct, frozen=True):
+    """Append the claim; ``runs`` says whether the agent is to run after it."""
+
+    entries: list[Entry]
+    epoch: int
+    attempt: int
+    runs: bool
+
+
+Verdict: TypeAlias = Settled | LetGo | Answer | Claim
+
+
+class Delivery(Struct, frozen=True):
+    """What a worker holds: the position of an ``in`` record, how often it was delivered, and its kinds."""
+
+    position: int
+    count: int
+    kinds: str
+    epoch: int = 0
+    """Of a nudge or a release: the epoch it names."""
+
+
+class Terms(Struct, frozen=True):
+    """How an agent wants its turns handled."""
+
+    attempts: int
+    replies: str = "task"
+    policy: str = FAIL
+    agent_version: str = ""
+
+
+def on_delivery(head: Head, delivery: Delivery, terms: Terms, task_id: str, now: int, *, graced: bool = False) -> Verdict:
+    """What to do with a delivery (turns 4.2–4.4, 4.10). The head must contain the delivered record (turns 4.1)."""
+    if settled(head, delivery):
+        return Settled()
+    now = max(now, head.time)
+    match head.phase:
+        case Phase.QUEUED | Phase.RELEASED:
+            return _claim(head, delivery, terms, task_id, now, attempt=head.attempt or 1)
+        case Phase.RUNNING | Phase.STOPPING:
+            if delivery.position == head.lease and delivery.count > head.lease_delivery:
+                return _take_over(head, delivery, terms, task_id, now)
+            if Kind.TURN_NUDGED.value in delivery.kinds and delivery.epoch == head.epoch:
+                return _take_over(head, delivery, terms, task_id, now) if graced else Answer()
+            return LetGo()
+        case Phase.RESTING:
+            # A cancel that lost its race with the end of the turn: the gateway decides it again (turns 3.2).
+            return LetGo()
+        case Phase.NONE | Phase.TERMINAL:
+            return Settled()
+        case phase:
+            assert_never(phase)
+
+
+def settled(head: Head, delivery: Delivery) -> bool:
+    """Whether the log shows that the record may be acknowledged; once true, true for ever (turns 4.4)."""
+    if head.terminal:
+        return True
+    if head.turn is TurnState.OPEN and delivery.position == head.lease:
+        return False
+    if Kind.TURN_NUDGED.value in delivery.kinds:
+        return head.epoch > delivery.epoch or head.sign > delivery.position
+    if Kind.TURN_RELEASED.value in delivery.kinds:
+        return head.epoch > delivery.epoch
+    if Kind.CANCEL_REQUESTED.value in delivery.kinds:
+        return False
+    return delivery.position <= head.handled
+
+
+def _claim(head: Head, delivery: Delivery, terms: Terms, task_id: str, now: int, *, attempt: int) -> Claim:
+    epoch = head.epoch + 1
+    claimed = TurnClaimed(
+        epoch=epoch,
+        lease=delivery.position,
+        delivery=delivery.count,
+        attempt=attempt,
+        policy=terms.policy,
+        agent_version=terms.agent_version,
+    )
+    first = entry(claimed, now)
+    if head.cancel:
+        ended = _end(head, task_id, epoch, TaskState.CANCELED, NOTHING, head.handled, "canceled before it ran", now)
+        return Claim([first, *ended], epoch, attempt, runs=False)
+    if terms.replies == "either" and not head.public:
+        return Claim([first], epoch, attempt, runs=True)
+    return Claim([first, working_entry(head, task_id, now)], epoch, attempt, runs=True)
+
+
+def _take_over(head: Head, delivery: Delivery, terms: Terms, task_id: str, now: int) -> Claim:
+    attempt = head.attempt + 1
+    if head.cancel or (terms.policy != FAIL and attempt <= terms.attempts):
+        return _claim(head, delivery, terms, task_id, now, attempt=attempt)
+    epoch = head.epoch + 1
+    claimed = TurnClaimed(
+        epoch=epoch,
+        lease=delivery.position,
+        delivery=delivery.count,
+        attempt=attempt,
+        policy=terms.policy,
+        agent_version=terms.agent_version,
+    )
+    reason = "the worker that ran this turn disappeared"
+    text = agent_text(task_id, head.context_id, f"failed-{epoch}", f"The task failed: {reason}.")
+    ended = _end(head, task_id, epoch, TaskState.FAILED, text, head.handled, reason, now)
+    return Claim([entry(claimed, now), *ended], epoch, attempt, runs=False)
+
+
+# --- workers: the owner of a turn ------------------------------------------------------------------------------------
+
+
+class Ownership(Enum):
+    """What the fold says to a worker that claimed a turn (turns 3.2)."""
+
+    OWNER = "owner"
+    STOP = "stop"
+    """Still the owner, and a cancel was asked."""
+    FENCED = "fenced"
+    """Drop everything unsent, cancel the agent, write nothing, acknowledge nothing."""
+
+
+def ownership(head: Head, epoch: int, claim: str) -> Ownership:
+    """Whether the worker that stored this claim still owns the turn."""
+    if head.terminal or head.epoch != epoch or head.claim != claim or head.turn is not TurnState.OPEN:
+        return Ownership.FENCED
+    return Ownership.STOP if head.cancel else Ownership.OWNER
+
+
+class Outcome(Struct, frozen=True):
+    """How the agent ended its turn: a terminal state, or one that waits for the client; ``reply`` for a bare Message."""
+
+    state: TaskState
+    message: Raw = NOTHING
+    reply: Raw = NOTHING
+    reason: str = ""
+
+
+class Ending(Struct, frozen=True):
+    """What ends a turn; ``next_epoch`` is set when the same worker goes on with the next turn in the same record."""
+
+    entries: list[Entry]
+    next_epoch: int = 0
+
+
+def ending(head: Head, task_id: str, outcome: Outcome, given: int, terms: Terms, now: int) -> Ending:
+    """The events that end the turn that the caller owns (turns 2).
+
+    Args:
+        head: at the position where this will be appended.
+        task_id: the task.
+        outcome: what the agent wants.
+        given: messages up to this position were given to the agent (turns 4.5).
+        terms: of the agent.
+        now: milliseconds.
+    """
+    now = max(now, head.time)
+    epoch = head.epoch
+    if head.cancel:
+        return Ending(
+            _end(head, task_id, epoch, TaskState.CANCELED, outcome.message, given, outcome.reason or "canceled", now)
+        )
+    if bytes(outcome.reply) and not head.public:
+        line = b'{"message":' + bytes(outcome.reply) + b"}"
+        handled = entry(TurnEnded(epoch=epoch, handled=given), now)
+        return Ending([handled, *_unread_entries(_unread(head, given), now), Entry(Kind.REPLY, line, now)])
+    carries_on = outcome.state in {TaskState.COMPLETED, TaskState.INPUT_REQUIRED, TaskState.AUTH_REQUIRED}
+    if carries_on and _unread(head, given):
+        shown: list[Entry] = []
+        if outcome.state is not TaskState.COMPLETED:
+            shown = [status_entry(task_id, head.context_id, outcome.state, now, outcome.message)]
+        claimed = TurnClaimed(
+            epoch=epoch + 1,
+            lease=head.lease,
+            delivery=head.lease_delivery,
+            attempt=1,
+            policy=terms.policy,
+            agent_version=terms.agent_version,
+        )
+        return Ending(
+            [
+                entry(TurnEnded(epoch=epoch, handled=given, reason=outcome.reason), now),
+                *shown,
+                entry(claimed, now),
+                working_entry(head, task_id, now),
+            ],
+            next_epoch=epoch + 1,
+        )
+    return Ending(_end(head, task_id, epoch, outcome.state, outcome.message, given, outcome.reason, now))
+
+
+def expired(head: Head, task_id: str, revision: int, reason: str, now: int) -> list[Entry]:
+    """A task that waited for its client too long: FAILED, if it still rests at this revision; else nothing."""
+    if head.phase is not Phase.RESTING or head.revision != revision:
+        return []
+    now = max(now, head.time)
+    text = agent_text(task_id, head.context_id, f"expired-{revision}", f"The task failed: {reason}.")
+    return [status_entry(task_id, head.context_id, TaskState.FAILED, now, text)]
+
+
+def unread_messages(head: Head, given: int) -> tuple[int, ...]:
+    """Revisions of the messages after ``given`` that no agent has been given."""
+    return tuple(p.revision for p in head.pending if p.position > given)
+
+
+def working_entry(head: Head, task_id: str, now: int) -> Entry:
+    """The status that shows that an agent has begun."""
+    return status_entry(task_id, head.context_id, TaskState.WORKING, max(now, head.time))
+
+
+def _end(  # noqa: PLR0913 -- one record has this many sides
+    head: Head, task_id: str, epoch: int, state: TaskState, text: Raw, given: int, reason: str, now: int
+) -> list[Entry]:
+    unread = _unread(head, given) if state is not TaskState.INPUT_REQUIRED else []
+    return [
+        entry(TurnEnded(epoch=epoch, handled=given, reason=reason), now),
+        *_unread_entries(unread, now),
+        status_entry(task_id, head.context_id, state, now, text),
+    ]
+
+
+def _unread(head: Head, given: int) -> list[str]:
+    return [p.message_id for p in head.pending if p.position > given]
+
+
+def _unread_entries(unread: list[str], now: int) -> list[Entry]:
+    return [entry(MessageUnread(message_ids=tuple(unread)), now)] if unread else []
+
+
+def agent_text(task_id: str, context_id: str, message_id: str, text: str) -> Raw:
+    """A status message of one sentence, in the agent's name."""
+    said = Message(
+        message_id=f"{task_id}-{message_id}",
+        role=Role.AGENT,
+        parts=(Part(text=text),),
+        context_id=context_id,
+        task_id=task_id,
+    )
+    return Raw(encode(said))

@@ -1,0 +1,295 @@
+"""The facts about a task: a closed union, one struct a kind.
+
+A fact is one line of a record: a JSON object with one member that names the kind. Public facts are the A2A
+StreamResponse member itself (``{"statusUpdate":…}``), so a gateway shows their bytes as they are; internal facts are
+members of the same form with names of their own. What clients and agents wrote stays JSON bytes (``msgspec.Raw``): the
+core never interprets content.
+
+The one-letter code of each kind stands in the record's header, so that readers skip without decoding. Codes are promises:
+they are added to and never reused. Kinds that this version reserves and does not write have a code and no struct; they
+fold like unknown ones: kept, counted, skipped.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import Any, Final, TypeAlias
+
+import msgspec
+from msgspec import Raw, Struct
+
+from a2a_events.model import TaskState
+
+NOTHING: Final = Raw(b"")
+"""An absent JSON value (``Raw | None`` cannot be decoded)."""
+
+
+class Fact(Struct, frozen=True, kw_only=True, omit_defaults=True, rename="camel"):
+    """What all kinds have in common: frozen, camelCase, defaults left out, unknown members ignored."""
+
+
+class Actor(Fact, frozen=True):
+    """Who asked. ``subject`` is ``anonymous`` where nobody was asked to identify themselves."""
+
+    tenant: str = ""
+    subject: str = "anonymous"
+    role: str = "client"
+
+
+class Submitted(Fact, frozen=True):
+    """A client's first message made this task. Recorded by a gateway, once, first (specification 3.1.1).
+
+    ``message`` holds the ids that the task was given. ``replies`` is ``either`` when the agent may answer with a bare
+    Message: then nothing is public before the agent's first public event.
+    """
+
+    context_id: str
+    message: Raw
+    owner: Actor
+    actor: Actor
+    replies: str = "task"
+    configuration: Raw = NOTHING
+    metadata: Raw = NOTHING
+    extensions: tuple[str, ...] = ()
+    protocol_version: str = "1.0"
+    dialect: str = "1.0"
+    idempotency_key: str = ""
+    """Hash of the key; never the key."""
+    body_hash: str = ""
+    origin: Raw = NOTHING
+    """The task this one was forked from or asked by."""
+
+
+class MessageReceived(Fact, frozen=True):
+    """A further message to the task. Recorded by a gateway."""
+
+    message: Raw
+    actor: Actor
+    configuration: Raw = NOTHING
+    metadata: Raw = NOTHING
+    extensions: tuple[str, ...] = ()
+    idempotency_key: str = ""
+    body_hash: str = ""
+
+
+class MessageUnread(Fact, frozen=True):
+    """These messages were accepted and the task ended before an agent was given them. Stands in the ending's record."""
+
+    message_ids: tuple[str, ...]
+
+
+class CancelRequested(Fact, frozen=True):
+    """From here on CANCELED is the only possible end (turns 6). Recorded by a gateway when a worker owns the turn."""
+
+    actor: Actor
+    metadata: Raw = NOTHING
+
+
+class TurnClaimed(Fact, frozen=True):
+    """A worker owns the turn from here on; ends the ownership of every smaller epoch (turns 4)."""
+
+    epoch: int
+    lease: int
+    """Position of the ``in`` record whose delivery the owner keeps alive; 0 means this claim's own turn had none."""
+    delivery: int = 1
+    """How often the broker had delivered that record; a higher count is evidence against this owner (turns 4.3)."""
+    attempt: int = 1
+    policy: str = "fail"
+    agent_version: str = ""
+
+
+class TurnReleased(Fact, frozen=True):
+    """The owner hands the unfinished turn over; dispatches itself (turns 4.8)."""
+
+    epoch: int
+    reason: str = ""
+
+
+class TurnNudged(Fact, frozen=True):
+    """Is the owner of this epoch alive? Any record of the epoch answers (turns 5.2)."""
+
+    epoch: int
+
+
+class TurnEnded(Fact, frozen=True):
+    """The turn is over; the status beside it in the record says how. ``handled``: messages up to this position were given
+    to the agent (turns 4.5).
+    """
+
+    epoch: int
+    handled: int
+    reason: str = ""
+
+
+class StatusLine(Struct, frozen=True, omit_defaults=True, rename="camel"):
+    """The parts of a TaskStatus that the fold needs."""
+
+    state: TaskState
+    message: Raw = NOTHING
+    timestamp: str = ""
+
+
+class StatusChanged(Fact, frozen=True):
+    """Public ``statusUpdate`` (specification 4.2.1)."""
+
+    status: StatusLine
+
+
+class ArtifactLine(Struct, frozen=True, omit_defaults=True, rename="camel"):
+    """The parts of an Artifact that the fold needs."""
+
+    artifact_id: str
+    parts: Raw
+    name: str = ""
+    description: str = ""
+    metadata: Raw = NOTHING
+    extensions: tuple[str, ...] = ()
+
+
+class ArtifactChanged(Fact, frozen=True):
+    """Public ``artifactUpdate`` (specification 4.2.2)."""
+
+    artifact: ArtifactLine
+    append: bool = False
+    last_chunk: bool = False
+
+
+class Replied(Fact, frozen=True):
+    """Public ``message``: the agent's whole answer, instead of a task. Ends the timeline."""
+
+    message: Raw
+
+
+class Unknown(Fact, frozen=True):
+    """A kind that this version does not know, or reserves; ``line`` is kept byte for byte."""
+
+    line: bytes
+
+
+Event: TypeAlias = (
+    Submitted
+    | MessageReceived
+    | MessageUnread
+    | CancelRequested
+    | TurnClaimed
+    | TurnReleased
+    | TurnNudged
+    | TurnEnded
+    | StatusChanged
+    | ArtifactChanged
+    | Replied
+    | Unknown
+)
+
+
+class Kind(Enum):
+    """Every kind of event and its code in record headers."""
+
+    SUBMITTED = "s"
+    MESSAGE_RECEIVED = "m"
+    MESSAGE_UNREAD = "u"
+    CANCEL_REQUESTED = "x"
+    TURN_CLAIMED = "c"
+    TURN_RELEASED = "r"
+    TURN_NUDGED = "n"
+    TURN_ENDED = "e"
+    STATUS = "S"
+    ARTIFACT = "A"
+    REPLY = "M"
+    # Reserved: written by later versions; a reader of this one keeps and counts them.
+    STEP = "p"
+    TIMER = "t"
+    PUSH_CONFIG_SET = "w"
+    PUSH_CONFIG_DELETED = "d"
+    DELIVERY_ATTEMPT = "v"
+    DEAD_LETTER = "l"
+    TOMBSTONE = "z"
+
+
+MEMBERS: Final[dict[Kind, str]] = {
+    Kind.SUBMITTED: "submitted",
+    Kind.MESSAGE_RECEIVED: "messageReceived",
+    Kind.MESSAGE_UNREAD: "messageUnread",
+    Kind.CANCEL_REQUESTED: "cancelRequested",
+    Kind.TURN_CLAIMED: "turnClaimed",
+    Kind.TURN_RELEASED: "turnReleased",
+    Kind.TURN_NUDGED: "turnNudged",
+    Kind.TURN_ENDED: "turnEnded",
+    Kind.STATUS: "statusUpdate",
+    Kind.ARTIFACT: "artifactUpdate",
+    Kind.REPLY: "message",
+    Kind.STEP: "step",
+    Kind.TIMER: "timer",
+    Kind.PUSH_CONFIG_SET: "pushConfigSet",
+    Kind.PUSH_CONFIG_DELETED: "pushConfigDeleted",
+    Kind.DELIVERY_ATTEMPT: "deliveryAttempt",
+    Kind.DEAD_LETTER: "deadLetter",
+    Kind.TOMBSTONE: "tombstone",
+}
+"""The one member of each kind's line."""
+
+PUBLIC_CODES: Final = frozenset({Kind.STATUS.value, Kind.ARTIFACT.value, Kind.REPLY.value})
+"""Kinds whose lines clients see."""
+INBOUND_CODES: Final = frozenset(
+    {
+        Kind.SUBMITTED.value,
+        Kind.MESSAGE_RECEIVED.value,
+        Kind.CANCEL_REQUESTED.value,
+        Kind.TURN_RELEASED.value,
+        Kind.TURN_NUDGED.value,
+    }
+)
+"""Kinds that ask a worker for something: a record that holds one rides the ``in`` lane."""
+
+_STRUCTS: Final[dict[str, type[Any]]] = {
+    Kind.SUBMITTED.value: Submitted,
+    Kind.MESSAGE_RECEIVED.value: MessageReceived,
+    Kind.MESSAGE_UNREAD.value: MessageUnread,
+    Kind.CANCEL_REQUESTED.value: CancelRequested,
+    Kind.TURN_CLAIMED.value: TurnClaimed,
+    Kind.TURN_RELEASED.value: TurnReleased,
+    Kind.TURN_NUDGED.value: TurnNudged,
+    Kind.TURN_ENDED.value: TurnEnded,
+    Kind.STATUS.value: StatusChanged,
+    Kind.ARTIFACT.value: ArtifactChanged,
+}
+_KINDS: Final[dict[type[Any], Kind]] = {struct: Kind(code) for code, struct in _STRUCTS.items()}
+_DECODERS: Final[dict[str, msgspec.json.Decoder[Any]]] = {
+    code: msgspec.json.Decoder(
+        msgspec.defstruct(f"{struct.__name__}Line", [("fact", struct)], rename={"fact": MEMBERS[Kind(code)]})
+    )
+    for code, struct in _STRUCTS.items()
+}
+_REPLY_PREFIX: Final = b'{"message":'
+_encoder: Final = msgspec.json.Encoder()
+
+
+def line_of(event: Event) -> tuple[Kind, bytes]:
+    """Kind and line of an internal event, or of one read from the log."""
+    if isinstance(event, Replied):
+        return Kind.REPLY, _REPLY_PREFIX + bytes(event.message) + b"}"
+    assert not isinstance(event, Unknown), "unknown kinds are kept, never written"
+    kind = _KINDS[type(event)]
+    return kind, b'{"' + MEMBERS[kind].encode() + b'":' + _encoder.encode(event) + b"}"
+
+
+def decode_line(code: str, line: bytes) -> Event:
+    """One event out of its line.
+
+    Args:
+        code: the kind's code in the record's header.
+        line: the JSON object; public lines must begin with their member, as every writer of ours does.
+
+    Raises:
+        ValueError: the line is not of this kind: the record is damaged.
+    """
+    decoder = _DECODERS.get(code)
+    if decoder is not None:
+        event: Event = decoder.decode(line).fact
+        return event
+    if code == Kind.REPLY.value:
+        if not line.startswith(_REPLY_PREFIX):
+            message = "a reply's line begins with its member"
+            raise ValueError(message)
+        return Replied(message=Raw(line[len(_REPLY_PREFIX) : -1]))
+    return Unknown(line=line)

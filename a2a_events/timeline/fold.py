@@ -1,0 +1,425 @@
+"""What the events of a task amount to.
+
+:class:`Head` is what every writer needs to decide (turns 1): who owns the turn, what is pending, where the task stands.
+:class:`TaskFold` is the head and the content that clients see. Content stays the JSON that was written: folding copies
+bytes and interprets none, so ten thousand chunks cost ten thousand appends to a list.
+
+Rules: records are applied in order and whole, and a task is judged at the end of a record, never between two events of
+one. Applying a record twice changes nothing. A hole between revisions is an error, never skipped. After a terminal event
+the task is final: later events move revision and position only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from enum import Enum
+from typing import Final, assert_never
+
+import msgspec
+from msgspec import Raw, Struct
+
+from a2a_events.errors import Unreadable
+from a2a_events.model import INTERRUPTED_STATES, TERMINAL_STATES, TaskState, timestamp_of
+from a2a_events.timeline.events import (
+    PUBLIC_CODES,
+    Actor,
+    ArtifactChanged,
+    CancelRequested,
+    Event,
+    Kind,
+    MessageReceived,
+    MessageUnread,
+    Replied,
+    StatusChanged,
+    StatusLine,
+    Submitted,
+    TurnClaimed,
+    TurnEnded,
+    TurnNudged,
+    TurnReleased,
+    Unknown,
+    decode_line,
+)
+from a2a_events.timeline.record import Record, visible
+
+FOLD_VERSION: Final = 1
+"""Grows whenever folding the same events gives another result; snapshots of another version are thrown away."""
+
+
+class TurnState(Enum):
+    """Who works on the task."""
+
+    NONE = "none"
+    OPEN = "open"
+    RELEASED = "released"
+
+
+class Phase(Enum):
+    """The seven states of the turn protocol (turns 1). A task may rest only in RESTING and TERMINAL."""
+
+    NONE = "none"
+    QUEUED = "queued"
+    RUNNING = "running"
+    STOPPING = "stopping"
+    RELEASED = "released"
+    RESTING = "resting"
+    TERMINAL = "terminal"
+
+
+class Pending(Struct, frozen=True):
+    """A message that no ended turn has been given."""
+
+    position: int
+    revision: int
+    message_id: str
+
+
+class Head(Struct, kw_only=True, omit_defaults=True, rename="camel"):
+    """The part of the fold that decisions rest on. Mutable: it is advanced in place by :meth:`apply`."""
+
+    incarnation: str = ""
+    position: int = 0
+    """Position of the last record: the expected position of the next append."""
+    revision: int = 0
+    generation: int = 0
+    time: int = 0
+    """The newest writer's time seen, milliseconds; a writer's next time is never below it."""
+    context_id: str = ""
+    owner: Actor | None = None
+    dialect: str = "1.0"
+    replies: str = "task"
+    body_hash: str = ""
+    state: TaskState = TaskState.SUBMITTED
+    terminal: bool = False
+    public: bool = False
+    """Whether the agent has said anything public."""
+    replied: bool = False
+    epoch: int = 0
+    claim: str = ""
+    """Record id of the record that holds the newest claim."""
+    turn: TurnState = TurnState.NONE
+    lease: int = 0
+    lease_delivery: int = 0
+    attempt: int = 0
+    agent_version: str = ""
+    handled: int = 0
+    cancel: int = 0
+    """Position of the first cancel request, 0 without one."""
+    sign: int = 0
+    """Position of the newest record written under the present epoch."""
+    pending: tuple[Pending, ...] = ()
+    unknown: int = 0
+    """Events of kinds that this version does not know."""
+    after_end: int = 0
+    """Status and artifact events found after the terminal one, which the protocol forbids; they change nothing."""
+
+    @property
+    def phase(self) -> Phase:
+        """Where the task stands in the turn protocol."""
+        if self.terminal:
+            return Phase.TERMINAL
+        if self.turn is TurnState.OPEN:
+            return Phase.STOPPING if self.cancel else Phase.RUNNING
+        if self.turn is TurnState.RELEASED:
+            return Phase.RELEASED
+        if self.pending:
+            return Phase.QUEUED
+        return Phase.RESTING if self.revision else Phase.NONE
+
+    @property
+    def interrupted(self) -> bool:
+        """Whether the task waits for its client."""
+        return self.state in INTERRUPTED_STATES
+
+    @property
+    def exists(self) -> bool:
+        """Whether clients may see a task: a timeline of a bare Message is none, nor is one that may become that."""
+        return self.revision > 0 and not self.replied and (self.replies == "task" or self.public)
+
+    def apply(self, record: Record) -> bool:
+        """Advance by one record, decoding nothing that the head does not need; False if it was applied before.
+
+        Raises:
+            Unreadable: the record is damaged, does not follow this revision, or must not be folded by this version.
+        """
+        if not self._follows(record):
+            return False
+        kinds = record.header.kinds
+        if kinds.strip(Kind.ARTIFACT.value):
+            for code, line in zip(kinds, _lines(record), strict=True):
+                if code != Kind.ARTIFACT.value:
+                    self.note(_decode(record, code, line), record)
+                else:
+                    self._artifact()
+        else:
+            self._artifact()
+        self._end(record)
+        return True
+
+    def note(self, event: Event, record: Record) -> None:
+        """Take in one event of the record that is being applied."""
+        if self.terminal and isinstance(event, StatusChanged | ArtifactChanged | Replied):
+            self.after_end += 1
+            return
+        match event:
+            case Submitted():
+                self.context_id, self.owner, self.dialect = event.context_id, event.owner, event.dialect
+                self.replies, self.body_hash = event.replies, event.body_hash
+                self._message(record, event)
+            case MessageReceived():
+                self._message(record, event)
+            case CancelRequested():
+                self.cancel = self.cancel or record.position
+            case TurnClaimed():
+                self.epoch, self.claim, self.turn = event.epoch, record.header.record_id, TurnState.OPEN
+                self.lease, self.lease_delivery = event.lease, event.delivery
+                self.attempt, self.agent_version = event.attempt, event.agent_version
+            case TurnReleased():
+                self.turn, self.lease = TurnState.RELEASED, 0
+            case TurnEnded():
+                self._turn_over(event.handled)
+            case StatusChanged():
+                self.state, self.public = event.status.state, True
+                if event.status.state in TERMINAL_STATES:
+                    self._terminal()
+            case ArtifactChanged():
+                self.public = True
+            case Replied():
+                self.public = self.replied = True
+                self.state = TaskState.COMPLETED
+                self._terminal()
+            case Unknown():
+                self.unknown += 1
+                if record.header.critical:
+                    message = f"record {record.header.record_id} needs a newer version of this software"
+                    raise Unreadable(message)
+            case MessageUnread() | TurnNudged():
+                pass
+            case _:
+                assert_never(event)
+
+    def _follows(self, record: Record) -> bool:
+        header = record.header
+        if header.last_revision <= self.revision:
+            return False
+        if header.revision != self.revision + 1:
+            message = f"revision {header.revision} of record {header.record_id} does not follow {self.revision}"
+            raise Unreadable(message)
+        return True
+
+    def _artifact(self) -> None:
+        if self.terminal:
+            self.after_end += 1
+        else:
+            self.public = True
+
+    def _message(self, record: Record, event: Submitted | MessageReceived) -> None:
+        message_id = _message_id(event)
+        # The revision is that of the record's first event: an inbound record holds one message.
+        self.pending = (*self.pending, Pending(record.position, record.header.revision, message_id))
+
+    def _turn_over(self, handled: int) -> None:
+        self.turn, self.lease = TurnState.NONE, 0
+        self.handled = max(self.handled, handled)
+        self.pending = tuple(p for p in self.pending if p.position > self.handled)
+
+    def _terminal(self) -> None:
+        self.terminal, self.turn, self.lease = True, TurnState.NONE, 0
+
+    def _end(self, record: Record) -> None:
+        header = record.header
+        self.incarnation = header.incarnation or self.incarnation
+        self.position, self.revision = record.position, header.last_revision
+        self.generation = max(self.generation, header.generation - 1 + visible(header.kinds))
+        self.time = max(self.time, *header.times)
+        if header.epoch and header.epoch == self.epoch:
+            self.sign = record.position
+
+
+class Pieces(Struct):
+    """A growing JSON array: the stored segments that hold its beginning, and its end as bytes (elements, no brackets)."""
+
+    segments: list[str] = []  # noqa: RUF012 -- msgspec copies an empty list for each instance
+    """Keys of segments, in order; each is immutable and derived from the log (``snapshot``)."""
+    tail: list[bytes] = []  # noqa: RUF012 -- as above
+    tail_bytes: int = 0
+    first: int = 0
+    """Revision that contributed the first piece of the tail, 0 while it is empty."""
+    last: int = 0
+
+    def add(self, elements: bytes, revision: int) -> None:
+        """Append elements, written by the event of this revision."""
+        if not elements:
+            return
+        if not self.tail:
+            self.first = revision
+        self.tail.append(elements)
+        self.tail_bytes += len(elements)
+        self.last = revision
+
+    def __bool__(self) -> bool:
+        return bool(self.segments or self.tail)
+
+
+class ArtifactFold(Struct):
+    """An artifact as accumulated: its parts as pieces, its other members as the JSON they were."""
+
+    artifact_id: str
+    created: int
+    """Revision that created or replaced it: names its segments."""
+    parts: Pieces
+    name: str = ""
+    description: str = ""
+    metadata: dict[str, object] | None = None
+    extensions: tuple[str, ...] = ()
+
+
+class TaskFold(Struct):
+    """A task: its head, and the content that clients see.
+
+    History holds the client's messages, and each status message when the next status or message comes; in order.
+    """
+
+    head: Head
+    status: StatusLine
+    history: Pieces
+    artifacts: dict[str, ArtifactFold]
+    status_in_history: bool = False
+    reply: bytes = b""
+
+    @classmethod
+    def empty(cls) -> TaskFold:
+        """The fold of no events."""
+        return cls(Head(), StatusLine(TaskState.SUBMITTED), Pieces(), {})
+
+    @classmethod
+    def of(cls, records: Iterable[Record]) -> TaskFold:
+        """The fold of a timeline from its beginning."""
+        fold = cls.empty()
+        for record in records:
+            fold.apply(record)
+        return fold
+
+    def apply(self, record: Record) -> bool:
+        """Advance by one record; False if it was applied before. See :meth:`Head.apply`."""
+        head = self.head
+        if not head._follows(record):  # noqa: SLF001 -- head and fold are one idea in two sizes
+            return False
+        for revision, (code, line) in enumerate(
+            zip(record.header.kinds, _lines(record), strict=True), record.header.revision
+        ):
+            event = _decode(record, code, line)
+            if not head.terminal:
+                self._content(event, revision, record)
+            head.note(event, record)
+        head._end(record)  # noqa: SLF001 -- as above
+        return True
+
+    def _content(self, event: Event, revision: int, record: Record) -> None:
+        match event:
+            case Submitted():
+                self.status = StatusLine(
+                    TaskState.SUBMITTED, timestamp=timestamp_of(record.header.times[revision - record.header.revision])
+                )
+                self.history.add(bytes(event.message), revision)
+            case MessageReceived():
+                self._status_to_history(revision)
+                self.history.add(bytes(event.message), revision)
+            case StatusChanged():
+                self._status_to_history(revision)
+                self.status, self.status_in_history = event.status, False
+            case ArtifactChanged():
+                self._artifact(event, revision)
+            case Replied():
+                self.reply = bytes(event.message)
+            case (
+                MessageUnread()
+                | CancelRequested()
+                | TurnClaimed()
+                | TurnReleased()
+                | TurnNudged()
+                | TurnEnded()
+                | Unknown()
+            ):
+                pass
+            case _:
+                assert_never(event)
+
+    def _status_to_history(self, revision: int) -> None:
+        if bytes(self.status.message) and not self.status_in_history:
+            self.history.add(bytes(self.status.message), revision)
+            self.status_in_history = True
+
+    def _artifact(self, event: ArtifactChanged, revision: int) -> None:
+        line = event.artifact
+        known = self.artifacts.get(line.artifact_id)
+        elements = bytes(line.parts)[1:-1].strip()
+        if known is None or not event.append:
+            created = ArtifactFold(
+                line.artifact_id,
+                revision,
+                Pieces(),
+                line.name,
+                line.description,
+                _object(line.metadata),
+                line.extensions,
+            )
+            created.parts.add(elements, revision)
+            self.artifacts[line.artifact_id] = created
+            return
+        known.parts.add(elements, revision)
+        known.name = line.name or known.name
+        known.description = line.description or known.description
+        known.extensions = line.extensions or known.extensions
+        added = _object(line.metadata)
+        if added:
+            known.metadata = {**(known.metadata or {}), **added}
+
+
+def public_states(record: Record) -> list[TaskState]:
+    """The states that a record's status updates show, in order; decodes nothing else."""
+    if Kind.STATUS.value not in record.header.kinds:
+        return []
+    return [
+        event.status.state
+        for code, line in zip(record.header.kinds, _lines(record), strict=True)
+        if code == Kind.STATUS.value and isinstance(event := _decode(record, code, line), StatusChanged)
+    ]
+
+
+def is_public(record: Record) -> bool:
+    """Whether clients see anything of this record."""
+    return not PUBLIC_CODES.isdisjoint(record.header.kinds)
+
+
+def _lines(record: Record) -> list[bytes]:
+    lines = record.lines()
+    if len(lines) != len(record.header.kinds):
+        message = f"record {record.header.record_id} holds {len(lines)} lines for kinds {record.header.kinds!r}"
+        raise Unreadable(message)
+    return lines
+
+
+def _decode(record: Record, code: str, line: bytes) -> Event:
+    try:
+        return decode_line(code, line)
+    except ValueError as error:
+        message = f"record {record.header.record_id} at {record.position} is damaged: {error}"
+        raise Unreadable(message) from None
+
+
+class _MessageId(Struct, rename="camel"):
+    message_id: str = ""
+
+
+def _message_id(event: Submitted | MessageReceived) -> str:
+    return _message_id_decoder.decode(event.message).message_id
+
+
+def _object(raw: Raw) -> dict[str, object] | None:
+    content = bytes(raw)
+    return _object_decoder.decode(content) if content else None
+
+
+_message_id_decoder = msgspec.json.Decoder(_MessageId)
+_object_decoder = msgspec.json.Decoder(dict[str, object] | None)

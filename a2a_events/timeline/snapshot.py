@@ -1,0 +1,132 @@
+"""A fold written down, so that reading a task does not cost its history (design 6).
+
+A snapshot is a head, one per task, and immutable segments beside it. Never authoritative: one that is missing, old,
+damaged or of another fold version costs a read from the log, nothing else. A segment's key names the revisions that
+contributed it, so that whoever seals it writes the same bytes under the same key.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import msgspec
+from msgspec import Raw, Struct
+
+from a2a_events import limits
+from a2a_events.timeline.events import NOTHING, StatusLine
+from a2a_events.timeline.fold import FOLD_VERSION, ArtifactFold, Head, Pieces, TaskFold
+
+FORMAT: Final = 1
+
+
+class Segment(Struct, frozen=True):
+    """A sealed part of the history or of an artifact: JSON elements joined by commas, without brackets."""
+
+    key: str
+    content: bytes
+
+
+class Snapshot(Struct, frozen=True):
+    """What to store: the segments first, then the head that names them."""
+
+    head: bytes
+    segments: tuple[Segment, ...]
+
+
+class _Pieces(Struct, rename="camel", omit_defaults=True):
+    segments: list[str] = []  # noqa: RUF012 -- msgspec copies an empty list for each instance
+    tail: Raw = Raw(b"[]")
+    first: int = 0
+    last: int = 0
+
+
+class _Artifact(Struct, rename="camel", omit_defaults=True):
+    id: str
+    created: int
+    parts: _Pieces
+    name: str = ""
+    description: str = ""
+    metadata: dict[str, Any] | None = None
+    extensions: tuple[str, ...] = ()
+
+
+class _Document(Struct, rename="camel", omit_defaults=True):
+    format: int
+    fold: int
+    """``FOLD_VERSION`` of the writer."""
+    head: Head
+    status: StatusLine
+    status_in_history: bool
+    history: _Pieces
+    artifacts: list[_Artifact]
+    reply: Raw = NOTHING
+
+
+def take(fold: TaskFold) -> Snapshot:
+    """Write a fold down; what has grown past ``limits.SEGMENT_BYTES`` is sealed, in the fold too.
+
+    The fold must be of stored records only (turns 8.1).
+    """
+    sealed: list[Segment] = []
+    document = _Document(
+        format=FORMAT,
+        fold=FOLD_VERSION,
+        head=fold.head,
+        status=fold.status,
+        status_in_history=fold.status_in_history,
+        history=_written(fold.history, "h", sealed),
+        artifacts=[
+            _Artifact(
+                a.artifact_id,
+                a.created,
+                _written(a.parts, f"a{a.created}", sealed),
+                a.name,
+                a.description,
+                a.metadata,
+                a.extensions,
+            )
+            for a in fold.artifacts.values()
+        ],
+        reply=Raw(fold.reply) if fold.reply else NOTHING,
+    )
+    return Snapshot(_encoder.encode(document), tuple(sealed))
+
+
+def restore(head: bytes) -> TaskFold | None:
+    """The fold that a snapshot's head holds, or None if this version cannot use it."""
+    try:
+        document = _decoder.decode(head)
+    except ValueError:
+        return None
+    if (document.format, document.fold) != (FORMAT, FOLD_VERSION):
+        return None
+    return TaskFold(
+        document.head,
+        document.status,
+        _read(document.history),
+        {
+            a.id: ArtifactFold(a.id, a.created, _read(a.parts), a.name, a.description, a.metadata, a.extensions)
+            for a in document.artifacts
+        },
+        document.status_in_history,
+        bytes(document.reply),
+    )
+
+
+def _written(pieces: Pieces, owner: str, sealed: list[Segment]) -> _Pieces:
+    if pieces.tail_bytes >= limits.SEGMENT_BYTES:
+        key = f"{owner}-{pieces.first}-{pieces.last}"
+        sealed.append(Segment(key, b",".join(pieces.tail)))
+        pieces.segments.append(key)
+        pieces.tail, pieces.tail_bytes, pieces.first = [], 0, 0
+    tail = Raw(b"[" + b",".join(pieces.tail) + b"]")
+    return _Pieces(pieces.segments, tail, pieces.first, pieces.last)
+
+
+def _read(written: _Pieces) -> Pieces:
+    tail = bytes(written.tail)[1:-1]
+    return Pieces(written.segments, [tail] if tail else [], len(tail), written.first, written.last)
+
+
+_encoder = msgspec.json.Encoder()
+_decoder = msgspec.json.Decoder(_Document)
