@@ -1,0 +1,103 @@
+"""The one way to write: every record of every writer goes through :func:`append` (design 4, turns 3).
+
+A lost answer is resolved by the log itself: whatever stands right after the expected position says whether this record
+was stored, and if nothing stands there the same record is sent again, under the same id and condition.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+
+from a2a_events import limits
+from a2a_events.errors import Conflict, Unavailable, Uncertain
+from a2a_events.log.port import Log
+from a2a_events.timeline.ids import TaskRef
+from a2a_events.timeline.record import Draft
+
+
+async def append(
+    log: Log,
+    task: TaskRef,
+    draft: Draft,
+    expected: int,
+    *,
+    trace: str = "",
+    patience_seconds: float = limits.APPEND_PATIENCE_SECONDS,
+) -> int:
+    """Store a record right after a position; one round trip when nothing goes wrong.
+
+    Args:
+        log: where to.
+        task: whose record it is.
+        draft: the record; its id must be its own (turns 3.6).
+        expected: position of the task's last record as the writer knows it, 0 for none.
+        trace: W3C ``traceparent`` to keep beside the record.
+        patience_seconds: how long to try.
+
+    Returns:
+        The record's position, durable.
+
+    Raises:
+        Conflict: another record stands there; this one was not and never will be stored. Read, fold, decide again.
+        Unavailable: nothing was written.
+        Uncertain: it may be stored; nothing else may be claimed (turns 3.5).
+        RecordTooLarge: nothing was written and repeating cannot help.
+    """
+    deadline = time.monotonic() + patience_seconds
+    tried = False
+    pause = 0.02
+    while True:
+        try:
+            return await log.try_append(task, draft, expected, trace=trace)
+        except Conflict:
+            if not tried:
+                raise
+            position = await _resolve(log, task, draft, expected, deadline)
+            if position is None:
+                raise
+            return position
+        except Unavailable:
+            if tried:
+                # An earlier try may still have landed: only the log can tell.
+                position = await _resolve(log, task, draft, expected, deadline)
+                if position is not None:
+                    return position
+            if time.monotonic() >= deadline:
+                if tried:
+                    raise Uncertain("the log did not answer; the record may be stored") from None
+                raise
+        except Uncertain:
+            tried = True
+            position = await _resolve(log, task, draft, expected, deadline)
+            if position is not None:
+                return position
+            if time.monotonic() >= deadline:
+                raise
+        await asyncio.sleep(pause * random.uniform(0.5, 1.5))  # noqa: S311 -- jitter
+        pause = min(pause * 2, 1.0)
+
+
+async def _resolve(log: Log, task: TaskRef, draft: Draft, expected: int, deadline: float) -> int | None:
+    """Position of the record if an earlier try stored it, None if nothing stands there yet.
+
+    Raises:
+        Conflict: another record stands there.
+        Uncertain: the log could not be asked before the deadline.
+    """
+    pause = 0.05
+    while True:
+        try:
+            record = await log.first_after(task, expected)
+        except Unavailable:
+            if time.monotonic() >= deadline:
+                raise Uncertain("the log did not answer; the record may be stored") from None
+            await asyncio.sleep(pause)
+            pause = min(pause * 2, 1.0)
+            continue
+        if record is None:
+            return None
+        if record.header.record_id == draft.header.record_id:
+            return record.position
+        raise Conflict("another record stands at the expected position")

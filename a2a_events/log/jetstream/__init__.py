@@ -1,0 +1,15 @@
+"""The log on NATS JetStream. Everything that is known of NATS is known here (design 3–6; tried on nats-server 2.15).
+
+``names`` holds subjects, streams, headers and error codes; ``connection`` speaks to the server and survives it; ``wire``
+is the seam to nats-py; ``streams`` creates and verifies what the log needs; ``log`` is the port; ``dispatch`` hands out
+work.
+"""
+
+from __future__ import annotations
+
+from a2a_events.log.jetstream.connection import Connection
+from a2a_events.log.jetstream.log import JetStreamLog
+from a2a_events.log.jetstream.names import Names
+from a2a_events.log.jetstream.streams import StreamSettings, provision
+
+__all__ = ["Connection", "JetStreamLog", "Names", "StreamSettings", "provision"]

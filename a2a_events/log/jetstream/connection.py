@@ -1,0 +1,314 @@
+"""One connection to NATS that outlives servers: it reconnects for ever, and a client that was closed for good is rebuilt.
+
+Some answers of a server close nats-py's client without a way back (a violation of limits or permissions); the watchdog
+makes a new client then and restores every subscription, so that no state of this process needs to know.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import os
+import ssl
+from collections.abc import Awaitable, Callable
+from typing import Any, Final
+
+import msgspec
+import nats
+import structlog
+from msgspec import Struct
+from nats.aio.client import Client
+
+from a2a_events import limits
+from a2a_events.errors import Unavailable, Uncertain
+from a2a_events.log.jetstream.wire import RawClient, RawWire, Sink, StockWire, Wire, raw_is_safe
+
+PING_SECONDS: Final = 3
+"""A server that hangs is noticed after two missed pings; nats-py's default takes four minutes."""
+NO_RESPONDERS: Final = b"NATS/1.0 503"
+
+logger = structlog.get_logger(__name__)
+
+
+class Answer(Struct, frozen=True):
+    """One message that answers a request."""
+
+    subject: str
+    headers: bytes
+    payload: bytes
+
+
+class Subscription:
+    """A sink's claim on a subject, kept through reconnects and rebuilt clients."""
+
+    __slots__ = ("sink", "subject", "token")
+
+    def __init__(self, subject: str, sink: Sink) -> None:
+        self.subject = subject
+        self.sink = sink
+        self.token: Any = None
+
+
+class Connection:
+    """A connection with its own request/reply inbox.
+
+    Args:
+        urls: servers of one cluster.
+        name: shown in the server's monitoring.
+        credentials: path of a NATS credentials file, if any.
+        tls: for servers that want it.
+        raw: whether to use our own framing (``wire.RawWire``); None: where it is safe.
+    """
+
+    def __init__(
+        self,
+        urls: list[str],
+        *,
+        name: str,
+        credentials: str | None = None,
+        tls: ssl.SSLContext | None = None,
+        raw: bool | None = None,
+    ) -> None:
+        self._urls = urls
+        self._name = name
+        self._credentials = credentials
+        self._tls = tls
+        self._raw = raw_is_safe() if raw is None else raw
+        self._wire: Wire | None = None
+        self._subscriptions: set[Subscription] = set()
+        self._inbox = f"_INBOX.{os.urandom(12).hex()}"
+        self._tokens = itertools.count()
+        self._waiting: dict[str, asyncio.Future[Answer]] = {}
+        self._streams: dict[str, asyncio.Queue[Answer | None]] = {}
+        self._closing = False
+        self._rebuilding: asyncio.Task[None] | None = None
+        self.on_return: list[Callable[[], None]] = []
+        """Called after each reconnect: what was missed must be read from the log."""
+        self.reconnects = 0
+
+    @property
+    def connected(self) -> bool:
+        """Whether a server is there right now."""
+        return self._wire is not None and bool(self._wire.client.is_connected)
+
+    @property
+    def max_payload(self) -> int:
+        """Bytes of headers and payload that the server takes in one message."""
+        return int(self._wire.client.max_payload) if self._wire else 1024 * 1024
+
+    async def open(self, *, patience_seconds: float = 30.0) -> None:
+        """Connect; retried until a server answers.
+
+        Raises:
+            Unavailable: no server answered in time.
+        """
+        deadline = asyncio.get_running_loop().time() + patience_seconds
+        while True:
+            try:
+                await self._build()
+                break
+            except (OSError, TimeoutError, nats.errors.Error) as error:
+                if asyncio.get_running_loop().time() >= deadline:
+                    raise Unavailable(f"no NATS server answers at {', '.join(self._urls)}: {error}") from None
+                await asyncio.sleep(0.2)
+        self._subscriptions.add(inbox := Subscription(f"{self._inbox}.*", self._answer))
+        await self._subscribe(inbox)
+
+    async def close(self) -> None:
+        """Send what waits, then disconnect. Requests under way end as unavailable."""
+        self._closing = True
+        if self._rebuilding is not None:
+            self._rebuilding.cancel()
+        wire, self._wire = self._wire, None
+        if wire is not None and not wire.client.is_closed:
+            await wire.client.close()
+        self._fail_requests("the connection was closed")
+
+    async def publish(self, subject: str, payload: bytes, *, headers: bytes = b"", reply: str = "") -> None:
+        """Send one message, without an answer. Returns before it is on the wire.
+
+        Raises:
+            Unavailable: not connected; nothing was sent.
+        """
+        wire = self._wire
+        if wire is None or not wire.client.is_connected:
+            raise Unavailable("not connected to NATS")
+        assert len(subject) <= limits.SUBJECT_BYTES, "a subject this long would make the server close the connection"
+        assert len(headers) + len(payload) <= self.max_payload, "as above: check sizes before"
+        await wire.publish(subject, reply, headers, payload)
+
+    async def request(
+        self,
+        subject: str,
+        payload: bytes = b"",
+        *,
+        headers: bytes = b"",
+        timeout: float = limits.REQUEST_TIMEOUT_SECONDS,
+    ) -> Answer:
+        """Send one message and wait for one answer.
+
+        Raises:
+            Unavailable: nobody serves the subject, or not connected: the request was not acted on.
+            Uncertain: no answer in time, or the connection broke: it may have been.
+        """
+        token = format(next(self._tokens), "x")
+        answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+        self._waiting[token] = answer
+        timer = asyncio.get_running_loop().call_later(timeout, _time_out, answer)
+        try:
+            await self.publish(subject, payload, headers=headers, reply=f"{self._inbox}.{token}")
+            got = await answer
+        finally:
+            timer.cancel()
+            self._waiting.pop(token, None)
+        if got.headers.startswith(NO_RESPONDERS):
+            raise Unavailable(f"nobody serves {subject}")
+        return got
+
+    async def request_many(self, subject: str, payload: bytes, *, timeout: float) -> _Answers:
+        """Send one message and take any number of answers, each within the timeout after the one before."""
+        token = format(next(self._tokens), "x")
+        queue: asyncio.Queue[Answer | None] = asyncio.Queue()
+        self._streams[token] = queue
+        answers = _Answers(queue, timeout, lambda: self._streams.pop(token, None))
+        try:
+            await self.publish(subject, payload, reply=f"{self._inbox}.{token}")
+        except BaseException:
+            answers.close()
+            raise
+        return answers
+
+    async def subscribe(self, subject: str, sink: Sink) -> Subscription:
+        """Give a sink every message of a subject until :meth:`unsubscribe`, across reconnects and rebuilt clients."""
+        subscription = Subscription(subject, sink)
+        self._subscriptions.add(subscription)
+        await self._subscribe(subscription)
+        return subscription
+
+    async def unsubscribe(self, subscription: Subscription) -> None:
+        """Take the sink back."""
+        self._subscriptions.discard(subscription)
+        wire, token = self._wire, subscription.token
+        subscription.token = None
+        if wire is not None and token is not None:
+            try:
+                await wire.unsubscribe(token)
+            except nats.errors.Error:
+                pass  # a client that is gone has no subscriptions
+
+    async def _subscribe(self, subscription: Subscription) -> None:
+        wire = self._wire
+        if wire is None or wire.client.is_closed:
+            return  # the watchdog subscribes everything when it has a client again
+        subscription.token = await wire.subscribe(subscription.subject, subscription.sink)
+
+    async def _build(self) -> None:
+        client: Client = RawClient() if self._raw else Client()
+        await client.connect(
+            servers=self._urls,
+            name=self._name,
+            user_credentials=self._credentials,
+            tls=self._tls,
+            ping_interval=PING_SECONDS,
+            max_outstanding_pings=2,
+            max_reconnect_attempts=-1,
+            reconnect_time_wait=0.25,  # type: ignore[arg-type]  # passed to asyncio.sleep and wait_for
+            connect_timeout=3,
+            allow_reconnect=True,
+            error_cb=self._on_error,
+            disconnected_cb=self._on_disconnect,
+            reconnected_cb=self._on_reconnect,
+            closed_cb=self._on_closed,
+            pending_size=8 * 1024 * 1024,
+        )
+        self._wire = RawWire(client) if isinstance(client, RawClient) else StockWire(client)
+
+    async def _on_error(self, error: Exception) -> None:
+        if not self._closing:
+            logger.warning("nats error", error=str(error) or type(error).__name__)
+
+    async def _on_disconnect(self) -> None:
+        self._fail_requests("the connection broke")
+        if not self._closing:
+            logger.warning("nats disconnected")
+
+    async def _on_reconnect(self) -> None:
+        self.reconnects += 1
+        logger.info("nats reconnected", reconnects=self.reconnects)
+        self._returned()
+
+    async def _on_closed(self) -> None:
+        self._fail_requests("the connection was closed")
+        if not self._closing:
+            self._rebuilding = asyncio.get_running_loop().create_task(self._rebuild())
+
+    async def _rebuild(self) -> None:
+        """The watchdog: nats-py has closed itself for good."""
+        logger.error("nats client was closed for good; rebuilding it")
+        pause = 0.1
+        while True:
+            try:
+                await self._build()
+                break
+            except (OSError, TimeoutError, nats.errors.Error) as error:
+                logger.warning("nats unreachable", error=str(error) or type(error).__name__)
+                await asyncio.sleep(pause)
+                pause = min(pause * 2, 2.0)
+        for subscription in list(self._subscriptions):
+            await self._subscribe(subscription)
+        self.reconnects += 1
+        self._returned()
+
+    def _returned(self) -> None:
+        for callback in list(self.on_return):
+            callback()
+
+    def _fail_requests(self, why: str) -> None:
+        for answer in list(self._waiting.values()):
+            if not answer.done():
+                answer.set_exception(Uncertain(why))
+        for queue in list(self._streams.values()):
+            queue.put_nowait(None)
+
+    def _answer(self, subject: str, _reply: str, headers: bytes, payload: bytes) -> None:
+        token = subject[len(self._inbox) + 1 :]
+        waiting = self._waiting.get(token)
+        if waiting is not None:
+            if not waiting.done():
+                waiting.set_result(Answer(subject, headers, payload))
+            return
+        queue = self._streams.get(token)
+        if queue is not None:
+            queue.put_nowait(Answer(subject, headers, payload))
+
+    async def api(self, verb: str, payload: object = None, *, timeout: float = limits.REQUEST_TIMEOUT_SECONDS) -> Any:
+        """One call of the JetStream API, decoded; errors are in its ``error`` member.
+
+        Raises:
+            Unavailable, Uncertain: as :meth:`request`.
+        """
+        body = b"" if payload is None else msgspec.json.encode(payload)
+        answer = await self.request(f"$JS.API.{verb}", body, timeout=timeout)
+        return msgspec.json.decode(answer.payload)
+
+
+class _Answers:
+    """Answers as they come; None when no more will."""
+
+    def __init__(self, queue: asyncio.Queue[Answer | None], timeout: float, close: Callable[[], object]) -> None:
+        self._queue = queue
+        self._timeout = timeout
+        self.close = close
+
+    async def next(self) -> Answer | None:
+        """The next answer, or None when the connection broke or none came in time."""
+        getting: Awaitable[Answer | None] = self._queue.get()
+        try:
+            return await asyncio.wait_for(getting, self._timeout)
+        except TimeoutError:
+            return None
+
+
+def _time_out(answer: asyncio.Future[Answer]) -> None:
+    if not answer.done():
+        answer.set_exception(Uncertain("no answer in time"))

@@ -1,0 +1,259 @@
+"""Handing out work: one durable pull consumer a shard and agent, shared by all workers of the agent (design 3).
+
+A worker's free capacity is one number for all shards. Pull requests are renewed as they are used up and never ask for
+more than is free; with less capacity than shards the requests are short and take turns.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator, Callable
+from typing import Final
+
+import msgspec
+import structlog
+
+from a2a_events.errors import LogError, Unavailable
+from a2a_events.log.jetstream import names as n
+from a2a_events.log.jetstream.connection import Connection, Subscription
+from a2a_events.log.jetstream.names import Names
+from a2a_events.log.jetstream.wire import header_value, status
+from a2a_events.log.port import Handle, Wakeup
+from a2a_events.timeline.ids import TaskRef
+from a2a_events.timeline.record import Record, unpack
+
+PULL_RECORDS: Final = 64
+"""Most records asked for in one pull request; it is renewed when half are used."""
+PULL_SECONDS: Final = 30.0
+SHORT_PULL_SECONDS: Final = 1.0
+"""With less capacity than shards, so that every shard gets its turn."""
+TEND_SECONDS: Final = 0.5
+_V2_TOKENS: Final = 11
+
+logger = structlog.get_logger(__name__)
+
+
+class JetStreamHandle:
+    """See ``port.Handle``."""
+
+    __slots__ = ("_connection", "_reply", "count", "record", "task")
+
+    def __init__(self, connection: Connection, task: TaskRef, record: Record, count: int, reply: str) -> None:
+        self._connection = connection
+        self._reply = reply
+        self.task = task
+        self.record = record
+        self.count = count
+
+    async def acknowledge(self) -> None:
+        """See ``port.Handle``."""
+        await self._say(b"+ACK")
+
+    async def in_progress(self) -> None:
+        """See ``port.Handle``."""
+        await self._say(b"+WPI")
+
+    async def _say(self, word: bytes) -> None:
+        try:
+            await self._connection.publish(self._reply, word)
+        except Unavailable:
+            pass  # an acknowledgement may be lost without harm; the record comes back and is settled then
+
+
+class _Pulls:
+    """The pull requests under way on one consumer: what the broker may still send."""
+
+    def __init__(self, connection: Connection, stream: str, consumer: str, index: int) -> None:
+        self._connection = connection
+        self._subject = f"$JS.API.CONSUMER.MSG.NEXT.{stream}.{consumer}"
+        self.inbox = f"_INBOX.{consumer}.{id(self):x}.{index}"
+        self._requests: deque[list[float]] = deque()  # [id, records left, when it ends]
+        self._next = 0
+
+    @property
+    def outstanding(self) -> int:
+        """Records that may still come."""
+        return int(sum(request[1] for request in self._requests))
+
+    async def ask(self, batch: int, seconds: float) -> None:
+        """One more request."""
+        now = asyncio.get_running_loop().time()
+        number = self._next
+        self._next += 1
+        body = msgspec.json.encode({"batch": batch, "expires": int(seconds * 1e9)})
+        await self._connection.publish(self._subject, body, reply=f"{self.inbox}.{number}")
+        self._requests.append([number, batch, now + seconds + 1.0])
+
+    def received(self) -> None:
+        """A record came: the oldest request has one less."""
+        if self._requests:
+            self._requests[0][1] -= 1
+            if self._requests[0][1] <= 0:
+                self._requests.popleft()
+
+    def ended(self, subject: str) -> None:
+        """The broker ended a request early, or in time."""
+        number = int(subject.rsplit(".", 1)[1])
+        self._requests = deque(r for r in self._requests if r[0] != number)
+
+    def forget_overdue(self) -> None:
+        """Requests whose end was never heard of."""
+        now = asyncio.get_running_loop().time()
+        self._requests = deque(r for r in self._requests if r[2] > now)
+
+    def forget_all(self) -> None:
+        """The connection broke: the broker has forgotten them too."""
+        self._requests.clear()
+
+
+class JetStreamDispatch:
+    """See ``port.Dispatch``."""
+
+    def __init__(self, connection: Connection, names: Names, log: str, shards: int, agent: str) -> None:
+        self._connection = connection
+        self._names = names
+        self._pulls = [
+            _Pulls(connection, names.log_stream(log, shard), names.worker_consumer(agent), shard)
+            for shard in range(shards)
+        ]
+        self._queue: asyncio.Queue[JetStreamHandle] = asyncio.Queue()
+        self._subscriptions: list[Subscription] = []
+        self._free = 0
+        self._turn = 0
+        self._changed = asyncio.Event()
+        self._tending: asyncio.Task[None] | None = None
+
+    async def open(self) -> None:
+        """Subscribe; nothing is asked for before :meth:`grant`."""
+        for pulls in self._pulls:
+            self._subscriptions.append(
+                await self._connection.subscribe(f"{pulls.inbox}.*", self._sink(pulls))
+            )
+        self._connection.on_return.append(self._returned)
+        self._tending = asyncio.get_running_loop().create_task(self._tend())
+
+    def grant(self, free: int) -> None:
+        """See ``port.Dispatch``."""
+        self._free = free
+        self._changed.set()
+
+    async def __aiter__(self) -> AsyncIterator[Handle]:
+        """See ``port.Dispatch``."""
+        while True:
+            yield await self._queue.get()
+
+    async def close(self) -> None:
+        """See ``port.Dispatch``."""
+        if self._tending is not None:
+            self._tending.cancel()
+        if self._returned in self._connection.on_return:
+            self._connection.on_return.remove(self._returned)
+        for subscription in self._subscriptions:
+            await self._connection.unsubscribe(subscription)
+
+    def _sink(self, pulls: _Pulls) -> Callable[[str, str, bytes, bytes], None]:
+        def sink(subject: str, reply: str, headers: bytes, payload: bytes) -> None:
+            if subject.startswith(pulls.inbox):
+                if status(headers):
+                    pulls.ended(subject)
+                    self._changed.set()
+                return
+            pulls.received()
+            self._changed.set()
+            tokens = reply.split(".")
+            count, position = (
+                (int(tokens[6]), int(tokens[7])) if len(tokens) >= _V2_TOKENS else (int(tokens[4]), int(tokens[5]))
+            )
+            try:
+                header = unpack(header_value(headers, n.RECORD.encode()))
+            except ValueError as error:
+                # Left unacknowledged: it comes back, and the count is the alarm (turns 4.9).
+                logger.error("unreadable record delivered", position=position, count=count, error=str(error))
+                return
+            record = Record(position, header, payload, inbound=True, trace=header_value(headers, n.TRACE.encode()))
+            self._queue.put_nowait(
+                JetStreamHandle(self._connection, self._names.task_of(subject), record, count, reply)
+            )
+
+        return sink
+
+    def _returned(self) -> None:
+        for pulls in self._pulls:
+            pulls.forget_all()
+        self._changed.set()
+
+    async def _tend(self) -> None:
+        while True:
+            try:
+                await asyncio.wait_for(self._changed.wait(), TEND_SECONDS)
+            except TimeoutError:
+                for pulls in self._pulls:
+                    pulls.forget_overdue()
+            self._changed.clear()
+            try:
+                await self._renew()
+            except LogError:
+                pass  # not connected; the return of the connection wakes this loop
+
+    async def _renew(self) -> None:
+        shards = len(self._pulls)
+        free = self._free - self._queue.qsize()
+        budget = free - sum(pulls.outstanding for pulls in self._pulls)
+        want = max(1, min(PULL_RECORDS, free // shards))
+        seconds = PULL_SECONDS if free >= shards else SHORT_PULL_SECONDS
+        self._turn += 1
+        for step in range(shards):
+            pulls = self._pulls[(self._turn + step) % shards]
+            have = pulls.outstanding
+            batch = min(want - have, budget)
+            if batch > 0 and have <= want // 2:
+                await pulls.ask(batch, seconds)
+                budget -= batch
+
+
+class JetStreamWakeup:
+    """See ``port.Wakeup``."""
+
+    def __init__(self, connection: Connection, task: TaskRef, revision: int, reply: str) -> None:
+        self._connection = connection
+        self._reply = reply
+        self.task = task
+        self.revision = revision
+
+    async def acknowledge(self) -> None:
+        """See ``port.Wakeup``."""
+        try:
+            await self._connection.publish(self._reply, b"+ACK")
+        except Unavailable:
+            pass  # it comes back
+
+
+async def wakeups(connection: Connection, names: Names, log: str, agent: str) -> AsyncIterator[Wakeup]:
+    """Due wake-ups of an agent, for as long as the iterator lives."""
+    pulls = _Pulls(connection, names.timer_stream(log), names.worker_consumer(agent), 0)
+    queue: asyncio.Queue[JetStreamWakeup] = asyncio.Queue()
+
+    def sink(subject: str, reply: str, headers: bytes, payload: bytes) -> None:
+        if subject.startswith(pulls.inbox):
+            if status(headers):
+                pulls.ended(subject)
+            return
+        pulls.received()
+        if payload.isdigit():
+            queue.put_nowait(JetStreamWakeup(connection, names.task_of(subject), int(payload), reply))
+
+    subscription = await connection.subscribe(f"{pulls.inbox}.*", sink)
+    connection.on_return.append(pulls.forget_all)
+    try:
+        while True:
+            pulls.forget_overdue()
+            try:
+                if not pulls.outstanding:
+                    await pulls.ask(PULL_RECORDS, PULL_SECONDS)
+                yield await asyncio.wait_for(queue.get(), TEND_SECONDS)
+            except (TimeoutError, Unavailable):
+                continue
+    finally:
+        connection.on_return.remove(pulls.forget_all)
+        await connection.unsubscribe(subscription)

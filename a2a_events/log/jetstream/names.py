@@ -1,0 +1,98 @@
+"""Subjects, streams, headers and error codes: every string that the server and this software must agree on.
+
+::
+
+    <namespace>.log.<log>.<shard>.<agent>.<tenant>.<task>.<in|out>     the log, one stream a shard
+    <namespace>.live.<log>.<shard>.<agent>.<tenant>.<task>.<in|out>    its stored records, republished on core NATS
+    <namespace>.snap.<log>.<shard>.<agent>.<tenant>.<task>.<head|key>  snapshots
+    <namespace>.timer.<log>.<set|due>.<shard>.<agent>.<tenant>.<task>  wake-ups
+    <namespace>.agents.<agent>.<card|alive.instance>                   the agent registry
+
+No token is a client's string: task ids are ours, tenants are hashed, agents and instances are checked names.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from msgspec import Struct
+
+from a2a_events.timeline.ids import TaskRef
+
+RECORD: Final = "A2A-Record"
+"""The packed record header (``timeline.record``)."""
+TRACE: Final = "traceparent"
+EXPECTED: Final = "Nats-Expected-Last-Subject-Sequence"
+EXPECTED_FILTER: Final = "Nats-Expected-Last-Subject-Sequence-Subject"
+SCHEDULE: Final = "Nats-Schedule"
+SCHEDULE_TARGET: Final = "Nats-Schedule-Target"
+TTL: Final = "Nats-TTL"
+
+WRONG_LAST_SEQUENCE: Final = 10071
+"""The expected position is not the last one: a conflict, or (R1) a repeat of one's own stored record."""
+IN_FLIGHT: Final = 10164
+"""Another append of the same task is being decided (R3): neither stored nor refused, try again."""
+STREAM_NOT_FOUND: Final = 10059
+CONSUMER_NOT_FOUND: Final = 10014
+STREAM_NAME_IN_USE: Final = 10058
+
+IN: Final = "in"
+OUT: Final = "out"
+
+
+class Names(Struct, frozen=True):
+    """All names of one deployment: ``namespace`` for subjects, its upper case for streams."""
+
+    namespace: str = "a2a"
+
+    @property
+    def _streams(self) -> str:
+        return self.namespace.upper().replace(".", "_")
+
+    def log_stream(self, log: str, shard: int) -> str:
+        """The stream of one shard."""
+        return f"{self._streams}_LOG_{log}_{shard}"
+
+    def snapshot_stream(self, log: str) -> str:
+        """The stream of snapshots."""
+        return f"{self._streams}_SNAP_{log}"
+
+    def timer_stream(self, log: str) -> str:
+        """The stream of wake-ups."""
+        return f"{self._streams}_TIMER_{log}"
+
+    @property
+    def agents_stream(self) -> str:
+        """The stream of the agent registry."""
+        return f"{self._streams}_AGENTS"
+
+    def shard(self, root: str, log: str, shard: int) -> str:
+        """Everything of one shard under a root."""
+        return f"{self.namespace}.{root}.{log}.{shard}.>"
+
+    def task(self, root: str, task: TaskRef, last: str) -> str:
+        """A subject of one task under ``log``, ``live`` or ``snap``."""
+        return f"{self.namespace}.{root}.{task.log}.{task.shard}.{task.agent}.{task.tenant}.{task.task_id}.{last}"
+
+    def timer(self, task: TaskRef, kind: str) -> str:
+        """Where a wake-up is set, or falls due."""
+        return f"{self.namespace}.timer.{task.log}.{kind}.{task.shard}.{task.agent}.{task.tenant}.{task.task_id}"
+
+    def inbound_filter(self, log: str, shard: int, agent: str) -> str:
+        """What a worker of an agent is given."""
+        return f"{self.namespace}.log.{log}.{shard}.{agent}.*.*.{IN}"
+
+    def due_filter(self, log: str, agent: str) -> str:
+        """The wake-ups that a worker of an agent is given."""
+        return f"{self.namespace}.timer.{log}.due.*.{agent}.*.*"
+
+    def worker_consumer(self, agent: str) -> str:
+        """The durable consumer that all workers of an agent share."""
+        return f"worker-{agent}"
+
+    def task_of(self, subject: str) -> TaskRef:
+        """The task whose record, snapshot or due wake-up a subject is."""
+        tokens = subject[len(self.namespace) + 1 :].split(".")
+        if tokens[0] == "timer":
+            return TaskRef(tokens[1], int(tokens[3]), tokens[4], tokens[5], tokens[6])
+        return TaskRef(tokens[1], int(tokens[2]), tokens[3], tokens[4], tokens[5])

@@ -1,0 +1,236 @@
+"""Creating and verifying the streams that the log lives in: one owner, one place (design 5, 6, 14).
+
+``provision`` is idempotent. It creates what is missing and refuses what differs from what it would make, except for
+settings that an operator may choose (replicas, placement, limits of size).
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any, Final
+
+import structlog
+from msgspec import Struct
+
+from a2a_events import limits
+from a2a_events.errors import LogError, Uncertain
+from a2a_events.log.jetstream.connection import Connection
+from a2a_events.log.jetstream.names import CONSUMER_NOT_FOUND, STREAM_NOT_FOUND, Names
+
+INCARNATION: Final = "a2a-events-incarnation"
+"""Stream metadata: random, made with the stream; every record of the shard carries it."""
+MAX_CONSUMERS: Final = 20_000
+"""nats-server 2.15 allows 1,000 a stream unless told otherwise; one a worker consumer is far below either."""
+MAX_ACK_PENDING: Final = 50_000
+"""Deliveries under way a consumer; the default of 1,000 would cap the turns of all workers together."""
+
+logger = structlog.get_logger(__name__)
+
+
+class ProvisionError(LogError):
+    """A stream or consumer exists and is not what this version needs; nothing was changed."""
+
+
+class StreamSettings(Struct, frozen=True):
+    """What an operator chooses about the log's streams."""
+
+    log: str = "main"
+    shards: int = 4
+    """4 for a single server that syncs each write (one fsync at a time a stream), 1 for a cluster, which shares them."""
+    replicas: int = 1
+    ack_wait_seconds: float = limits.ACK_WAIT_SECONDS
+
+
+async def provision(connection: Connection, names: Names, settings: StreamSettings) -> dict[str, str]:
+    """Create or verify everything the log needs.
+
+    Returns:
+        What happened to each stream: ``created`` or ``verified``.
+
+    Raises:
+        ProvisionError: a stream is there and differs; the message names it, the setting and both values.
+        Unavailable: no answer; repeating is safe.
+    """
+    done: dict[str, str] = {}
+    for config in _streams(names, settings):
+        done[config["name"]] = await _ensure_stream(connection, config)
+    return done
+
+
+async def shards_of(connection: Connection, names: Names, log: str) -> dict[int, dict[str, Any]]:
+    """The shards of a log that exist, with each stream's info.
+
+    Raises:
+        Unavailable: no answer.
+    """
+    found: dict[int, dict[str, Any]] = {}
+    shard = 0
+    while True:
+        info = await connection.api(f"STREAM.INFO.{names.log_stream(log, shard)}")
+        if "error" in info:
+            if info["error"].get("err_code") == STREAM_NOT_FOUND:
+                return found
+            raise ProvisionError(f"cannot read stream of shard {shard}: {info['error'].get('description')}")
+        found[shard] = info
+        shard += 1
+
+
+async def ensure_worker_consumer(
+    connection: Connection, names: Names, settings: StreamSettings, shard: int, agent: str
+) -> None:
+    """The durable consumer that hands an agent's work to all of its workers.
+
+    Raises:
+        ProvisionError: it is there with other settings that cannot be changed.
+    """
+    stream = names.log_stream(settings.log, shard)
+    await _ensure_consumer(
+        connection,
+        stream,
+        {
+            "durable_name": names.worker_consumer(agent),
+            "filter_subject": names.inbound_filter(settings.log, shard, agent),
+            "ack_policy": "explicit",
+            "ack_wait": int(settings.ack_wait_seconds * 1e9),
+            "deliver_policy": "all",
+            "max_deliver": -1,
+            "max_ack_pending": MAX_ACK_PENDING,
+            "max_waiting": 512,
+            "replay_policy": "instant",
+        },
+    )
+
+
+async def ensure_timer_consumer(connection: Connection, names: Names, settings: StreamSettings, agent: str) -> None:
+    """The durable consumer that hands an agent's wake-ups to all of its workers."""
+    await _ensure_consumer(
+        connection,
+        names.timer_stream(settings.log),
+        {
+            "durable_name": names.worker_consumer(agent),
+            "filter_subject": names.due_filter(settings.log, agent),
+            "ack_policy": "explicit",
+            "ack_wait": int(settings.ack_wait_seconds * 1e9),
+            "deliver_policy": "all",
+            "max_deliver": -1,
+            "replay_policy": "instant",
+        },
+    )
+
+
+def _streams(names: Names, settings: StreamSettings) -> list[dict[str, Any]]:
+    log, space = settings.log, names.namespace
+    common: dict[str, Any] = {
+        "storage": "file",
+        "retention": "limits",
+        "num_replicas": settings.replicas,
+        "allow_direct": True,
+    }
+    streams: list[dict[str, Any]] = [
+        {
+            **common,
+            "name": names.log_stream(log, shard),
+            "description": f"a2a-events: tasks of shard {shard} of log {log}",
+            "subjects": [names.shard("log", log, shard)],
+            "republish": {"src": names.shard("log", log, shard), "dest": names.shard("live", log, shard)},
+            "max_consumers": MAX_CONSUMERS,
+            "metadata": {INCARNATION: os.urandom(6).hex()},
+        }
+        for shard in range(settings.shards)
+    ]
+    snapshots: dict[str, Any] = {
+        **common,
+        "name": names.snapshot_stream(log),
+        "description": f"a2a-events: snapshots of log {log}; may be deleted, is rebuilt",
+        "subjects": [f"{space}.snap.{log}.>"],
+        "max_msgs_per_subject": 1,
+        "allow_rollup_hdrs": False,
+    }
+    if settings.replicas == 1:
+        snapshots["persist_mode"] = "async"  # 18 times the puts under sync_interval always; refused on replicated streams
+    streams.append(snapshots)
+    streams.append(
+        {
+            **common,
+            "name": names.timer_stream(log),
+            "description": f"a2a-events: wake-ups of log {log}",
+            "subjects": [f"{space}.timer.{log}.>"],
+            "max_msgs_per_subject": 1,
+            "allow_msg_schedules": True,
+            "allow_rollup_hdrs": True,
+        }
+    )
+    streams.append(
+        {
+            **common,
+            "name": names.agents_stream,
+            "description": "a2a-events: what agents there are",
+            "subjects": [f"{space}.agents.>"],
+            "max_msgs_per_subject": 1,
+            "allow_msg_ttl": True,
+        }
+    )
+    return streams
+
+
+_VERIFIED: Final = (
+    "subjects",
+    "storage",
+    "retention",
+    "allow_direct",
+    "republish",
+    "max_msgs_per_subject",
+    "allow_msg_schedules",
+    "allow_msg_ttl",
+)
+
+
+async def _ensure_stream(connection: Connection, config: dict[str, Any]) -> str:
+    name = config["name"]
+    info = await _ask(connection, f"STREAM.INFO.{name}")
+    if info.get("error", {}).get("err_code") == STREAM_NOT_FOUND:
+        made = await _ask(connection, f"STREAM.CREATE.{name}", config)
+        if "error" not in made:
+            logger.info("stream created", stream=name)
+            return "created"
+        info = await _ask(connection, f"STREAM.INFO.{name}")  # another provisioner may have been faster
+        if "error" in info:
+            raise ProvisionError(f"cannot create stream {name}: {made['error'].get('description')}")
+    if "error" in info:
+        raise ProvisionError(f"cannot read stream {name}: {info['error'].get('description')}")
+    there = info["config"]
+    for setting in _VERIFIED:
+        wanted, found = config.get(setting), there.get(setting)
+        if setting == "max_msgs_per_subject":
+            wanted, found = wanted or -1, found or -1
+        if (wanted or None) != (found or None):
+            raise ProvisionError(
+                f"stream {name} has {setting} {found!r} where {wanted!r} is needed; it was not made by this version: "
+                "correct it, or use another namespace"
+            )
+    return "verified"
+
+
+async def _ensure_consumer(connection: Connection, stream: str, config: dict[str, Any]) -> None:
+    name = config["durable_name"]
+    made = await _ask(
+        connection,
+        f"CONSUMER.CREATE.{stream}.{name}.{config['filter_subject']}",
+        {"stream_name": stream, "config": {**config, "name": name}, "action": ""},
+    )
+    if "error" in made:
+        code = made["error"].get("err_code")
+        hint = "" if code != CONSUMER_NOT_FOUND else " (deleted meanwhile)"
+        raise ProvisionError(f"consumer {name} of {stream}: {made['error'].get('description')}{hint}")
+
+
+async def _ask(connection: Connection, verb: str, payload: object = None) -> dict[str, Any]:
+    """A call that may be repeated: creating the same thing twice is one thing."""
+    for attempt in range(3):
+        try:
+            answer: dict[str, Any] = await connection.api(verb, payload)
+            return answer
+        except Uncertain:
+            if attempt == 2:  # noqa: PLR2004 -- the last of three
+                raise
+    raise AssertionError

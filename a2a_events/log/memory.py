@@ -1,0 +1,318 @@
+"""A log in memory, for tests of agents and for trying things: the same guarantees, for as long as the process lives.
+
+A product and not a mock: it passes the contract suite that the JetStream log passes. Deliveries come back after
+``ack_wait_seconds`` without a sign of life, appends conflict, tails read what they missed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections import deque
+from collections.abc import AsyncIterator, Callable
+from types import TracebackType
+from typing import Self
+
+from a2a_events import limits
+from a2a_events.errors import Conflict, RecordTooLarge
+from a2a_events.log.port import AgentEntry, Dispatch, Handle, Wakeup
+from a2a_events.log.tail import Tail, Watched
+from a2a_events.timeline.ids import TaskRef
+from a2a_events.timeline.record import Draft, Record
+from a2a_events.timeline.snapshot import Snapshot
+
+
+class MemoryLog:
+    """See ``port.Log``.
+
+    Args:
+        name: of the log.
+        shards: over which new tasks are spread; they differ in nothing here.
+        ack_wait_seconds: silence after which a delivery goes to another follower.
+    """
+
+    def __init__(
+        self, name: str = "main", *, shards: int = 1, ack_wait_seconds: float = limits.ACK_WAIT_SECONDS
+    ) -> None:
+        self.name = name
+        self.shards = shards
+        self._ack_wait_seconds = ack_wait_seconds
+        self._incarnation = os.urandom(6).hex()
+        self._position = 0
+        self._timelines: dict[TaskRef, list[Record]] = {}
+        self._watched: dict[TaskRef, Watched] = {}
+        self._notices: dict[TaskRef, set[_Notice]] = {}
+        self._queues: dict[str, _Queue] = {}
+        self._heads: dict[TaskRef, bytes] = {}
+        self._segments: dict[tuple[TaskRef, str], bytes] = {}
+        self._agents: dict[str, AgentEntry] = {}
+        self._wakeups: dict[str, asyncio.Queue[_Wakeup]] = {}
+        self._timers: dict[TaskRef, asyncio.TimerHandle] = {}
+
+    def incarnation(self, task: TaskRef) -> str:  # noqa: ARG002 -- one incarnation for all shards
+        """See ``port.Log``."""
+        return self._incarnation
+
+    async def try_append(self, task: TaskRef, draft: Draft, expected: int, *, trace: str = "") -> int:
+        """See ``port.Log``."""
+        if len(draft.payload) > limits.RECORD_BYTES:
+            raise RecordTooLarge(f"a record of {len(draft.payload)} bytes is over the limit of {limits.RECORD_BYTES}")
+        await asyncio.sleep(0)
+        timeline = self._timelines.get(task, [])
+        last = timeline[-1].position if timeline else 0
+        if last != expected:
+            raise Conflict(f"the last position is {last}, not {expected}")
+        self._position += 1
+        record = Record(self._position, draft.header, draft.payload, draft.inbound, trace)
+        self._timelines.setdefault(task, []).append(record)
+        watched = self._watched.get(task)
+        if watched is not None:
+            watched.offer(record)
+        if record.inbound:
+            for notice in list(self._notices.get(task, ())):
+                notice.woken()
+            self._queue(task.agent).put(task, record)
+        return record.position
+
+    async def first_after(self, task: TaskRef, position: int) -> Record | None:
+        """See ``port.Log``."""
+        return next((r for r in self._timelines.get(task, ()) if r.position > position), None)
+
+    async def last(self, task: TaskRef) -> Record | None:
+        """See ``port.Log``."""
+        timeline = self._timelines.get(task)
+        return timeline[-1] if timeline else None
+
+    async def read(self, task: TaskRef, start: int = 1) -> AsyncIterator[list[Record]]:
+        """See ``port.Log``."""
+        found = [r for r in self._timelines.get(task, ()) if r.position >= start]
+        for at in range(0, len(found), limits.READ_BATCH_RECORDS):
+            yield found[at : at + limits.READ_BATCH_RECORDS]
+            await asyncio.sleep(0)
+
+    def watch(self, task: TaskRef) -> _Watch:
+        """See ``port.Log``."""
+        return _Watch(self, task)
+
+    async def notice(self, task: TaskRef, woken: Callable[[], None]) -> _Notice:
+        """See ``port.Log``."""
+        notice = _Notice(self, task, woken)
+        self._notices.setdefault(task, set()).add(notice)
+        return notice
+
+    async def follow(self, agent: str) -> Dispatch:
+        """See ``port.Log``."""
+        return _Dispatch(self._queue(agent))
+
+    async def snapshot(self, task: TaskRef) -> bytes | None:
+        """See ``port.Log``."""
+        return self._heads.get(task)
+
+    async def segments(self, task: TaskRef, keys: list[str]) -> dict[str, bytes]:
+        """See ``port.Log``."""
+        return {key: self._segments[task, key] for key in keys if (task, key) in self._segments}
+
+    async def save(self, task: TaskRef, snapshot: Snapshot) -> None:
+        """See ``port.Log``."""
+        for segment in snapshot.segments:
+            self._segments[task, segment.key] = segment.content
+        self._heads[task] = snapshot.head
+
+    async def announce(self, entry: AgentEntry, instance: str) -> None:  # noqa: ARG002 -- nobody asks who lives here
+        """See ``port.Log``."""
+        self._agents[entry.name] = entry
+
+    async def agents(self) -> dict[str, AgentEntry]:
+        """See ``port.Log``."""
+        return dict(self._agents)
+
+    async def wake_at(self, task: TaskRef, revision: int, milliseconds: int) -> None:
+        """See ``port.Log``."""
+        if task in self._timers:
+            self._timers.pop(task).cancel()
+        delay = max(0.0, milliseconds / 1000 - time.time())
+        wakeup = _Wakeup(task, revision)
+        queue = self._wakeups.setdefault(task.agent, asyncio.Queue())
+        self._timers[task] = asyncio.get_running_loop().call_later(delay, queue.put_nowait, wakeup)
+
+    async def wakeups(self, agent: str) -> AsyncIterator[Wakeup]:
+        """See ``port.Log``."""
+        return self._due(self._wakeups.setdefault(agent, asyncio.Queue()))
+
+    @staticmethod
+    async def _due(queue: asyncio.Queue[_Wakeup]) -> AsyncIterator[Wakeup]:
+        while True:
+            yield await queue.get()
+
+    async def find(self, task_id: str) -> TaskRef | None:
+        """See ``port.Log``."""
+        return next((task for task in self._timelines if task.task_id == task_id), None)
+
+    async def close(self) -> None:
+        """See ``port.Log``."""
+        for timer in self._timers.values():
+            timer.cancel()
+        for queue in self._queues.values():
+            queue.close()
+        for watched in self._watched.values():
+            watched.stop()
+
+    def _queue(self, agent: str) -> _Queue:
+        return self._queues.setdefault(agent, _Queue(self._ack_wait_seconds))
+
+
+class _Watch:
+    """See ``port.Watch``."""
+
+    def __init__(self, log: MemoryLog, task: TaskRef) -> None:
+        self._log = log
+        self._task = task
+        self._tail = Tail(task, log)
+
+    async def __aenter__(self) -> Self:
+        watched = self._log._watched.setdefault(self._task, Watched(self._task, self._log))  # noqa: SLF001 -- one idea
+        watched.users += 1
+        watched.tails.append(self._tail)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        watched = self._log._watched[self._task]  # noqa: SLF001
+        watched.tails.remove(self._tail)
+        watched.users -= 1
+        if not watched.users:
+            del self._log._watched[self._task]  # noqa: SLF001
+
+    def after(self, position: int, revision: int) -> AsyncIterator[list[Record]]:
+        """See ``port.Watch``."""
+        # What was stored before the interest is read first, as it is on a broker.
+        return self._tail.run(position, revision, start_behind=True)
+
+
+class _Notice:
+    """See ``port.Notice``."""
+
+    def __init__(self, log: MemoryLog, task: TaskRef, woken: Callable[[], None]) -> None:
+        self._log = log
+        self._task = task
+        self.woken = woken
+
+    async def close(self) -> None:
+        """See ``port.Notice``."""
+        notices = self._log._notices.get(self._task, set())  # noqa: SLF001
+        notices.discard(self)
+        if not notices:
+            self._log._notices.pop(self._task, None)  # noqa: SLF001
+
+
+class _Wakeup:
+    """See ``port.Wakeup``."""
+
+    def __init__(self, task: TaskRef, revision: int) -> None:
+        self.task = task
+        self.revision = revision
+
+    async def acknowledge(self) -> None:
+        """See ``port.Wakeup``."""
+
+
+class _Handle:
+    """See ``port.Handle``."""
+
+    def __init__(self, queue: _Queue, task: TaskRef, record: Record, count: int) -> None:
+        self._queue = queue
+        self.task = task
+        self.record = record
+        self.count = count
+
+    async def acknowledge(self) -> None:
+        """See ``port.Handle``."""
+        self._queue.settle(self.record.position)
+
+    async def in_progress(self) -> None:
+        """See ``port.Handle``."""
+        self._queue.extend(self.record.position)
+
+
+class _Queue:
+    """What one agent's workers share: records that wait, and timers for those that were handed out."""
+
+    def __init__(self, ack_wait_seconds: float) -> None:
+        self._ack_wait_seconds = ack_wait_seconds
+        self._ready: deque[tuple[TaskRef, Record, int]] = deque()
+        self._out: dict[int, tuple[TaskRef, Record, int, asyncio.TimerHandle]] = {}
+        self.followers: list[_Dispatch] = []
+
+    def put(self, task: TaskRef, record: Record, count: int = 0) -> None:
+        """A record waits for a follower."""
+        self._ready.append((task, record, count))
+        self.hand_out()
+
+    def hand_out(self) -> None:
+        """Give what waits to followers that can take it, in turns."""
+        while self._ready:
+            follower = next((f for f in self.followers if f.free > 0), None)
+            if follower is None:
+                return
+            self.followers.append(self.followers.pop(self.followers.index(follower)))
+            task, record, count = self._ready.popleft()
+            self._start(task, record, count + 1)
+            follower.give(_Handle(self, task, record, count + 1))
+
+    def settle(self, position: int) -> None:
+        """Acknowledged: whichever delivery it was, the record is done (as the broker does)."""
+        held = self._out.pop(position, None)
+        if held is not None:
+            held[3].cancel()
+
+    def extend(self, position: int) -> None:
+        """In progress: another ack wait."""
+        held = self._out.pop(position, None)
+        if held is not None:
+            held[3].cancel()
+            self._start(*held[:3])
+
+    def close(self) -> None:
+        """Stop every timer."""
+        for *_, timer in self._out.values():
+            timer.cancel()
+
+    def _start(self, task: TaskRef, record: Record, count: int) -> None:
+        timer = asyncio.get_running_loop().call_later(self._ack_wait_seconds, self._expire, record.position)
+        self._out[record.position] = (task, record, count, timer)
+
+    def _expire(self, position: int) -> None:
+        task, record, count, _ = self._out.pop(position)
+        self.put(task, record, count)
+
+
+class _Dispatch:
+    """See ``port.Dispatch``."""
+
+    def __init__(self, queue: _Queue) -> None:
+        self._queue = queue
+        self._given: asyncio.Queue[_Handle] = asyncio.Queue()
+        self.free = 0
+        queue.followers.append(self)
+
+    def grant(self, free: int) -> None:
+        """See ``port.Dispatch``."""
+        self.free = free - self._given.qsize()
+        self._queue.hand_out()
+
+    def give(self, handle: _Handle) -> None:
+        """One delivery."""
+        self.free -= 1
+        self._given.put_nowait(handle)
+
+    async def __aiter__(self) -> AsyncIterator[Handle]:
+        """See ``port.Dispatch``."""
+        while True:
+            yield await self._given.get()
+
+    async def close(self) -> None:
+        """See ``port.Dispatch``."""
+        if self in self._queue.followers:
+            self._queue.followers.remove(self)

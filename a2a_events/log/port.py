@@ -1,0 +1,215 @@
+"""What a log does: append, read, tail, follow; and three small stores beside it. Nothing else is known of a broker.
+
+Guarantees that every adapter keeps (``tests/contract``): a record that was acknowledged is durable and never changes;
+positions grow; an append lands only right after the task's expected position; a tail gives every record after its start
+once, in order, the terminal one included, however it was lost or late on the way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from types import TracebackType
+from typing import Protocol, Self
+
+from msgspec import Struct
+
+from a2a_events.timeline.ids import TaskRef
+from a2a_events.timeline.record import Draft, Record
+from a2a_events.timeline.snapshot import Snapshot
+
+
+class Watch(Protocol):
+    """Interest in one task, from the moment the ``async with`` is entered (turns 8.2: subscribe, then ask, then read).
+
+    Costs the broker one subscription a task and process, however many watch. What is kept for a reader is bounded; one
+    that falls behind reads the log at its own pace and slows down nobody.
+    """
+
+    async def __aenter__(self) -> Self:
+        """Register interest; no round trip."""
+        ...
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Give the interest up; no round trip."""
+        ...
+
+    def after(self, position: int, revision: int) -> AsyncIterator[list[Record]]:
+        """Every record with a revision after this one, in order, without holes or repeats, as runs of one or more.
+
+        Never ends by itself: the reader knows when a task has ended. An empty run means that the log was silent for
+        ``limits.KEEP_ALIVE_SECONDS`` and that the leader has confirmed it.
+
+        Args:
+            position: of the record that holds ``revision``; 0 for the beginning.
+            revision: the newest one already shown.
+        """
+        ...
+
+
+class Handle(Protocol):
+    """A record that a worker was given to act on (at least once, in any order)."""
+
+    task: TaskRef
+    record: Record
+    count: int
+    """How often the record has been delivered; 1 the first time."""
+
+    async def acknowledge(self) -> None:
+        """The log shows that it is settled (turns 4.4). May be lost, late or repeated without harm."""
+        ...
+
+    async def in_progress(self) -> None:
+        """The owner lives: do not deliver again for another ack wait. Only while owner (turns 4.7)."""
+        ...
+
+
+class Notice(Protocol):
+    """An owner's interest in what is asked of its task."""
+
+    async def close(self) -> None:
+        """Give the interest up."""
+        ...
+
+
+class Dispatch(Protocol):
+    """The deliveries of one agent's ``in`` records to one worker."""
+
+    def __aiter__(self) -> AsyncIterator[Handle]:
+        """Deliveries, as capacity allows."""
+        ...
+
+    def grant(self, free: int) -> None:
+        """How many more deliveries the worker can take now."""
+        ...
+
+    async def close(self) -> None:
+        """Take no more; what was delivered stays with its holder."""
+        ...
+
+
+class AgentEntry(Struct, frozen=True, rename="camel", omit_defaults=True):
+    """What a worker announces of the agent it serves; gateways need no code of it."""
+
+    name: str
+    card: bytes
+    """The agent card's JSON, without interfaces: gateways add their own addresses."""
+    replies: str = "task"
+    policy: str = "fail"
+    version: str = ""
+
+
+class Log(Protocol):
+    """The log of all tasks, and what lives beside it."""
+
+    name: str
+    """Which log new tasks of this process go to."""
+    shards: int
+    """New tasks are spread over this many shards."""
+
+    def incarnation(self, task: TaskRef) -> str:
+        """Changes when the task's shard is made anew; a cursor of another incarnation is no place in this one."""
+        ...
+
+    async def try_append(self, task: TaskRef, draft: Draft, expected: int, *, trace: str = "") -> int:
+        """One attempt to store a record right after a position; one round trip. Use ``append.append`` instead.
+
+        Returns:
+            The record's position, durable.
+
+        Raises:
+            Conflict: another record stands after ``expected``; nothing was written by this attempt.
+            Unavailable: nothing was written.
+            Uncertain: no answer: it may be stored now, later or never.
+            RecordTooLarge: nothing was written.
+        """
+        ...
+
+    async def first_after(self, task: TaskRef, position: int) -> Record | None:
+        """The task's first record after a position, from the leader; one round trip.
+
+        Raises:
+            Unavailable: no answer; repeating is safe.
+        """
+        ...
+
+    async def last(self, task: TaskRef) -> Record | None:
+        """The task's newest record, from the leader; one round trip.
+
+        Raises:
+            Unavailable: no answer; repeating is safe.
+        """
+        ...
+
+    def read(self, task: TaskRef, start: int = 1) -> AsyncIterator[list[Record]]:
+        """The task's records from a position on, in order, up to the newest that the leader had when reading began.
+
+        Costs one leader read and one request per ``limits.READ_BATCH_RECORDS``.
+
+        Raises:
+            Unavailable: no answer; reading on after the last record received is safe.
+        """
+        ...
+
+    def watch(self, task: TaskRef) -> Watch:
+        """Interest in the task's records as they are stored."""
+        ...
+
+    async def notice(self, task: TaskRef, woken: Callable[[], None]) -> Notice:
+        """Call back when a record of the task's ``in`` lane was stored, for an owner that does not want to hear itself.
+
+        A hint only: it may be lost. Costs the broker one subscription.
+        """
+        ...
+
+    async def follow(self, agent: str) -> Dispatch:
+        """Deliveries of the agent's ``in`` records, shared with every other follower of the agent."""
+        ...
+
+    async def snapshot(self, task: TaskRef) -> bytes | None:
+        """The newest snapshot head written, if any; one round trip. May be old, never ahead of the log."""
+        ...
+
+    async def segments(self, task: TaskRef, keys: list[str]) -> dict[str, bytes]:
+        """Stored segments; those that are missing are left out. One round trip each, at once."""
+        ...
+
+    async def save(self, task: TaskRef, snapshot: Snapshot) -> None:
+        """Write a snapshot. Not awaited to be durable: it can be lost, and is rebuilt."""
+        ...
+
+    async def announce(self, entry: AgentEntry, instance: str) -> None:
+        """Say that this process serves an agent; repeat every ``limits.AGENT_HEARTBEAT_SECONDS``."""
+        ...
+
+    async def agents(self) -> dict[str, AgentEntry]:
+        """Every agent that was ever announced, by name; one round trip or more."""
+        ...
+
+    async def wake_at(self, task: TaskRef, revision: int, milliseconds: int) -> None:
+        """Durably ask for a wake-up of the task at a time, replacing one asked for before."""
+        ...
+
+    async def wakeups(self, agent: str) -> AsyncIterator[Wakeup]:
+        """Wake-ups of the agent's tasks, at least once, shared with every other follower."""
+        ...
+
+    async def find(self, task_id: str) -> TaskRef | None:
+        """Where a task lives, from its id alone: for operators' tools, never for a client's request."""
+        ...
+
+    async def close(self) -> None:
+        """Let go of everything."""
+        ...
+
+
+class Wakeup(Protocol):
+    """A time has come."""
+
+    task: TaskRef
+    revision: int
+
+    async def acknowledge(self) -> None:
+        """It was acted on, or there was nothing to do."""
+        ...
