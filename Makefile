@@ -1,0 +1,106 @@
+# Everything a developer or CI does. Needs Python >= 3.11, make and a package index; all else comes from the lock.
+
+PYTHON  ?= python3
+PORT    ?= 8000
+AGENT   ?= a2a_events.agents:scripted
+# pytest-xdist workers for the fast tier. 0 runs in one process: many tests start processes of their own and would
+# fight for two cores. Try WORKERS=4 on a larger machine.
+WORKERS ?= 0
+# More arguments for pytest, the benchmark or the demo: make test ARGS='-k cursor'
+ARGS    ?=
+
+VENV  := .venv
+BIN   := $(VENV)/bin
+STAMP := $(VENV)/.installed
+OTHER_PYTHONS := 3.12 3.13
+
+# $(call within,SECONDS) puts a budget on a command, where timeout(1) is at hand. SIGINT lets pytest stop its processes
+# and print its summary.
+within = $(if $(shell command -v timeout),timeout --foreground --signal=INT --kill-after=30 $(1))
+pip    = -m pip --disable-pip-version-check install --quiet
+LOCK   = $(BIN)/uv pip compile --quiet --universal --generate-hashes --python-version 3.11 --no-emit-index-url \
+         --custom-compile-command 'make lock' $(ARGS)
+
+export UV_PYTHON_DOWNLOADS := never
+export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
+
+.NOTPARALLEL:
+.DEFAULT_GOAL := help
+.PHONY: help setup run demo test test-containers test-slow test-all-pythons check format format-check lint types \
+        contracts bench wheel lock clean
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-17s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+
+setup: $(STAMP) ## Install into .venv what the lock says; does nothing when the lock has not changed
+
+$(STAMP): requirements/dev.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(None if sys.version_info >= (3, 11) else "Python >= 3.11 is needed (PYTHON=...), this is " + sys.version.split()[0])'
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo 'Installing into $(VENV) ...'
+	@$(BIN)/python $(pip) --require-hashes -r requirements/dev.txt
+	@$(BIN)/python $(pip) --no-deps --no-build-isolation --editable .
+	@touch $@
+
+# exec: the server is make's own child and gets Ctrl-C at first hand.
+run: $(STAMP) ## Start broker, gateway and worker with the demo agent (PORT=8000 AGENT=module:attr); Ctrl-C stops them
+	@exec $(BIN)/a2a-events up --port $(PORT) --agent $(AGENT) $(ARGS)
+
+demo: $(STAMP) ## Kill a gateway in mid-stream and watch the client go on at another (under a minute)
+	@$(call within,120) $(BIN)/a2a-events demo $(ARGS)
+
+test: $(STAMP) ## Run the fast tests (budget: 8 minutes)
+	@$(call within,480) $(BIN)/python -m pytest -m 'not slow and not containers' -n $(WORKERS) $(ARGS)
+
+test-slow: $(STAMP) ## Run the long tests: faults, races, searches (budget: 30 minutes, 10 for one test)
+	@$(call within,1800) $(BIN)/python -m pytest -m 'slow and not containers' --timeout 600 $(ARGS)
+
+test-containers: $(STAMP) ## Run the integration tests against a NATS container, where Docker is at hand (10 minutes)
+	@$(call within,600) $(BIN)/python -m pytest -m containers --timeout 180 $(ARGS)
+
+# PYENV_VERSION tells pyenv, where it is what answers to `python3.12`, which one is meant; others ignore it.
+test-all-pythons: $(STAMP) ## Run the fast tests on the other supported Pythons at hand (8 minutes each)
+	@set -e; for version in $(OTHER_PYTHONS); do \
+	    export PYENV_VERSION=$$version; \
+	    if ! python$$version -c '' 2>/dev/null; then echo "Python $$version is not at hand: skipped"; continue; fi; \
+	    echo "Python $$version"; venv=$(VENV)-$$version; \
+	    test -x $$venv/bin/python || python$$version -m venv $$venv; \
+	    $$venv/bin/python $(pip) --require-hashes -r requirements/dev.txt; \
+	    $$venv/bin/python $(pip) --no-deps --no-build-isolation --editable .; \
+	    $(call within,480) $$venv/bin/python -m pytest -m 'not slow and not containers' -n $(WORKERS) $(ARGS); \
+	done
+
+check: format-check lint types contracts test ## All static checks, then the fast tests: what CI runs
+
+format: $(STAMP) ## Rewrite the code as the formatter and the safe fixes of the linter want it
+	@$(BIN)/ruff check --quiet --fix-only .
+	@$(BIN)/ruff format .
+
+format-check: $(STAMP)
+	@$(BIN)/ruff format --check .
+
+lint: $(STAMP) ## Lint (ruff)
+	@$(BIN)/ruff check .
+
+types: $(STAMP) ## Type-check twice (mypy, pyright)
+	@$(BIN)/mypy
+	@$(BIN)/pyright
+
+contracts: $(STAMP) ## Check that imports keep to the layers (import-linter)
+	@$(BIN)/lint-imports --no-logo
+
+bench: $(STAMP) ## Compare with other A2A servers, one table (ARGS= for the benchmark)
+	@$(BIN)/python -m bench $(ARGS)
+
+wheel: $(STAMP) ## Build dist/*.whl
+	@rm -rf dist
+	@$(BIN)/python -m hatchling build --target wheel
+
+lock: $(STAMP) ## Resolve requirements/*.txt anew from pyproject.toml (ARGS=--upgrade for newer versions)
+	@$(LOCK) --all-extras --group dev -o requirements/dev.txt pyproject.toml
+	@$(LOCK) --extra server --constraints requirements/dev.txt -o requirements/runtime.txt pyproject.toml
+
+clean: ## Remove everything that was built or installed here
+	@rm -rf $(VENV) $(addprefix $(VENV)-,$(OTHER_PYTHONS)) dist .mypy_cache .pytest_cache .ruff_cache .import_linter_cache \
+	    .hypothesis
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
