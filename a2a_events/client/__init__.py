@@ -1,0 +1,37 @@
+"""An async client for any A2A 1.0 agent, whose streams outlive the servers that carry them.
+
+::
+
+    async with Client(["https://a.example", "https://b.example"]) as client:
+        async with client.stream("Write a poem") as updates:
+            async for update in updates:
+                task = accumulate(task, update.response)
+
+A stream that breaks goes on by itself, at another gateway if need be. Where the server gives cursors (``id:`` of its
+frames, as this project's does), nothing is lost and nothing comes twice; elsewhere a Task marked ``resynchronised``
+says where the story was picked up again.
+
+Words: an *update* is one thing that the agent said; a *cursor* is where a reader stands after it, as text of the
+server's that can be kept for days; a *base* is a URL under which a gateway shows the agent's card.
+"""
+
+from __future__ import annotations
+
+from a2a_events.client.accumulate import accumulate
+from a2a_events.client.client import Client
+from a2a_events.client.errors import BadAnswer, ClientError, ConnectionFailed, NoAnswer, StreamInterrupted
+from a2a_events.client.retry import Retry
+from a2a_events.client.stream import Update, Updates
+
+__all__ = [
+    "BadAnswer",
+    "Client",
+    "ClientError",
+    "ConnectionFailed",
+    "NoAnswer",
+    "Retry",
+    "StreamInterrupted",
+    "Update",
+    "Updates",
+    "accumulate",
+]

@@ -1,0 +1,136 @@
+"""The agent behind any of its gateways: which one to ask, and when to ask again."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Final, TypeAlias, TypeVar
+
+from a2a_events.client.endpoint import BINDINGS, Endpoint
+from a2a_events.client.errors import ConnectionFailed, NoAnswer
+from a2a_events.client.retry import Attempts, Retry
+from a2a_events.client.transport import Binding, Call, Frames, Http
+from a2a_events.errors import UnavailableError
+from a2a_events.model import AgentCard, AgentInterface
+
+T = TypeVar("T")
+
+Make: TypeAlias = Callable[[Binding, AgentInterface], Call]
+"""A request, still without a binding and an address."""
+
+PASSING: Final = (ConnectionFailed, NoAnswer, UnavailableError)
+"""What another gateway, or the same one a little later, may do better."""
+
+_log = logging.getLogger("a2a_events.client")
+
+
+class Replicas:
+    """Gateways of one agent in the order in which to ask them: one that fails goes last.
+
+    Args:
+        http: sends the calls.
+        endpoints: at least one.
+        retry: the policy.
+        patience_seconds: for an answer that a server gives at once.
+    """
+
+    def __init__(self, http: Http, endpoints: Sequence[Endpoint], retry: Retry, patience_seconds: float | None) -> None:
+        assert endpoints, "a client needs at least one base URL"
+        self.patience_seconds = patience_seconds
+        self._http = http
+        self._endpoints = list(endpoints)
+        self._retry = retry
+
+    def request_attempts(self) -> Attempts:
+        """For one request: each gateway gets its chance."""
+        return Attempts(self._retry, max(self._retry.requests, len(self._endpoints)) - 1)
+
+    def stream_attempts(self) -> Attempts:
+        """For a stream that lives on."""
+        return Attempts(self._retry, self._retry.attempts)
+
+    async def card(self) -> AgentCard:
+        """The card of the first gateway that gives one.
+
+        Raises:
+            A2AError: refused.
+            ClientError: see :class:`Endpoint`.
+        """
+        return await self._attempt(Endpoint.card, self.request_attempts(), repeatable=True)
+
+    async def ask(
+        self,
+        make: Make,
+        *,
+        repeatable: bool,
+        headers: Mapping[str, str] | None = None,
+        patience_seconds: float | None,
+    ) -> bytes:
+        """One operation that answers once: the JSON of its result.
+
+        Args:
+            make: the request.
+            repeatable: whether to send it again when it may have taken effect; what was not sent is always repeated.
+            headers: for this request.
+            patience_seconds: for the whole answer; None: no limit.
+
+        Raises:
+            A2AError: the server's error.
+            ClientError: no answer, after all attempts.
+        """
+
+        async def work(endpoint: Endpoint) -> bytes:
+            interface = await endpoint.interface()
+            binding = BINDINGS[interface.protocol_binding]
+            return binding.result(await self._http.fetch(make(binding, interface), headers or {}, patience_seconds))
+
+        return await self._attempt(work, self.request_attempts(), repeatable=repeatable)
+
+    async def open(
+        self,
+        make: Make,
+        attempts: Attempts,
+        *,
+        repeatable: bool,
+        headers: Mapping[str, str] | None = None,
+        patience_seconds: float | None,
+        floor_seconds: float = 0.0,
+    ) -> tuple[Endpoint, Frames]:
+        """One operation that answers with a stream. See :meth:`ask`; ``floor_seconds`` are waited in any case."""
+
+        async def work(endpoint: Endpoint) -> tuple[Endpoint, Frames]:
+            interface = await endpoint.interface()
+            binding = BINDINGS[interface.protocol_binding]
+            call = make(binding, interface)
+            return endpoint, await self._http.stream(call, headers or {}, binding, patience_seconds)
+
+        floor_seconds = min(floor_seconds, self._retry.longest_seconds)
+        return await self._attempt(work, attempts, repeatable=repeatable, floor_seconds=floor_seconds)
+
+    def failed(self, endpoint: Endpoint, error: Exception) -> None:
+        """Ask the others first from now on."""
+        _log.info("%s failed (%s) and goes last", endpoint.base, type(error).__name__)
+        endpoint.failed(error)
+        self._endpoints.remove(endpoint)
+        self._endpoints.append(endpoint)
+
+    async def _attempt(
+        self,
+        work: Callable[[Endpoint], Awaitable[T]],
+        attempts: Attempts,
+        *,
+        repeatable: bool,
+        floor_seconds: float = 0.0,
+    ) -> T:
+        while True:
+            endpoint = min(self._endpoints, key=lambda e: e.wait_seconds)  # the first of those that are free
+            await attempts.wait(max(floor_seconds, endpoint.wait_seconds))
+            try:
+                return await work(endpoint)
+            except PASSING as error:
+                if isinstance(error, NoAnswer):
+                    error.retry_safe = repeatable
+                self.failed(endpoint, error)
+                if not repeatable and not isinstance(error, ConnectionFailed):
+                    raise
+                attempts.failed(error)
