@@ -16,7 +16,8 @@
     │   ├── ParseError, InvalidRequestError, MethodNotFoundError, InvalidParamsError   (the caller's fault)
     │   ├── PayloadTooLargeError          (the caller's fault, HTTP 413)
     │   ├── InternalError                 (ours)
-    │   └── UnavailableError              (ours, and temporary: carries ``retry_after_seconds``)
+    │   ├── UnavailableError              (ours, and temporary: carries ``retry_after_seconds``)
+    │   └── UnauthenticatedError, PermissionDeniedError
     └── LogError                          answers one question: may I retry?
         ├── Conflict                      nothing was written; read, decide again
         ├── Unavailable                   nothing was written; the same call may be repeated
@@ -268,21 +269,21 @@ class LogError(Exception):
     """The log could not do what was asked; the subclass says whether to try again."""
 
 
-class Conflict(LogError):  # noqa: N818 -- the field's word for it, and what a caller matches on
+class Conflict(LogError):
     """Somebody else's record stands at the expected position. Nothing was written: read, fold, decide again."""
 
 
-class Unavailable(LogError):  # noqa: N818 -- says what is the matter, not that it is an error
+class Unavailable(LogError):
     """The log did not take the call. Nothing was written: the same call may be repeated."""
 
 
-class Uncertain(LogError):  # noqa: N818 -- says what is the matter, not that it is an error
+class Uncertain(LogError):
     """No answer came: the record may be stored now, later or never. Read before deciding anything."""
 
 
-class RecordTooLarge(LogError):  # noqa: N818 -- says what is the matter, not that it is an error
+class RecordTooLarge(LogError):
     """The record is over ``limits.RECORD_BYTES``. Nothing was written and repeating cannot help."""
 
 
-class Unreadable(LogError):  # noqa: N818 -- says what is the matter, not that it is an error
+class Unreadable(LogError):
     """A record that this version cannot fold past: damaged, missing, or critical and of a newer version."""

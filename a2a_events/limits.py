@@ -11,6 +11,12 @@ from typing import Final
 RECORD_BYTES: Final = 768 * 1024
 """Largest payload of one record. nats-server refuses 1 MiB of headers and payload together, and *closes* the
 connection of a client that tries; a quarter is left for headers and for the base64 of a leader read."""
+REPORT_BYTES: Final = RECORD_BYTES - 16 * 1024
+"""Largest single report of an agent: what ends a turn rides in the same record."""
+PENDING_MESSAGES: Final = 100
+"""Messages of one task that no agent has read yet; over it a further one is refused. Each is kept in the head."""
+UNREAD_BYTES: Final = 8 * 1024
+"""Ids of unread messages that an ending names; the rest is counted."""
 RECORD_EVENTS: Final = 256
 """Most events in one record: bounds what one group commit makes a reader decode at once."""
 SUBJECT_BYTES: Final = 512
@@ -29,6 +35,8 @@ WRITER_QUEUED_EVENTS: Final = 1024
 """Events a turn may have said and not yet stored; the next report waits. Bounds a worker's memory."""
 WRITER_QUEUED_BYTES: Final = 4 * 1024 * 1024
 """The same in bytes."""
+WRITER_EAGER_BYTES: Final = 32 * 1024
+"""Bytes that are sent although the agent has not paused: what a reader sees first should not wait for the last."""
 LINGER_SECONDS: Final = 0.025
 """Longest wait of an artifact chunk for company. 5 ms chunks cost 15.5 ms CPU a task without, 7.0 ms with it."""
 DECIDE_ATTEMPTS: Final = 32
@@ -85,5 +93,11 @@ AGENT_HEARTBEAT_SECONDS: Final = 10.0
 # --- snapshots -------------------------------------------------------------------------------------------------------
 SNAPSHOT_EVENTS: Final = 500
 """Events after which whoever has just folded writes a snapshot."""
+SNAPSHOT_FROM_EVENTS: Final = 128
+"""A task that ended with fewer events, close together, is read from the log as fast as from a snapshot."""
+SNAPSHOT_FROM_SPAN: Final = 2048
+"""Positions between a task's first and last record up to which that holds: a filtered read costs 0.1 µs a position."""
+SEGMENT_CACHE_BYTES: Final = 64 * 1024 * 1024
+"""Segments kept in a process's memory: they never change, and a large task is mostly segments."""
 SEGMENT_BYTES: Final = 256 * 1024
 """Size at which the growing end of an artifact or of the history is sealed into a segment of its own."""

@@ -11,13 +11,11 @@ import os
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable
-from types import TracebackType
-from typing import Self
 
 from a2a_events import limits
 from a2a_events.errors import Conflict, RecordTooLarge
 from a2a_events.log.port import AgentEntry, Dispatch, Handle, Wakeup
-from a2a_events.log.tail import Tail, Watched
+from a2a_events.log.tail import Silence, Tail, TailWatch, Watched
 from a2a_events.timeline.ids import TaskRef
 from a2a_events.timeline.record import Draft, Record
 from a2a_events.timeline.snapshot import Snapshot
@@ -42,6 +40,7 @@ class MemoryLog:
         self._position = 0
         self._timelines: dict[TaskRef, list[Record]] = {}
         self._watched: dict[TaskRef, Watched] = {}
+        self._silence = Silence(self._watched)
         self._notices: dict[TaskRef, set[_Notice]] = {}
         self._queues: dict[str, _Queue] = {}
         self._heads: dict[TaskRef, bytes] = {}
@@ -91,14 +90,27 @@ class MemoryLog:
             yield found[at : at + limits.READ_BATCH_RECORDS]
             await asyncio.sleep(0)
 
-    def watch(self, task: TaskRef) -> _Watch:
+    def watch(self, task: TaskRef) -> TailWatch:
         """See ``port.Log``."""
-        return _Watch(self, task)
+        # What was stored before the interest is read first, as it is on a broker.
+        return TailWatch(Tail(task, self), self._enter, self._leave, start_behind=True)
+
+    async def _enter(self, tail: Tail) -> None:
+        self._watched.setdefault(tail.task, Watched(tail.task, self)).tails.append(tail)
+        self._silence.start()
+
+    async def _leave(self, tail: Tail) -> None:
+        watched = self._watched.get(tail.task)
+        if watched is not None and tail in watched.tails:
+            watched.tails.remove(tail)
+            if not watched.tails:
+                del self._watched[tail.task]
 
     async def notice(self, task: TaskRef, woken: Callable[[], None]) -> _Notice:
         """See ``port.Log``."""
-        notice = _Notice(self, task, woken)
-        self._notices.setdefault(task, set()).add(notice)
+        notices = self._notices.setdefault(task, set())
+        notice = _Notice(notices, woken)
+        notices.add(notice)
         return notice
 
     async def follow(self, agent: str) -> Dispatch:
@@ -155,6 +167,7 @@ class MemoryLog:
             timer.cancel()
         for queue in self._queues.values():
             queue.close()
+        self._silence.stop()
         for watched in self._watched.values():
             watched.stop()
 
@@ -162,49 +175,16 @@ class MemoryLog:
         return self._queues.setdefault(agent, _Queue(self._ack_wait_seconds))
 
 
-class _Watch:
-    """See ``port.Watch``."""
-
-    def __init__(self, log: MemoryLog, task: TaskRef) -> None:
-        self._log = log
-        self._task = task
-        self._tail = Tail(task, log)
-
-    async def __aenter__(self) -> Self:
-        watched = self._log._watched.setdefault(self._task, Watched(self._task, self._log))  # noqa: SLF001 -- one idea
-        watched.users += 1
-        watched.tails.append(self._tail)
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        watched = self._log._watched[self._task]  # noqa: SLF001
-        watched.tails.remove(self._tail)
-        watched.users -= 1
-        if not watched.users:
-            del self._log._watched[self._task]  # noqa: SLF001
-
-    def after(self, position: int, revision: int) -> AsyncIterator[list[Record]]:
-        """See ``port.Watch``."""
-        # What was stored before the interest is read first, as it is on a broker.
-        return self._tail.run(position, revision, start_behind=True)
-
-
 class _Notice:
     """See ``port.Notice``."""
 
-    def __init__(self, log: MemoryLog, task: TaskRef, woken: Callable[[], None]) -> None:
-        self._log = log
-        self._task = task
+    def __init__(self, notices: set[_Notice], woken: Callable[[], None]) -> None:
+        self._notices = notices
         self.woken = woken
 
     async def close(self) -> None:
         """See ``port.Notice``."""
-        notices = self._log._notices.get(self._task, set())  # noqa: SLF001
-        notices.discard(self)
-        if not notices:
-            self._log._notices.pop(self._task, None)  # noqa: SLF001
+        self._notices.discard(self)
 
 
 class _Wakeup:

@@ -7,7 +7,7 @@ once, in order, the terminal one included, however it was lost or late on the wa
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from types import TracebackType
 from typing import Protocol, Self
 
@@ -32,10 +32,14 @@ class Watch(Protocol):
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Give the interest up; no round trip."""
+        """As :meth:`close`."""
         ...
 
-    def after(self, position: int, revision: int) -> AsyncIterator[list[Record]]:
+    async def close(self) -> None:
+        """Give the interest up; no round trip. Closing twice is harmless."""
+        ...
+
+    def after(self, position: int, revision: int) -> AsyncGenerator[list[Record]]:
         """Every record with a revision after this one, in order, without holes or repeats, as runs of one or more.
 
         Never ends by itself: the reader knows when a task has ended. An empty run means that the log was silent for

@@ -1,17 +1,17 @@
 """The reader's side of the turn protocol (turns 8), shared by every adapter.
 
-A :class:`Watched` task has one source of live records per process and any number of :class:`Tail`\\ s. Live records are
-hints that arrive early: a tail shows one only if it follows what it has shown, and reads the log for everything else.
-The guarantee rests on asking the leader: soon after the first interest, after every reconnect, and whenever the task has
-been silent for ``limits.KEEP_ALIVE_SECONDS``.
+A :class:`Watched` task has one source of live records per process and any number of :class:`Tail` objects. Live
+records are hints that arrive early: a tail shows one only if it follows what it has shown, and reads the log for
+everything else. The guarantee rests on asking the leader: soon after the first interest, after every reconnect, and
+whenever the task has been silent for ``limits.KEEP_ALIVE_SECONDS``.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections import deque
-from collections.abc import AsyncIterator
-from typing import Any, Protocol
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
+from types import TracebackType
+from typing import Any, Protocol, Self
 
 from a2a_events import limits
 from a2a_events.errors import Unavailable, Unreadable
@@ -34,15 +34,16 @@ class Source(Protocol):
 class Tail:
     """One reader of one task. Bounded: when its buffer is full it forgets it and reads the log instead."""
 
-    __slots__ = ("_behind", "_buffer", "_bytes", "_source", "_task", "_waiter", "position", "revision")
+    __slots__ = ("_behind", "_buffer", "_bytes", "_source", "_waiter", "_waiting_since", "position", "revision", "task")
 
     def __init__(self, task: TaskRef, source: Source) -> None:
-        self._task = task
+        self.task = task
         self._source = source
-        self._buffer: deque[Record] = deque()
+        self._buffer: list[Record] = []
         self._bytes = 0
         self._behind = False
         self._waiter: asyncio.Future[None] | None = None
+        self._waiting_since = 0.0
         self.position = 0
         self.revision = 0
 
@@ -64,11 +65,16 @@ class Tail:
         self._behind = True
         self._wake()
 
+    def tick(self, now: float) -> None:
+        """Wake a reader that has waited for ``limits.KEEP_ALIVE_SECONDS``."""
+        if self._waiter is not None and now - self._waiting_since >= limits.KEEP_ALIVE_SECONDS:
+            self._wake()
+
     def _wake(self) -> None:
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
 
-    async def run(self, position: int, revision: int, *, start_behind: bool) -> AsyncIterator[list[Record]]:
+    async def run(self, position: int, revision: int, *, start_behind: bool) -> AsyncGenerator[list[Record]]:
         """As ``port.Watch.after``."""
         self.position, self.revision = position, revision
         self._behind = self._behind or start_behind
@@ -85,11 +91,10 @@ class Tail:
                     yield records
                 continue
             self._waiter = loop.create_future()
-            timer = loop.call_later(limits.KEEP_ALIVE_SECONDS, self._wake)
+            self._waiting_since = loop.time()
             try:
                 await self._waiter
             finally:
-                timer.cancel()
                 self._waiter = None
             if not self._buffer and not self._behind:
                 async for records in self._verify():
@@ -97,27 +102,22 @@ class Tail:
 
     def _take(self) -> list[Record]:
         shown: list[Record] = []
-        while self._buffer:
-            record = self._buffer.popleft()
+        buffered, self._buffer, self._bytes = self._buffer, [], 0
+        for record in buffered:
             if record.header.last_revision <= self.revision:
                 continue
-            if record.header.revision > self.revision + 1 and not self._overlaps(record):
+            if record.header.revision > self.revision + 1:
                 self.fall_behind()
                 break
             self.revision, self.position = record.header.last_revision, record.position
             shown.append(record)
-        if not self._buffer:
-            self._bytes = 0
         return shown
-
-    def _overlaps(self, record: Record) -> bool:
-        return record.header.revision <= self.revision + 1
 
     async def _catch_up(self) -> AsyncIterator[list[Record]]:
         """Everything that the leader has after what was shown; live records wait in the buffer meanwhile."""
         while True:
             try:
-                async for records in self._source.read(self._task, max(self.position, 1)):
+                async for records in self._source.read(self.task, max(self.position, 1)):
                     run = [r for r in records if r.header.last_revision > self.revision]
                     if not run:
                         continue
@@ -135,7 +135,7 @@ class Tail:
 
     async def _verify(self) -> AsyncIterator[list[Record]]:
         try:
-            missed = await self._source.first_after(self._task, self.position)
+            missed = await self._source.first_after(self.task, self.position)
         except Unavailable:
             missed = None
         if missed is None:
@@ -147,26 +147,36 @@ class Tail:
 class Watched:
     """One task that somebody in this process watches: its tails, and the checks that its live records need."""
 
-    __slots__ = ("_checks", "_due", "_source", "proven", "subscription", "tails", "task", "users")
+    __slots__ = ("_checks", "_due", "_newest", "_own", "_source", "proven", "subscription", "tails", "task")
 
     def __init__(self, task: TaskRef, source: Source) -> None:
         self.task = task
         self.tails: list[Tail] = []
-        self.users = 0
         self.subscription: Any = None
         """The adapter's own."""
         self.proven = False
+        self._own = 0
+        self._newest = 0
         self._source = source
         self._checks = iter(limits.VERIFY_AFTER_SECONDS)
         self._due: asyncio.TimerHandle | None = None
 
     def offer(self, record: Record) -> None:
         """A live record arrived."""
+        self._newest = max(self._newest, record.position)
+        if record.position == self._own:
+            self._prove()
         for tail in self.tails:
             tail.offer(record)
 
-    def prove(self) -> None:
-        """A live copy of what this process itself has just appended arrived: interest has spread, no need to ask."""
+    def appended(self, position: int) -> None:
+        """This process has stored a record: its live copy will prove that interest has spread."""
+        self._own = position
+        if self._newest >= position:
+            self._prove()
+
+    def _prove(self) -> None:
+        """Live copies arrive: no need to ask the leader before the next keep-alive."""
         self.proven = True
         if self._due is not None:
             self._due.cancel()
@@ -194,3 +204,83 @@ class Watched:
         self._due = None
         self.missed()
         self.start()
+
+
+class Silence:
+    """Notices silent tails, all of a process with one task: a timer for each would cost more than the rest of a tail.
+
+    Args:
+        watched: the tasks that are watched now; looked at while there are any.
+    """
+
+    def __init__(self, watched: Mapping[TaskRef, Watched]) -> None:
+        self._watched = watched
+        self._looking: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Somebody watches."""
+        if self._looking is None or self._looking.done():
+            self._looking = asyncio.get_running_loop().create_task(self._look())
+
+    def stop(self) -> None:
+        """Nobody will watch any more."""
+        if self._looking is not None:
+            self._looking.cancel()
+
+    async def _look(self) -> None:
+        loop = asyncio.get_running_loop()
+        while self._watched:
+            await asyncio.sleep(min(1.0, limits.KEEP_ALIVE_SECONDS / 4))
+            now = loop.time()
+            for watched in list(self._watched.values()):
+                for tail in watched.tails:
+                    tail.tick(now)
+
+
+class TailWatch:
+    """See ``port.Watch``: one reader's interest, for adapters that share a :class:`Watched` among readers.
+
+    Args:
+        tail: of this reader.
+        enter: registers the tail; returns what ``leave`` takes.
+        leave: gives the interest up.
+        start_behind: whether the log is read before anything is waited for.
+    """
+
+    __slots__ = ("_enter", "_entered", "_leave", "_start_behind", "_tail")
+
+    def __init__(
+        self,
+        tail: Tail,
+        enter: Callable[[Tail], Awaitable[None]],
+        leave: Callable[[Tail], Awaitable[None]],
+        *,
+        start_behind: bool = False,
+    ) -> None:
+        self._tail = tail
+        self._enter = enter
+        self._leave = leave
+        self._start_behind = start_behind
+        self._entered = False
+
+    async def __aenter__(self) -> Self:
+        """See ``port.Watch``."""
+        await self._enter(self._tail)
+        self._entered = True
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """See ``port.Watch``."""
+        await self.close()
+
+    async def close(self) -> None:
+        """See ``port.Watch``."""
+        if self._entered:
+            self._entered = False
+            await self._leave(self._tail)
+
+    def after(self, position: int, revision: int) -> AsyncGenerator[list[Record]]:
+        """See ``port.Watch``."""
+        return self._tail.run(position, revision, start_behind=self._start_behind)

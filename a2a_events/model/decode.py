@@ -7,10 +7,10 @@ takes the slow path: parse to plain values, bring them to canonical form, conver
 from __future__ import annotations
 
 import base64
-import binascii
 import re
+from collections.abc import Hashable
 from functools import cache
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import msgspec
 
@@ -22,10 +22,11 @@ T = TypeVar("T")
 
 _encoder = msgspec.json.Encoder()
 _SNAKE_MEMBER = re.compile(rb'"[a-z]+(?:_[a-z]+)+"\s*:')
-_NESTING = re.compile(rb'"(?:[^"\\]|\\.)*"|[\[\]{}]')
+_NESTING = re.compile(rb'"(?:[^"\\]++|\\.)*+"?|[\[\]{}]', re.DOTALL)
 _PATH = re.compile(r" - at `\$\.?([^`]*)`$")
-_FREE_FORM = frozenset({"metadata", "data", "params", "header"})
-"""Members whose content belongs to the sender: never renamed, and null inside them is a value."""
+_MISSING = re.compile(r"missing required field `([^`]+)`")
+_FREE_FORM = frozenset({"metadata", "data", "params", "header", "securitySchemes", "schemes"})
+"""Members whose content, or the names in it, belong to the sender: never renamed, and null inside them is a value."""
 _STATE_NUMBERS = {
     1: TaskState.SUBMITTED,
     2: TaskState.WORKING,
@@ -67,7 +68,8 @@ def decode(body: bytes, of: type[T]) -> T:
     check_depth(body)
     try:
         if not _SNAKE_MEMBER.search(body):
-            return _decoder(of).decode(body)
+            decoded: T = _decoder(cast("Hashable", of)).decode(body)
+            return decoded
     except (msgspec.ValidationError, ValueError):
         pass  # the slow path tells malformed JSON, a tolerated spelling and a real violation apart
     plain = parse(body)
@@ -111,23 +113,25 @@ def check_depth(body: bytes) -> None:
 
 
 @cache
-def _decoder(of: type[T]) -> msgspec.json.Decoder[T]:
+def _decoder(of: Hashable) -> msgspec.json.Decoder[Any]:
     return msgspec.json.Decoder(of)
 
 
 def _violation(error: Exception) -> tuple[str, str]:
     text = str(error)
     path = _PATH.search(text)
-    return (path.group(1) if path else "", _PATH.sub("", text))
+    missing = _MISSING.search(text)
+    names = [path.group(1) if path else "", missing.group(1) if missing else ""]
+    return (".".join(name for name in names if name), _PATH.sub("", text))
 
 
 def _canonical(value: Any) -> Any:
     if isinstance(value, list):
-        return [_canonical(item) for item in value]
+        return [_canonical(item) for item in _any(value)]
     if not isinstance(value, dict):
         return value
     members: dict[str, Any] = {}
-    for name, content in value.items():
+    for name, content in _any(value).items():
         camel = _camel(name)
         if camel in _FREE_FORM:
             if content is not None or camel == "data":
@@ -135,6 +139,11 @@ def _canonical(value: Any) -> Any:
         elif content is not None:
             members[camel] = _scalar(camel, _canonical(content))
     return members
+
+
+def _any(value: Any) -> Any:
+    """A value whose type was narrowed to a container of unknowns, as what it was."""
+    return value
 
 
 def _camel(name: str) -> str:
@@ -147,7 +156,7 @@ def _scalar(name: str, value: Any) -> Any:
         return _bytes(value)
     if name in _ENUM_NUMBERS and isinstance(value, int) and not isinstance(value, bool):
         return _ENUM_NUMBERS[name].get(value, value)
-    if name in _INTEGERS and isinstance(value, str) and value.isascii() and value.isdecimal():
+    if name in _INTEGERS and isinstance(value, str) and value.isascii() and value.isdecimal() and len(value) < 20:  # noqa: PLR2004
         return int(value)
     return value
 
@@ -156,5 +165,5 @@ def _bytes(text: str) -> Any:
     standard = text.replace("-", "+").replace("_", "/").rstrip("=")
     try:
         return base64.b64decode(standard + "=" * (-len(standard) % 4), validate=True)
-    except binascii.Error:
+    except ValueError:
         return text  # left as it is, so that the conversion names the field

@@ -53,8 +53,9 @@ class Part(Wire, frozen=True):
     media_type: str = ""
 
     def __post_init__(self) -> None:
-        given = sum(content is not UNSET for content in (self.text, self.raw, self.url, self.data))
-        if given != 1:
+        if (
+            (self.text is not UNSET) + (self.raw is not UNSET) + (self.url is not UNSET) + (self.data is not UNSET)
+        ) != 1:
             message = "a part holds exactly one of text, raw, url and data"
             raise ValueError(message)
 

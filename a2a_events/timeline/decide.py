@@ -1,18 +1,26 @@
 """What may happen next: every decision of the turn protocol, as functions of the fold (``docs/turns.md``).
 
 Each function takes the head of a task and what somebody wants, and gives the events to append, in one record, on the
-condition that the head's position is still the last. Refused, the caller reads, folds and asks again: a decision is never
-carried to another position (turns 3.3).
+condition that the head's position is still the last. Refused, the caller reads, folds and asks again: a decision is
+never carried to another position (turns 3.3).
 """
 
 from __future__ import annotations
 
 from enum import Enum
+from itertools import accumulate
 from typing import Final, TypeAlias, assert_never
 
 from msgspec import Raw, Struct
 
-from a2a_events.errors import InvalidParamsError, TaskNotCancelableError, TaskNotFoundError, UnsupportedOperationError
+from a2a_events import limits
+from a2a_events.errors import (
+    InvalidParamsError,
+    TaskNotCancelableError,
+    TaskNotFoundError,
+    UnavailableError,
+    UnsupportedOperationError,
+)
 from a2a_events.model import Message, Part, Role, TaskState, encode
 from a2a_events.timeline.events import (
     NOTHING,
@@ -54,6 +62,7 @@ def message(head: Head, event: MessageReceived, context_id: str, now: int) -> li
         TaskNotFoundError: clients may not see a task here.
         InvalidParamsError: the context is not the task's (specification 3.4.3).
         UnsupportedOperationError: the task has ended (specification 3.1.1).
+        UnavailableError: ``limits.PENDING_MESSAGES`` wait already.
     """
     if not head.exists:
         raise TaskNotFoundError
@@ -63,6 +72,11 @@ def message(head: Head, event: MessageReceived, context_id: str, now: int) -> li
     if head.terminal:
         text = "The task has ended; start a new one in the same context"
         raise UnsupportedOperationError(text)
+    if len(head.pending) >= limits.PENDING_MESSAGES:
+        raise UnavailableError(
+            f"The task has {len(head.pending)} messages that its agent has not read; nothing was written, retry later",
+            retry_after_seconds=10,
+        )
     return [entry(event, max(now, head.time))]
 
 
@@ -74,7 +88,8 @@ def cancel(head: Head, task_id: str, actor: Actor, metadata: Raw, now: int) -> l
         TaskNotCancelableError: the task has ended.
     """
     now = max(now, head.time)
-    match head.phase:
+    phase = head.phase
+    match phase:
         case Phase.NONE:
             raise TaskNotFoundError
         case Phase.TERMINAL:
@@ -83,10 +98,10 @@ def cancel(head: Head, task_id: str, actor: Actor, metadata: Raw, now: int) -> l
             return [entry(CancelRequested(actor=actor, metadata=metadata), now)]
         case Phase.STOPPING:
             return []
-        case Phase.QUEUED | Phase.RELEASED | Phase.RESTING as phase:
-            unread = _unread(head, head.handled) if phase is Phase.QUEUED else []
-            return [*_unread_entries(unread, now), status_entry(task_id, head.context_id, TaskState.CANCELED, now)]
-        case phase:
+        case Phase.QUEUED | Phase.RELEASED | Phase.RESTING:
+            ended = status_entry(task_id, head.context_id, TaskState.CANCELED, now)
+            return [*_unread_entries(_unread(head, head.handled), now), ended]
+        case _:
             assert_never(phase)
 
 
@@ -136,12 +151,15 @@ class Terms(Struct, frozen=True):
     agent_version: str = ""
 
 
-def on_delivery(head: Head, delivery: Delivery, terms: Terms, task_id: str, now: int, *, graced: bool = False) -> Verdict:
+def on_delivery(
+    head: Head, delivery: Delivery, terms: Terms, task_id: str, now: int, *, graced: bool = False
+) -> Verdict:
     """What to do with a delivery (turns 4.2–4.4, 4.10). The head must contain the delivered record (turns 4.1)."""
     if settled(head, delivery):
         return Settled()
     now = max(now, head.time)
-    match head.phase:
+    phase = head.phase
+    match phase:
         case Phase.QUEUED | Phase.RELEASED:
             return _claim(head, delivery, terms, task_id, now, attempt=head.attempt or 1)
         case Phase.RUNNING | Phase.STOPPING:
@@ -155,7 +173,7 @@ def on_delivery(head: Head, delivery: Delivery, terms: Terms, task_id: str, now:
             return LetGo()
         case Phase.NONE | Phase.TERMINAL:
             return Settled()
-        case phase:
+        case _:
             assert_never(phase)
 
 
@@ -174,16 +192,20 @@ def settled(head: Head, delivery: Delivery) -> bool:
     return delivery.position <= head.handled
 
 
-def _claim(head: Head, delivery: Delivery, terms: Terms, task_id: str, now: int, *, attempt: int) -> Claim:
-    epoch = head.epoch + 1
-    claimed = TurnClaimed(
+def _claimed(epoch: int, lease: int, count: int, attempt: int, terms: Terms) -> TurnClaimed:
+    return TurnClaimed(
         epoch=epoch,
-        lease=delivery.position,
-        delivery=delivery.count,
+        lease=lease,
+        delivery=count,
         attempt=attempt,
         policy=terms.policy,
         agent_version=terms.agent_version,
     )
+
+
+def _claim(head: Head, delivery: Delivery, terms: Terms, task_id: str, now: int, *, attempt: int) -> Claim:
+    epoch = head.epoch + 1
+    claimed = _claimed(epoch, delivery.position, delivery.count, attempt, terms)
     first = entry(claimed, now)
     if head.cancel:
         ended = _end(head, task_id, epoch, TaskState.CANCELED, NOTHING, head.handled, "canceled before it ran", now)
@@ -198,14 +220,7 @@ def _take_over(head: Head, delivery: Delivery, terms: Terms, task_id: str, now: 
     if head.cancel or (terms.policy != FAIL and attempt <= terms.attempts):
         return _claim(head, delivery, terms, task_id, now, attempt=attempt)
     epoch = head.epoch + 1
-    claimed = TurnClaimed(
-        epoch=epoch,
-        lease=delivery.position,
-        delivery=delivery.count,
-        attempt=attempt,
-        policy=terms.policy,
-        agent_version=terms.agent_version,
-    )
+    claimed = _claimed(epoch, delivery.position, delivery.count, attempt, terms)
     reason = "the worker that ran this turn disappeared"
     text = agent_text(task_id, head.context_id, f"failed-{epoch}", f"The task failed: {reason}.")
     ended = _end(head, task_id, epoch, TaskState.FAILED, text, head.handled, reason, now)
@@ -233,7 +248,7 @@ def ownership(head: Head, epoch: int, claim: str) -> Ownership:
 
 
 class Outcome(Struct, frozen=True):
-    """How the agent ended its turn: a terminal state, or one that waits for the client; ``reply`` for a bare Message."""
+    """How the agent ended its turn: a terminal state, or one that waits; ``reply`` for a bare Message."""
 
     state: TaskState
     message: Raw = NOTHING
@@ -248,7 +263,9 @@ class Ending(Struct, frozen=True):
     next_epoch: int = 0
 
 
-def ending(head: Head, task_id: str, outcome: Outcome, given: int, terms: Terms, now: int) -> Ending:
+def ending(  # noqa: PLR0917 -- the sides of one decision
+    head: Head, task_id: str, outcome: Outcome, given: int, terms: Terms, now: int
+) -> Ending:
     """The events that end the turn that the caller owns (turns 2).
 
     Args:
@@ -268,20 +285,13 @@ def ending(head: Head, task_id: str, outcome: Outcome, given: int, terms: Terms,
     if bytes(outcome.reply) and not head.public:
         line = b'{"message":' + bytes(outcome.reply) + b"}"
         handled = entry(TurnEnded(epoch=epoch, handled=given), now)
-        return Ending([handled, *_unread_entries(_unread(head, given), now), Entry(Kind.REPLY, line, now)])
+        return Ending([handled, *_unread_entries(_unread(head, given), now), Entry(Kind.REPLY.value, line, now)])
     carries_on = outcome.state in {TaskState.COMPLETED, TaskState.INPUT_REQUIRED, TaskState.AUTH_REQUIRED}
     if carries_on and _unread(head, given):
         shown: list[Entry] = []
         if outcome.state is not TaskState.COMPLETED:
             shown = [status_entry(task_id, head.context_id, outcome.state, now, outcome.message)]
-        claimed = TurnClaimed(
-            epoch=epoch + 1,
-            lease=head.lease,
-            delivery=head.lease_delivery,
-            attempt=1,
-            policy=terms.policy,
-            agent_version=terms.agent_version,
-        )
+        claimed = _claimed(epoch + 1, head.lease, head.lease_delivery, 1, terms)
         return Ending(
             [
                 entry(TurnEnded(epoch=epoch, handled=given, reason=outcome.reason), now),
@@ -313,7 +323,7 @@ def working_entry(head: Head, task_id: str, now: int) -> Entry:
     return status_entry(task_id, head.context_id, TaskState.WORKING, max(now, head.time))
 
 
-def _end(  # noqa: PLR0913 -- one record has this many sides
+def _end(  # noqa: PLR0917 -- as above
     head: Head, task_id: str, epoch: int, state: TaskState, text: Raw, given: int, reason: str, now: int
 ) -> list[Entry]:
     unread = _unread(head, given) if state is not TaskState.INPUT_REQUIRED else []
@@ -329,7 +339,11 @@ def _unread(head: Head, given: int) -> list[str]:
 
 
 def _unread_entries(unread: list[str], now: int) -> list[Entry]:
-    return [entry(MessageUnread(message_ids=tuple(unread)), now)] if unread else []
+    if not unread:
+        return []
+    sizes = accumulate(len(encode(message_id)) for message_id in unread)
+    named = sum(size <= limits.UNREAD_BYTES for size in sizes)
+    return [entry(MessageUnread(message_ids=tuple(unread[:named]), more=len(unread) - named), now)]
 
 
 def agent_text(task_id: str, context_id: str, message_id: str, text: str) -> Raw:

@@ -5,9 +5,9 @@ StreamResponse member itself (``{"statusUpdate":…}``), so a gateway shows thei
 members of the same form with names of their own. What clients and agents wrote stays JSON bytes (``msgspec.Raw``): the
 core never interprets content.
 
-The one-letter code of each kind stands in the record's header, so that readers skip without decoding. Codes are promises:
-they are added to and never reused. Kinds that this version reserves and does not write have a code and no struct; they
-fold like unknown ones: kept, counted, skipped.
+The one-letter code of each kind stands in the record's header, so that readers skip without decoding. Codes are
+promises: they are added to and never reused. Kinds that this version reserves and does not write have a code and no
+struct; they fold like unknown ones: kept, counted, skipped.
 """
 
 from __future__ import annotations
@@ -73,9 +73,11 @@ class MessageReceived(Fact, frozen=True):
 
 
 class MessageUnread(Fact, frozen=True):
-    """These messages were accepted and the task ended before an agent was given them. Stands in the ending's record."""
+    """These messages were accepted, and no turn that was given them ended by itself. Stands in the ending's record."""
 
     message_ids: tuple[str, ...]
+    more: int = 0
+    """How many further ones are not named, so that an ending always fits into its record."""
 
 
 class CancelRequested(Fact, frozen=True):
@@ -112,12 +114,11 @@ class TurnNudged(Fact, frozen=True):
 
 
 class TurnEnded(Fact, frozen=True):
-    """The turn is over; the status beside it in the record says how. ``handled``: messages up to this position were given
-    to the agent (turns 4.5).
-    """
+    """The turn is over; the status beside it in the record says how."""
 
     epoch: int
     handled: int
+    """Messages up to this position were given to the agent (turns 4.5)."""
     reason: str = ""
 
 
@@ -261,6 +262,7 @@ _DECODERS: Final[dict[str, msgspec.json.Decoder[Any]]] = {
     for code, struct in _STRUCTS.items()
 }
 _REPLY_PREFIX: Final = b'{"message":'
+_reply_decoder: Final = msgspec.json.Decoder(Replied)
 _encoder: Final = msgspec.json.Encoder()
 
 
@@ -288,8 +290,5 @@ def decode_line(code: str, line: bytes) -> Event:
         event: Event = decoder.decode(line).fact
         return event
     if code == Kind.REPLY.value:
-        if not line.startswith(_REPLY_PREFIX):
-            message = "a reply's line begins with its member"
-            raise ValueError(message)
-        return Replied(message=Raw(line[len(_REPLY_PREFIX) : -1]))
+        return _reply_decoder.decode(line)
     return Unknown(line=line)

@@ -5,8 +5,8 @@
 bytes and interprets none, so ten thousand chunks cost ten thousand appends to a list.
 
 Rules: records are applied in order and whole, and a task is judged at the end of a record, never between two events of
-one. Applying a record twice changes nothing. A hole between revisions is an error, never skipped. After a terminal event
-the task is final: later events move revision and position only.
+one. Applying a record twice changes nothing. A hole between revisions is an error, never skipped. After a terminal
+event the task is final: later events move revision and position only.
 """
 
 from __future__ import annotations
@@ -41,6 +41,9 @@ from a2a_events.timeline.events import (
     decode_line,
 )
 from a2a_events.timeline.record import Record, visible
+
+_ARTIFACT: Final = Kind.ARTIFACT.value
+_STATUS: Final = Kind.STATUS.value
 
 FOLD_VERSION: Final = 1
 """Grows whenever folding the same events gives another result; snapshots of another version are thrown away."""
@@ -144,22 +147,28 @@ class Head(Struct, kw_only=True, omit_defaults=True, rename="camel"):
         """
         if not self._follows(record):
             return False
-        kinds = record.header.kinds
-        if kinds.strip(Kind.ARTIFACT.value):
-            for code, line in zip(kinds, _lines(record), strict=True):
-                if code != Kind.ARTIFACT.value:
-                    self.note(_decode(record, code, line), record)
-                else:
-                    self._artifact()
-        else:
-            self._artifact()
+        # Decoded first, so that a record that cannot be folded leaves no trace.
+        events = [
+            _decode(record, code, line) if code != _ARTIFACT else None
+            for code, line in zip(record.header.kinds, _lines(record), strict=True)
+        ]
+        for event in events:
+            if event is not None:
+                self._note(event, record)
+            elif self.terminal:
+                self.after_end += 1
+            else:
+                self.public = True
         self._end(record)
         return True
 
-    def note(self, event: Event, record: Record) -> None:
-        """Take in one event of the record that is being applied."""
-        if self.terminal and isinstance(event, StatusChanged | ArtifactChanged | Replied):
-            self.after_end += 1
+    def _note(self, event: Event, record: Record) -> None:
+        """Take in one event of the record that is being applied; nothing but counts changes after the end."""
+        if isinstance(event, Unknown):
+            self.unknown += 1
+            return
+        if self.terminal:
+            self.after_end += isinstance(event, StatusChanged | Replied)
             return
         match event:
             case Submitted():
@@ -182,19 +191,12 @@ class Head(Struct, kw_only=True, omit_defaults=True, rename="camel"):
                 self.state, self.public = event.status.state, True
                 if event.status.state in TERMINAL_STATES:
                     self._terminal()
-            case ArtifactChanged():
-                self.public = True
             case Replied():
                 self.public = self.replied = True
                 self.state = TaskState.COMPLETED
                 self._terminal()
-            case Unknown():
-                self.unknown += 1
-                if record.header.critical:
-                    message = f"record {record.header.record_id} needs a newer version of this software"
-                    raise Unreadable(message)
-            case MessageUnread() | TurnNudged():
-                pass
+            case MessageUnread() | TurnNudged() | ArtifactChanged():
+                pass  # artifacts are counted above, undecoded
             case _:
                 assert_never(event)
 
@@ -207,19 +209,13 @@ class Head(Struct, kw_only=True, omit_defaults=True, rename="camel"):
             raise Unreadable(message)
         return True
 
-    def _artifact(self) -> None:
-        if self.terminal:
-            self.after_end += 1
-        else:
-            self.public = True
-
     def _message(self, record: Record, event: Submitted | MessageReceived) -> None:
-        message_id = _message_id(event)
+        message_id = _message_id_decoder.decode(event.message).message_id
         # The revision is that of the record's first event: an inbound record holds one message.
         self.pending = (*self.pending, Pending(record.position, record.header.revision, message_id))
 
     def _turn_over(self, handled: int) -> None:
-        self.turn, self.lease = TurnState.NONE, 0
+        self.turn, self.lease, self.attempt = TurnState.NONE, 0, 0
         self.handled = max(self.handled, handled)
         self.pending = tuple(p for p in self.pending if p.position > self.handled)
 
@@ -231,17 +227,17 @@ class Head(Struct, kw_only=True, omit_defaults=True, rename="camel"):
         self.incarnation = header.incarnation or self.incarnation
         self.position, self.revision = record.position, header.last_revision
         self.generation = max(self.generation, header.generation - 1 + visible(header.kinds))
-        self.time = max(self.time, *header.times)
+        self.time = max(self.time, header.times[-1])
         if header.epoch and header.epoch == self.epoch:
             self.sign = record.position
 
 
 class Pieces(Struct):
-    """A growing JSON array: the stored segments that hold its beginning, and its end as bytes (elements, no brackets)."""
+    """A growing JSON array: stored segments hold its beginning; its end is bytes (elements, no brackets)."""
 
-    segments: list[str] = []  # noqa: RUF012 -- msgspec copies an empty list for each instance
+    segments: list[str] = []
     """Keys of segments, in order; each is immutable and derived from the log (``snapshot``)."""
-    tail: list[bytes] = []  # noqa: RUF012 -- as above
+    tail: list[bytes] = []
     tail_bytes: int = 0
     first: int = 0
     """Revision that contributed the first piece of the tail, 0 while it is empty."""
@@ -274,48 +270,28 @@ class ArtifactFold(Struct):
     extensions: tuple[str, ...] = ()
 
 
-class TaskFold(Struct):
-    """A task: its head, and the content that clients see.
+class Content(Struct):
+    """What clients see of a task.
 
     History holds the client's messages, and each status message when the next status or message comes; in order.
     """
 
-    head: Head
     status: StatusLine
     history: Pieces
     artifacts: dict[str, ArtifactFold]
     status_in_history: bool = False
     reply: bytes = b""
+    ended: bool = False
 
-    @classmethod
-    def empty(cls) -> TaskFold:
-        """The fold of no events."""
-        return cls(Head(), StatusLine(TaskState.SUBMITTED), Pieces(), {})
+    def apply(self, record: Record) -> None:
+        """Take in one record; the head has made sure that it follows."""
+        lines = zip(record.header.kinds, _lines(record), strict=True)
+        events = [_decode(record, code, line) for code, line in lines]
+        for revision, event in enumerate(events, record.header.revision):
+            if not self.ended:
+                self._note(event, revision, record)
 
-    @classmethod
-    def of(cls, records: Iterable[Record]) -> TaskFold:
-        """The fold of a timeline from its beginning."""
-        fold = cls.empty()
-        for record in records:
-            fold.apply(record)
-        return fold
-
-    def apply(self, record: Record) -> bool:
-        """Advance by one record; False if it was applied before. See :meth:`Head.apply`."""
-        head = self.head
-        if not head._follows(record):  # noqa: SLF001 -- head and fold are one idea in two sizes
-            return False
-        for revision, (code, line) in enumerate(
-            zip(record.header.kinds, _lines(record), strict=True), record.header.revision
-        ):
-            event = _decode(record, code, line)
-            if not head.terminal:
-                self._content(event, revision, record)
-            head.note(event, record)
-        head._end(record)  # noqa: SLF001 -- as above
-        return True
-
-    def _content(self, event: Event, revision: int, record: Record) -> None:
+    def _note(self, event: Event, revision: int, record: Record) -> None:
         match event:
             case Submitted():
                 self.status = StatusLine(
@@ -328,10 +304,12 @@ class TaskFold(Struct):
             case StatusChanged():
                 self._status_to_history(revision)
                 self.status, self.status_in_history = event.status, False
+                self.ended = event.status.state in TERMINAL_STATES
             case ArtifactChanged():
                 self._artifact(event, revision)
             case Replied():
                 self.reply = bytes(event.message)
+                self.ended = True
             case (
                 MessageUnread()
                 | CancelRequested()
@@ -376,14 +354,64 @@ class TaskFold(Struct):
             known.metadata = {**(known.metadata or {}), **added}
 
 
+class TaskFold:
+    """A task: its head, advanced at once, and the content that clients see, folded when somebody asks for it.
+
+    A worker asks for it only when a snapshot is due and a stream not at all, so what they fold costs them no content.
+    """
+
+    __slots__ = ("_content", "_waiting", "head")
+
+    def __init__(self, head: Head, content: Content) -> None:
+        self.head = head
+        self._content = content
+        self._waiting: list[Record] = []
+
+    @classmethod
+    def empty(cls) -> TaskFold:
+        """The fold of no events."""
+        return cls(Head(), Content(StatusLine(TaskState.SUBMITTED), Pieces(), {}))
+
+    @classmethod
+    def of(cls, records: Iterable[Record]) -> TaskFold:
+        """The fold of a timeline from its beginning."""
+        fold = cls.empty()
+        for record in records:
+            fold.apply(record)
+        return fold
+
+    def apply(self, record: Record) -> bool:
+        """Advance by one record; False if it was applied before. See :meth:`Head.apply`."""
+        if not self.head.apply(record):
+            return False
+        self._waiting.append(record)
+        return True
+
+    @property
+    def content(self) -> Content:
+        """What clients see.
+
+        Raises:
+            Unreadable: a record is damaged.
+        """
+        waiting, self._waiting = self._waiting, []
+        for applied, record in enumerate(waiting):
+            try:
+                self._content.apply(record)
+            except Unreadable:
+                self._waiting = waiting[applied:]
+                raise
+        return self._content
+
+
 def public_states(record: Record) -> list[TaskState]:
     """The states that a record's status updates show, in order; decodes nothing else."""
-    if Kind.STATUS.value not in record.header.kinds:
+    if _STATUS not in record.header.kinds:
         return []
     return [
         event.status.state
         for code, line in zip(record.header.kinds, _lines(record), strict=True)
-        if code == Kind.STATUS.value and isinstance(event := _decode(record, code, line), StatusChanged)
+        if code == _STATUS and isinstance(event := _decode(record, code, line), StatusChanged)
     ]
 
 
@@ -401,19 +429,24 @@ def _lines(record: Record) -> list[bytes]:
 
 
 def _decode(record: Record, code: str, line: bytes) -> Event:
+    """One event, checked as far as folding will look into it."""
     try:
-        return decode_line(code, line)
+        event = decode_line(code, line)
+        if isinstance(event, Submitted | MessageReceived):
+            _message_id_decoder.decode(event.message)
+        elif isinstance(event, ArtifactChanged):
+            _object(event.artifact.metadata)
     except ValueError as error:
         message = f"record {record.header.record_id} at {record.position} is damaged: {error}"
         raise Unreadable(message) from None
+    if isinstance(event, Unknown) and record.header.critical:
+        message = f"record {record.header.record_id} needs a newer version of this software"
+        raise Unreadable(message)
+    return event
 
 
 class _MessageId(Struct, rename="camel"):
     message_id: str = ""
-
-
-def _message_id(event: Submitted | MessageReceived) -> str:
-    return _message_id_decoder.decode(event.message).message_id
 
 
 def _object(raw: Raw) -> dict[str, object] | None:

@@ -2,7 +2,8 @@
 
 A task id is ours alone: ``t1-<log>-<shard>-<random>``, within ``[A-Za-z0-9_-]`` and 64 characters. ``1`` is the version
 of the format; log and shard say where every record of the task lives, so ids survive fail-over and more shards.
-No other client string ever becomes part of a subject: it is hashed (:func:`token`), and its raw value stays in payloads.
+No other client string ever becomes part of a subject: it is hashed (:func:`token`), and its raw value stays in
+payloads.
 """
 
 from __future__ import annotations
@@ -62,7 +63,7 @@ def token(raw: str) -> str:
     """A subject token for any string: 26 characters of base32(sha256), ``-`` for the empty string."""
     if not raw:
         return "-"
-    return base64.b32encode(hashlib.sha256(raw.encode()).digest())[:26].decode("ascii").lower()
+    return base64.b32encode(hashlib.sha256(raw.encode(errors="surrogatepass")).digest())[:26].decode("ascii").lower()
 
 
 def is_name(text: str) -> bool:

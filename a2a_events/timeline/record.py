@@ -1,9 +1,25 @@
 """How a writer packs events into one record, and how a reader takes it apart.
 
-The payload is one line of JSON per event. What a reader needs to skip or order records without decoding them rides in one
-packed header (parsing headers is most of a NATS client's cost), fields joined by ``|``::
+The payload is one line of JSON per event. What a reader needs to skip or order records without decoding them rides in
+one packed header (parsing headers is most of a NATS client's cost), fields joined by ``|``::
 
-    version|flags|incarnation|id|revision|kinds|generation|epoch|attempt|role|instance|software|encoding|key|times
+    (
+        version
+        | flags
+        | incarnation
+        | id
+        | revision
+        | kinds
+        | generation
+        | epoch
+        | attempt
+        | role
+        | instance
+        | software
+        | encoding
+        | key
+        | times
+    )
 
 ``flags`` holds ``c`` when a reader that does not know a kind must not fold past the record. ``revision`` and
 ``generation`` are those of the record's first event and first visible event. ``times`` is the writer's clock at each
@@ -13,7 +29,7 @@ New fields are added at the end; readers ignore fields they do not know.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from itertools import accumulate
 from typing import Final
 
@@ -23,7 +39,7 @@ from a2a_events.timeline.events import INBOUND_CODES, PUBLIC_CODES, Event, Kind,
 
 HEADER_VERSION: Final = "1"
 _FIELDS: Final = 15
-_VISIBLE: Final = frozenset({Kind.SUBMITTED.value, Kind.STATUS.value, Kind.ARTIFACT.value})
+_VISIBLE: Final = (Kind.SUBMITTED.value, Kind.STATUS.value, Kind.ARTIFACT.value)
 
 
 class Writer(Struct, frozen=True):
@@ -105,9 +121,9 @@ class Record(Struct, frozen=True):
 
 
 class Entry(Struct, frozen=True):
-    """An event on its way into a record: kind, line, and the writer's time in milliseconds."""
+    """An event on its way into a record: its kind's code, its line, and the writer's time in milliseconds."""
 
-    kind: Kind
+    code: str
     line: bytes
     time: int
 
@@ -115,7 +131,7 @@ class Entry(Struct, frozen=True):
 def entry(event: Event, time: int) -> Entry:
     """An entry for an internal event (public ones are made by ``render``)."""
     kind, line = line_of(event)
-    return Entry(kind, line, time)
+    return Entry(kind.value, line, time)
 
 
 def draft(
@@ -144,11 +160,12 @@ def draft(
         attempt: of the writer's turn, 0 without one.
     """
     assert entries, "a record holds at least one event"
-    times = tuple(accumulate((e.time for e in entries), max, initial=not_before))[1:]
+    assert not any(b"\n" in e.line for e in entries), "a newline is what separates the lines of a record"
+    times = tuple(accumulate([e.time for e in entries], max, initial=not_before))[1:]
     header = Header(
         record_id=record_id,
         revision=revision + 1,
-        kinds="".join(e.kind.value for e in entries),
+        kinds="".join([e.code for e in entries]),
         generation=generation + 1,
         writer=writer,
         times=times,
@@ -159,9 +176,9 @@ def draft(
     return Draft(header, b"\n".join([e.line for e in entries]))
 
 
-def visible(kinds: Iterable[str]) -> int:
+def visible(kinds: str) -> int:
     """How many of these kinds change what a client sees: what a record adds to the generation."""
-    return sum(code in _VISIBLE for code in kinds)
+    return sum(map(kinds.count, _VISIBLE))
 
 
 def pack(header: Header) -> str:
@@ -194,6 +211,9 @@ def unpack(text: str) -> Header:
     kinds = fields[5]
     if "," in fields[14]:
         times = tuple(accumulate(int(t) for t in fields[14].split(",")))
+        if len(times) != len(kinds):
+            message = f"{len(times)} times for {len(kinds)} events"
+            raise ValueError(message)
     else:
         times = (int(fields[14]),) * len(kinds)
     return Header(

@@ -18,6 +18,8 @@ from a2a_events.timeline.fold import ArtifactFold, Pieces, TaskFold
 from a2a_events.timeline.record import Entry
 
 _encode: Final = msgspec.json.Encoder().encode
+_STATUS: Final = Kind.STATUS.value
+_ARTIFACT: Final = Kind.ARTIFACT.value
 
 
 def status_entry(task_id: str, context_id: str, state: TaskState, time: int, message: Raw = NOTHING) -> Entry:
@@ -31,30 +33,33 @@ def status_entry(task_id: str, context_id: str, state: TaskState, time: int, mes
         message: JSON of the message that explains the state, with its ids, or nothing.
     """
     shown = b',"message":' + bytes(message) if bytes(message) else b""
-    line = (
-        b'{"statusUpdate":{"taskId":%b,"contextId":%b,"status":{"state":"%b"%b,"timestamp":"%b"}}}'  # noqa: UP031 -- bytes
-        % (_encode(task_id), _encode(context_id), state.value.encode(), shown, timestamp_of(time).encode())
+    line = b'{"statusUpdate":{"taskId":%b,"contextId":%b,"status":{"state":"%b"%b,"timestamp":"%b"}}}' % (
+        _encode(task_id),
+        _encode(context_id),
+        state.value.encode(),
+        shown,
+        timestamp_of(time).encode(),
     )
-    return Entry(Kind.STATUS, line, time)
+    return Entry(_STATUS, line, time)
 
 
-def artifact_entry(  # noqa: PLR0913 -- the members of the protocol's object
+def artifact_entry(
     task_id: str, context_id: str, artifact: Artifact, time: int, *, append: bool, last_chunk: bool
 ) -> Entry:
     """The public line ``{"artifactUpdate":…}`` (specification 4.2.2)."""
-    line = b'{"artifactUpdate":{"taskId":%b,"contextId":%b,"artifact":%b%b%b}}' % (  # noqa: UP031 -- bytes
+    line = b'{"artifactUpdate":{"taskId":%b,"contextId":%b,"artifact":%b%b%b}}' % (
         _encode(task_id),
         _encode(context_id),
         encode(artifact),
         b',"append":true' if append else b"",
         b',"lastChunk":true' if last_chunk else b"",
     )
-    return Entry(Kind.ARTIFACT, line, time)
+    return Entry(_ARTIFACT, line, time)
 
 
 def segment_keys(fold: TaskFold) -> list[str]:
     """The stored segments that :func:`task` needs, in no particular order."""
-    pieces = [fold.history, *(artifact.parts for artifact in fold.artifacts.values())]
+    pieces = [fold.content.history, *(artifact.parts for artifact in fold.content.artifacts.values())]
     return [key for piece in pieces for key in piece.segments]
 
 
@@ -70,12 +75,13 @@ def task(fold: TaskFold, task_id: str, segments: Mapping[str, bytes], history_le
     Raises:
         Unreadable: a segment is missing.
     """
-    status = _encode(fold.status)
+    content = fold.content
+    status = _encode(content.status)
     members = [b'{"id":', _encode(task_id), b',"contextId":', _encode(fold.head.context_id), b',"status":', status]
-    if fold.artifacts:
-        members += [b',"artifacts":[', b",".join(_artifact(a, segments) for a in fold.artifacts.values()), b"]"]
-    if history_length != 0 and fold.history:
-        elements = _elements(fold.history, segments)
+    if content.artifacts:
+        members += [b',"artifacts":[', b",".join(_artifact(a, segments) for a in content.artifacts.values()), b"]"]
+    if history_length != 0 and content.history:
+        elements = _elements(content.history, segments)
         if history_length is not None:
             elements = _newest(elements, history_length)
         members += [b',"history":[', elements, b"]"]
@@ -84,7 +90,13 @@ def task(fold: TaskFold, task_id: str, segments: Mapping[str, bytes], history_le
 
 
 def _artifact(artifact: ArtifactFold, segments: Mapping[str, bytes]) -> bytes:
-    members = [b'{"artifactId":', _encode(artifact.artifact_id), b',"parts":[', _elements(artifact.parts, segments), b"]"]
+    members = [
+        b'{"artifactId":',
+        _encode(artifact.artifact_id),
+        b',"parts":[',
+        _elements(artifact.parts, segments),
+        b"]",
+    ]
     if artifact.name:
         members += [b',"name":', _encode(artifact.name)]
     if artifact.description:

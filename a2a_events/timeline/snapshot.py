@@ -14,7 +14,7 @@ from msgspec import Raw, Struct
 
 from a2a_events import limits
 from a2a_events.timeline.events import NOTHING, StatusLine
-from a2a_events.timeline.fold import FOLD_VERSION, ArtifactFold, Head, Pieces, TaskFold
+from a2a_events.timeline.fold import FOLD_VERSION, ArtifactFold, Content, Head, Pieces, TaskFold
 
 FORMAT: Final = 1
 
@@ -34,7 +34,7 @@ class Snapshot(Struct, frozen=True):
 
 
 class _Pieces(Struct, rename="camel", omit_defaults=True):
-    segments: list[str] = []  # noqa: RUF012 -- msgspec copies an empty list for each instance
+    segments: list[str] = []
     tail: Raw = Raw(b"[]")
     first: int = 0
     last: int = 0
@@ -68,13 +68,14 @@ def take(fold: TaskFold) -> Snapshot:
     The fold must be of stored records only (turns 8.1).
     """
     sealed: list[Segment] = []
+    content = fold.content
     document = _Document(
         format=FORMAT,
         fold=FOLD_VERSION,
         head=fold.head,
-        status=fold.status,
-        status_in_history=fold.status_in_history,
-        history=_written(fold.history, "h", sealed),
+        status=content.status,
+        status_in_history=content.status_in_history,
+        history=_written(content.history, "h", sealed),
         artifacts=[
             _Artifact(
                 a.artifact_id,
@@ -85,9 +86,9 @@ def take(fold: TaskFold) -> Snapshot:
                 a.metadata,
                 a.extensions,
             )
-            for a in fold.artifacts.values()
+            for a in content.artifacts.values()
         ],
-        reply=Raw(fold.reply) if fold.reply else NOTHING,
+        reply=Raw(content.reply) if content.reply else NOTHING,
     )
     return Snapshot(_encoder.encode(document), tuple(sealed))
 
@@ -100,8 +101,7 @@ def restore(head: bytes) -> TaskFold | None:
         return None
     if (document.format, document.fold) != (FORMAT, FOLD_VERSION):
         return None
-    return TaskFold(
-        document.head,
+    content = Content(
         document.status,
         _read(document.history),
         {
@@ -110,7 +110,9 @@ def restore(head: bytes) -> TaskFold | None:
         },
         document.status_in_history,
         bytes(document.reply),
+        document.head.terminal,
     )
+    return TaskFold(document.head, content)
 
 
 def _written(pieces: Pieces, owner: str, sealed: list[Segment]) -> _Pieces:

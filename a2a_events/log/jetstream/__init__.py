@@ -1,8 +1,8 @@
 """The log on NATS JetStream. Everything that is known of NATS is known here (design 3–6; tried on nats-server 2.15).
 
-``names`` holds subjects, streams, headers and error codes; ``connection`` speaks to the server and survives it; ``wire``
-is the seam to nats-py; ``streams`` creates and verifies what the log needs; ``log`` is the port; ``dispatch`` hands out
-work.
+``names`` holds subjects, streams, headers and error codes; ``connection`` speaks to the server and survives it;
+``wire`` is the seam to nats-py; ``streams`` creates and verifies what the log needs; ``log`` is the port;
+``dispatch`` hands out work.
 """
 
 from __future__ import annotations

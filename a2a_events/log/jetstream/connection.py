@@ -1,4 +1,4 @@
-"""One connection to NATS that outlives servers: it reconnects for ever, and a client that was closed for good is rebuilt.
+"""One connection to NATS that outlives servers: it reconnects for ever, and rebuilds a client closed for good.
 
 Some answers of a server close nats-py's client without a way back (a violation of limits or permissions); the watchdog
 makes a new client then and restores every subscription, so that no state of this process needs to know.
@@ -14,9 +14,9 @@ from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
 import msgspec
-import nats
 import structlog
 from msgspec import Struct
+from nats import errors as nats_errors
 from nats.aio.client import Client
 
 from a2a_events import limits
@@ -107,7 +107,7 @@ class Connection:
             try:
                 await self._build()
                 break
-            except (OSError, TimeoutError, nats.errors.Error) as error:
+            except (OSError, TimeoutError, nats_errors.Error) as error:
                 if asyncio.get_running_loop().time() >= deadline:
                     raise Unavailable(f"no NATS server answers at {', '.join(self._urls)}: {error}") from None
                 await asyncio.sleep(0.2)
@@ -193,7 +193,7 @@ class Connection:
         if wire is not None and token is not None:
             try:
                 await wire.unsubscribe(token)
-            except nats.errors.Error:
+            except nats_errors.Error:
                 pass  # a client that is gone has no subscriptions
 
     async def _subscribe(self, subscription: Subscription) -> None:
@@ -250,7 +250,7 @@ class Connection:
             try:
                 await self._build()
                 break
-            except (OSError, TimeoutError, nats.errors.Error) as error:
+            except (OSError, TimeoutError, nats_errors.Error) as error:
                 logger.warning("nats unreachable", error=str(error) or type(error).__name__)
                 await asyncio.sleep(pause)
                 pause = min(pause * 2, 2.0)

@@ -120,16 +120,14 @@ class JetStreamDispatch:
         self._queue: asyncio.Queue[JetStreamHandle] = asyncio.Queue()
         self._subscriptions: list[Subscription] = []
         self._free = 0
-        self._turn = 0
+        self._next_shard = 0
         self._changed = asyncio.Event()
         self._tending: asyncio.Task[None] | None = None
 
     async def open(self) -> None:
         """Subscribe; nothing is asked for before :meth:`grant`."""
         for pulls in self._pulls:
-            self._subscriptions.append(
-                await self._connection.subscribe(f"{pulls.inbox}.*", self._sink(pulls))
-            )
+            self._subscriptions.append(await self._connection.subscribe(f"{pulls.inbox}.*", self._sink(pulls)))
         self._connection.on_return.append(self._returned)
         self._tending = asyncio.get_running_loop().create_task(self._tend())
 
@@ -141,7 +139,9 @@ class JetStreamDispatch:
     async def __aiter__(self) -> AsyncIterator[Handle]:
         """See ``port.Dispatch``."""
         while True:
-            yield await self._queue.get()
+            handle = await self._queue.get()
+            self._free -= 1  # until the worker says anew what it can take
+            yield handle
 
     async def close(self) -> None:
         """See ``port.Dispatch``."""
@@ -202,14 +202,16 @@ class JetStreamDispatch:
         budget = free - sum(pulls.outstanding for pulls in self._pulls)
         want = max(1, min(PULL_RECORDS, free // shards))
         seconds = PULL_SECONDS if free >= shards else SHORT_PULL_SECONDS
-        self._turn += 1
+        first = self._next_shard
         for step in range(shards):
-            pulls = self._pulls[(self._turn + step) % shards]
+            shard = (first + step) % shards
+            pulls = self._pulls[shard]
             have = pulls.outstanding
             batch = min(want - have, budget)
             if batch > 0 and have <= want // 2:
                 await pulls.ask(batch, seconds)
                 budget -= batch
+                self._next_shard = shard + 1  # only a shard that was asked has had its turn
 
 
 class JetStreamWakeup:

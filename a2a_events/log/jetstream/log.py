@@ -1,5 +1,6 @@
-"""The port on JetStream (design 3–6). Costs, measured on one server with every write synced: append 0.4 ms, leader read
-0.2 ms, interest in a task one subscription.
+"""The port on JetStream (design 3–6).
+
+Costs on one server that syncs each write: append 0.4 ms, leader read 0.2 ms, interest in a task one subscription.
 """
 
 from __future__ import annotations
@@ -8,8 +9,7 @@ import asyncio
 import base64
 import time
 from collections.abc import AsyncIterator, Callable
-from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Final
 
 import msgspec
 import structlog
@@ -30,7 +30,7 @@ from a2a_events.log.jetstream.streams import (
 )
 from a2a_events.log.jetstream.wire import header_block, header_value, status
 from a2a_events.log.port import AgentEntry, Dispatch, Wakeup
-from a2a_events.log.tail import Tail, Watched
+from a2a_events.log.tail import Silence, Tail, TailWatch, Watched
 from a2a_events.model import timestamp_of
 from a2a_events.timeline.ids import TaskRef, is_name, parse_task_id
 from a2a_events.timeline.record import Draft, Record, pack, unpack
@@ -38,6 +38,7 @@ from a2a_events.timeline.snapshot import Snapshot
 
 _NOT_FOUND: Final = 404
 _END_OF_BATCH: Final = 204
+_REFRESH_SECONDS: Final = 5.0
 _HEADROOM: Final = 8 * 1024
 """Bytes kept for headers below the server's largest message."""
 
@@ -80,8 +81,13 @@ class JetStreamLog:
         self._names = names
         self._settings = settings
         self._watched: dict[TaskRef, Watched] = {}
+        self._silence = Silence(self._watched)
         self._shards: dict[tuple[str, int], tuple[str, bool]] = {}
         """Incarnation of each known shard, and whether it has one replica: then a direct get is a leader get."""
+        self._refreshed = 0.0
+        self._segments: dict[str, bytes] = {}
+        """Segments read lately, the oldest use first."""
+        self._segments_bytes = 0
         self.name = settings.log
         self.shards = settings.shards
         connection.on_return.append(self._returned)
@@ -105,9 +111,9 @@ class JetStreamLog:
         """Read which shards there are, and their incarnations."""
         found = await shards_of(self._connection, self._names, self.name)
         for shard, info in found.items():
-            config = info["config"]
-            incarnation = (config.get("metadata") or {}).get(INCARNATION, "")
-            self._shards[self.name, shard] = (incarnation, config.get("num_replicas", 1) == 1)
+            config: dict[str, Any] = info["config"]
+            metadata: dict[str, str] = config.get("metadata") or {}
+            self._shards[self.name, shard] = (metadata.get(INCARNATION, ""), config.get("num_replicas", 1) == 1)
         self.shards = len(found) or self.shards
 
     def incarnation(self, task: TaskRef) -> str:
@@ -136,6 +142,9 @@ class JetStreamLog:
         answer = await self._connection.request(subject, draft.payload, headers=headers)
         ack = _ack_decoder.decode(answer.payload)
         if ack.error is None:
+            watched = self._watched.get(task)
+            if watched is not None:
+                watched.appended(ack.seq)
             return ack.seq
         if ack.error.err_code == n.WRONG_LAST_SEQUENCE:
             raise Conflict(ack.error.description)
@@ -200,7 +209,7 @@ class JetStreamLog:
         return records
 
     async def _get(self, task: TaskRef, request: dict[str, Any]) -> Record | None:
-        shard = self._shards.get((task.log, task.shard))
+        shard = self._shards.get((task.log, task.shard)) or await self._new_shard(task)
         if shard is None:
             return None
         stream = self._names.log_stream(task.log, task.shard)
@@ -224,6 +233,15 @@ class JetStreamLog:
         headers = base64.b64decode(got.message.hdrs)
         return _record(got.message.subject, got.message.seq, headers, base64.b64decode(got.message.data))
 
+    async def _new_shard(self, task: TaskRef) -> tuple[str, bool] | None:
+        """A shard that was made after this process began, if there is one; asked for now and then at most."""
+        now = time.monotonic()
+        if task.log != self.name or now - self._refreshed < _REFRESH_SECONDS:
+            return None
+        self._refreshed = now
+        await self.refresh()
+        return self._shards.get((task.log, task.shard))
+
     @staticmethod
     def _direct(answer: Answer) -> Record:
         subject = header_value(answer.headers, b"Nats-Subject")
@@ -231,9 +249,32 @@ class JetStreamLog:
 
     # --- watch --------------------------------------------------------------------------------------------------------
 
-    def watch(self, task: TaskRef) -> _Watch:
-        """See ``port.Log``."""
-        return _Watch(self, task)
+    def watch(self, task: TaskRef) -> TailWatch:
+        """See ``port.Log``. Shares one subscription a task with every other watcher of this process."""
+        return TailWatch(Tail(task, self), self._enter, self._leave)
+
+    async def _enter(self, tail: Tail) -> None:
+        watched = self._watched.get(tail.task)
+        if watched is None:
+            watched = self._watched[tail.task] = Watched(tail.task, self)
+            watched.tails.append(tail)
+            self._silence.start()
+            subject = self._names.task("live", tail.task, "*")
+            watched.subscription = await self._connection.subscribe(subject, _live(watched))
+            watched.start()
+        else:
+            watched.tails.append(tail)
+
+    async def _leave(self, tail: Tail) -> None:
+        watched = self._watched.get(tail.task)
+        if watched is None or tail not in watched.tails:
+            return
+        watched.tails.remove(tail)
+        if not watched.tails:
+            del self._watched[tail.task]
+            watched.stop()
+            if watched.subscription is not None:
+                await self._connection.unsubscribe(watched.subscription)
 
     async def notice(self, task: TaskRef, woken: Callable[[], None]) -> _Notice:
         """See ``port.Log``."""
@@ -263,13 +304,25 @@ class JetStreamLog:
 
     async def snapshot(self, task: TaskRef) -> bytes | None:
         """See ``port.Log``."""
+        if (task.log, task.shard) not in self._shards:
+            return None
         return await self._value(self._names.snapshot_stream(task.log), self._names.task("snap", task, "head"))
 
     async def segments(self, task: TaskRef, keys: list[str]) -> dict[str, bytes]:
         """See ``port.Log``."""
-        stream = self._names.snapshot_stream(task.log)
-        values = await asyncio.gather(*(self._value(stream, self._names.task("snap", task, key)) for key in keys))
-        return {key: value for key, value in zip(keys, values, strict=True) if value is not None}
+        return {key: value for key, value in await asyncio.gather(*(self._segment(task, k) for k in keys)) if value}
+
+    async def _segment(self, task: TaskRef, key: str) -> tuple[str, bytes | None]:
+        """A segment, from memory if it was read lately: it never changes."""
+        subject = self._names.task("snap", task, key)
+        kept = self._segments.pop(subject, None)
+        value = kept or await self._value(self._names.snapshot_stream(task.log), subject)
+        if value is not None:
+            self._segments[subject] = value
+            self._segments_bytes += 0 if kept else len(value)
+            while self._segments_bytes > limits.SEGMENT_CACHE_BYTES:
+                self._segments_bytes -= len(self._segments.pop(next(iter(self._segments))))
+        return key, value
 
     async def save(self, task: TaskRef, snapshot: Snapshot) -> None:
         """See ``port.Log``."""
@@ -318,9 +371,11 @@ class JetStreamLog:
 
     async def wake_at(self, task: TaskRef, revision: int, milliseconds: int) -> None:
         """See ``port.Log``."""
+        # The broker's schedules have whole seconds, and a wake-up must never be early.
+        due = -(-max(milliseconds, int(time.time() * 1000) + 1000) // 1000) * 1000
         headers = header_block(
             {
-                n.SCHEDULE: f"@at {timestamp_of(max(milliseconds, int(time.time() * 1000) + 1000))[:19]}Z",
+                n.SCHEDULE: f"@at {timestamp_of(due)[:19]}Z",
                 n.SCHEDULE_TARGET: self._names.timer(task, "due"),
             }
         )
@@ -347,15 +402,14 @@ class JetStreamLog:
 
     async def close(self) -> None:
         """See ``port.Log``."""
+        self._silence.stop()
         for watched in list(self._watched.values()):
             watched.stop()
         await self._connection.close()
 
     async def _value(self, stream: str, subject: str) -> bytes | None:
         try:
-            answer = await self._connection.request(
-                f"$JS.API.DIRECT.GET.{stream}", _encode({"last_by_subj": subject})
-            )
+            answer = await self._connection.request(f"$JS.API.DIRECT.GET.{stream}", _encode({"last_by_subj": subject}))
         except Uncertain as error:
             raise Unavailable(str(error)) from None
         return None if status(answer.headers) else answer.payload
@@ -371,48 +425,6 @@ class _Notice:
     async def close(self) -> None:
         """See ``port.Notice``."""
         await self._connection.unsubscribe(self._subscription)
-
-
-class _Watch:
-    """See ``port.Watch``. Shares one subscription a task with every other watcher of this process."""
-
-    def __init__(self, log: JetStreamLog, task: TaskRef) -> None:
-        self._log = log
-        self._task = task
-        self._tail = Tail(task, log)
-        self._watched: Watched | None = None
-
-    async def __aenter__(self) -> Self:
-        log = self._log
-        watched = log._watched.get(self._task)  # noqa: SLF001 -- one idea in two classes
-        if watched is None:
-            watched = Watched(self._task, log)
-            log._watched[self._task] = watched  # noqa: SLF001
-            subject = log._names.task("live", self._task, "*")  # noqa: SLF001
-            watched.subscription = await log._connection.subscribe(subject, _live(watched))  # noqa: SLF001
-            watched.start()
-        watched.users += 1
-        watched.tails.append(self._tail)
-        self._watched = watched
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        watched = self._watched
-        if watched is None:
-            return
-        self._watched = None
-        watched.tails.remove(self._tail)
-        watched.users -= 1
-        if not watched.users:
-            self._log._watched.pop(self._task, None)  # noqa: SLF001
-            watched.stop()
-            await self._log._connection.unsubscribe(watched.subscription)  # noqa: SLF001
-
-    def after(self, position: int, revision: int) -> AsyncIterator[list[Record]]:
-        """See ``port.Watch``."""
-        return self._tail.run(position, revision, start_behind=False)
 
 
 def _live(watched: Watched) -> Any:
@@ -433,6 +445,4 @@ def _record(subject: str, position: int, headers: bytes, payload: bytes) -> Reco
         header = unpack(packed)
     except ValueError as error:
         raise Unreadable(f"record at {position}: {error}") from None
-    return Record(
-        position, header, payload, subject.endswith("." + n.IN), header_value(headers, n.TRACE.encode())
-    )
+    return Record(position, header, payload, subject.endswith("." + n.IN), header_value(headers, n.TRACE.encode()))

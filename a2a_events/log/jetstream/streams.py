@@ -36,7 +36,7 @@ class StreamSettings(Struct, frozen=True):
 
     log: str = "main"
     shards: int = 4
-    """4 for a single server that syncs each write (one fsync at a time a stream), 1 for a cluster, which shares them."""
+    """4 for one server that syncs each write (one fsync at a time a stream), 1 for a cluster, which shares them."""
     replicas: int = 1
     ack_wait_seconds: float = limits.ACK_WAIT_SECONDS
 
@@ -147,7 +147,9 @@ def _streams(names: Names, settings: StreamSettings) -> list[dict[str, Any]]:
         "allow_rollup_hdrs": False,
     }
     if settings.replicas == 1:
-        snapshots["persist_mode"] = "async"  # 18 times the puts under sync_interval always; refused on replicated streams
+        snapshots["persist_mode"] = (
+            "async"  # 18 times the puts under sync_interval always; refused on replicated streams
+        )
     streams.append(snapshots)
     streams.append(
         {
@@ -191,7 +193,7 @@ async def _ensure_stream(connection: Connection, config: dict[str, Any]) -> str:
     if info.get("error", {}).get("err_code") == STREAM_NOT_FOUND:
         made = await _ask(connection, f"STREAM.CREATE.{name}", config)
         if "error" not in made:
-            logger.info("stream created", stream=name)
+            logger.debug("stream created", stream=name)
             return "created"
         info = await _ask(connection, f"STREAM.INFO.{name}")  # another provisioner may have been faster
         if "error" in info:

@@ -1,17 +1,18 @@
 """The seam to nats-py: publish bytes, and get messages as bytes.
 
-:class:`StockWire` uses the client's public interface only. :class:`RawWire` gives and takes header blocks as they are on
-the wire, because building and parsing header dictionaries was most of a gateway's cost (design, hot path 8); it leans on
-private names of nats-py and is used only with the version it was written for. Both pass the same tests.
+:class:`StockWire` uses the client's public interface only. :class:`RawWire` gives and takes header blocks as they are
+on the wire, because building and parsing header dictionaries was most of a gateway's cost (design, hot path 8); it
+leans on private names of nats-py and is used only with the version it was written for. Both pass the same tests.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from importlib.metadata import version
 from typing import Any, Final, Protocol, TypeAlias
 
-import nats
+from nats import errors as nats_errors
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 
@@ -90,7 +91,8 @@ class StockWire:
                     block = b"NATS/1.0 " + f"{code} {described}".strip().encode() + block[len(HEADER_LINE) :]
             sink(message.subject, message.reply, block, message.data)
 
-        return await self.client.subscribe(subject, cb=deliver)
+        client: Any = self.client
+        return await client.subscribe(subject, cb=deliver)
 
     async def unsubscribe(self, token: Any) -> None:
         """See :class:`Wire`."""
@@ -171,7 +173,7 @@ class RawWire:
     async def _send(self, command: bytes) -> None:
         client = self.client
         if client.is_closed:
-            raise nats.errors.ConnectionClosedError
+            raise nats_errors.ConnectionClosedError
         await client._send_command(command)  # noqa: SLF001
         if client._flush_queue.empty():  # noqa: SLF001
             client._flush_queue.put_nowait(asyncio.get_running_loop().create_future())  # noqa: SLF001
@@ -179,5 +181,4 @@ class RawWire:
 
 def raw_is_safe() -> bool:
     """Whether the installed nats-py is one that :class:`RawWire` was written for."""
-    version = str(nats.aio.client.__version__) if hasattr(nats.aio.client, "__version__") else ""
-    return version.startswith(RAW_VERSIONS)
+    return version("nats-py").startswith(RAW_VERSIONS)

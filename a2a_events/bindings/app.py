@@ -1,0 +1,106 @@
+"""The routes of a gateway, as a Litestar application.
+
+The default agent is at the root and every agent below ``/agents/<name>``; both have the same paths. Handlers are ASGI
+handlers, because a stream's send loop is its own (design, hot path 3).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, cast
+from urllib.parse import unquote
+
+from litestar import Litestar, asgi
+from litestar.types import HTTPScope, Receive, Scope, Send
+
+from a2a_events.bindings.card import Cards
+from a2a_events.bindings.errors import http_body
+from a2a_events.bindings.exchange import Exchange, Streams
+from a2a_events.bindings.http_json import HttpJson, MethodNotAllowed
+from a2a_events.bindings.jsonrpc import JsonRpc
+from a2a_events.bindings.requests import Request
+from a2a_events.errors import TaskNotFoundError
+from a2a_events.runtime.directory import Directory
+from a2a_events.runtime.operations import Operations
+
+CARD_PATH = "/.well-known/agent-card.json"
+
+
+def create_app(
+    operations: Operations,
+    directory: Directory,
+    *,
+    base_url: str,
+    ready: Callable[[], bool] = lambda: True,
+    lifespan: Sequence[Any] = (),
+) -> Litestar:
+    """The application of one gateway.
+
+    Args:
+        operations: what it offers.
+        directory: the agents it serves.
+        base_url: the address that clients use, shown in cards.
+        ready: whether requests can be served right now.
+        lifespan: Litestar lifespan managers.
+    """
+    streams = Streams()
+    jsonrpc = JsonRpc(operations, streams)
+    http_json = HttpJson(operations, streams)
+    cards = Cards(base_url)
+
+    @asgi("/livez", copy_scope=False)
+    async def livez(scope: Scope, receive: Receive, send: Send) -> None:
+        await _exchange(scope, receive, send).answer(200, b'{"status":"ok"}')
+
+    @asgi("/readyz", copy_scope=False)
+    async def readyz(scope: Scope, receive: Receive, send: Send) -> None:
+        up = ready()
+        body = b'{"status":"ok"}' if up else b'{"status":"not connected to NATS"}'
+        await _exchange(scope, receive, send).answer(200 if up else 503, body)
+
+    @asgi("/", is_mount=True, copy_scope=False)
+    async def agents(scope: Scope, receive: Receive, send: Send) -> None:
+        exchange = _exchange(scope, receive, send)
+        name, path = _place(exchange.scope)
+        if unquote(path) == CARD_PATH:
+            await card(exchange, name)
+            return
+        at_root = path in {"", "/"}
+        if at_root and exchange.method != "POST":
+            refused = MethodNotAllowed("POST")
+            await exchange.answer(refused.http_status, http_body(refused), headers=[(b"allow", b"POST")])
+            return
+        request = Request(name, directory, "JSONRPC" if at_root else "HTTP+JSON")
+        try:
+            await (jsonrpc(exchange, request) if at_root else http_json(exchange, request, path.strip("/")))
+        finally:
+            request.log()
+
+    async def card(exchange: Exchange, name: str) -> None:
+        found = await directory.find(name)
+        if found is None:
+            await exchange.answer(404, http_body(TaskNotFoundError("No agent is served here")))
+        else:
+            await cards.serve(exchange, found, f"/agents/{name}" if name else "")
+
+    return Litestar(
+        route_handlers=[livez, readyz, agents],
+        lifespan=list(lifespan),
+        openapi_config=None,
+        logging_config=None,
+    )
+
+
+def _exchange(scope: Scope, receive: Receive, send: Send) -> Exchange:
+    return Exchange(cast("HTTPScope", scope), receive, send)  # WebSocket routes would be registered as such
+
+
+def _place(scope: HTTPScope) -> tuple[str, str]:
+    """Agent, and the raw path below it: an encoded slash in an id or a tenant stays there."""
+    raw = scope["raw_path"] or scope["path"].encode()
+    path = raw.split(b"?")[0].decode("latin-1")
+    name = ""
+    if path.startswith("/agents/"):
+        name, _, path = path.removeprefix("/agents/").partition("/")
+        path = "/" + path
+    return unquote(name), path

@@ -1,0 +1,234 @@
+"""One HTTP exchange over ASGI: read a bounded body, write one answer or a stream (design, hot path 1 and 3).
+
+Streams have a send loop of their own: what is ready together is written together, headers go with the first update, the
+end goes with the last. A client that is gone ends its stream, and only that; one that does not read is cut after
+``limits.STREAM_STALL_SECONDS`` and can resume.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+from litestar.types import HTTPScope, Receive, Send
+
+from a2a_events import limits
+from a2a_events.errors import InvalidRequestError, PayloadTooLargeError, UnavailableError
+from a2a_events.runtime.operations import Run, Updates
+
+JSON: Final = b"application/json"
+A2A_JSON: Final = b"application/a2a+json"
+EVENT_STREAM: Final = b"text/event-stream; charset=utf-8"
+_KEEP_ALIVE: Final = b": keep-alive\n\n"
+_STREAM_HEADERS: Final = (
+    (b"content-type", EVENT_STREAM),
+    (b"cache-control", b"no-store"),
+    (b"x-accel-buffering", b"no"),
+)
+_STEWARD_SECONDS: Final = 1.0
+"""How often open streams are looked after; a stream shorter than this costs nothing."""
+
+
+class ClientGone(Exception):
+    """The client closed the connection before its request was whole."""
+
+
+class Exchange:
+    """One request and its answer."""
+
+    __slots__ = ("_receive", "_send", "begun", "scope")
+
+    def __init__(self, scope: HTTPScope, receive: Receive, send: Send) -> None:
+        self.scope = scope
+        self._receive = receive
+        self._send = send
+        self.begun = False
+        """Whether an answer has begun: an error is then one more frame."""
+
+    @property
+    def method(self) -> str:
+        """The request's verb."""
+        return str(self.scope["method"])
+
+    @property
+    def query(self) -> str:
+        """The request's query, encoded."""
+        return self.scope["query_string"].decode("latin-1")
+
+    @property
+    def cursor(self) -> str | None:
+        """Where the client wants to resume, if it does."""
+        return self.header(b"last-event-id") or None
+
+    def header(self, name: bytes) -> str:
+        """A request header's value, latin-1; empty if it is not there."""
+        for key, value in self.scope["headers"]:
+            if key == name:
+                return value.decode("latin-1")
+        return ""
+
+    async def body(self) -> bytes:
+        """The request's body, counted as it arrives.
+
+        Raises:
+            PayloadTooLargeError: over ``limits.REQUEST_BYTES``.
+            InvalidRequestError: compressed, which this server does not read.
+            ClientGone: the client left.
+        """
+        if self.header(b"content-encoding") not in {"", "identity"}:
+            raise InvalidRequestError("Compressed request bodies are not accepted")
+        length = self.header(b"content-length")
+        if length.isdigit() and int(length) > limits.REQUEST_BYTES:
+            raise PayloadTooLargeError(f"The request body is over {limits.REQUEST_BYTES} bytes")
+        whole: bytes = b""
+        while True:
+            message: Any = await self._receive()
+            if message["type"] == "http.disconnect":
+                raise ClientGone
+            whole += message.get("body", b"")
+            if len(whole) > limits.REQUEST_BYTES:
+                raise PayloadTooLargeError(f"The request body is over {limits.REQUEST_BYTES} bytes")
+            if not message.get("more_body", False):
+                return whole
+
+    async def answer(
+        self,
+        status: int,
+        content: bytes,
+        media_type: bytes = JSON,
+        headers: Sequence[tuple[bytes, bytes]] = (),
+    ) -> None:
+        """One whole response."""
+        fields = [(b"content-type", media_type), (b"content-length", str(len(content)).encode()), *headers]
+        self.begun = True
+        await self._send({"type": "http.response.start", "status": status, "headers": fields})
+        await self.end(content)
+
+    async def begin_stream(self) -> None:
+        """The head of a stream's response; on the wire together with what follows."""
+        self.begun = True
+        await self._send({"type": "http.response.start", "status": 200, "headers": _STREAM_HEADERS})
+
+    async def part(self, content: bytes) -> None:
+        """A part of a stream."""
+        await self._send({"type": "http.response.body", "body": content, "more_body": True})
+
+    async def end(self, content: bytes) -> None:
+        """The last part of a response."""
+        await self._send({"type": "http.response.body", "body": content, "more_body": False})
+
+    @property
+    def receive(self) -> Receive:
+        """What comes from the client after its body: nothing, or its departure."""
+        return self._receive
+
+
+class Streams:
+    """The open streams of a gateway: how many there are, and which have lost their reader.
+
+    One steward looks after all of them, so that a short stream costs no task and no timer for it.
+
+    Args:
+        largest: how many may be open at once.
+    """
+
+    def __init__(self, largest: int = limits.STREAMS_PER_GATEWAY) -> None:
+        self._largest = largest
+        self._open: set[_Stream] = set()
+        self._steward: asyncio.Task[None] | None = None
+
+    def check(self) -> None:
+        """Whether one more may be opened; to be asked before anything is written.
+
+        Raises:
+            UnavailableError: too many are open.
+        """
+        if len(self._open) >= self._largest:
+            raise UnavailableError("Too many streams are open here; please retry", retry_after_seconds=5)
+
+    async def run(self, exchange: Exchange, updates: Updates, frame: Callable[[Run], bytes]) -> str:
+        """Send a stream until it ends or its client is gone; why it ended.
+
+        Args:
+            exchange: the request; its body must have been read.
+            updates: closed when this returns.
+            frame: the bytes of a run.
+
+        Raises:
+            Exception: before the response has begun, whatever getting the first update raised.
+        """
+        task = asyncio.current_task()
+        assert task is not None
+        stream = _Stream(task, exchange)
+        try:
+            self._open.add(stream)
+            if self._steward is None:
+                self._steward = asyncio.get_running_loop().create_task(self._look_after())
+            runs = aiter(updates)
+            run = await anext(runs)
+            await exchange.begin_stream()
+            while not run.last:
+                stream.sending_since = time.monotonic()
+                await exchange.part(frame(run) if run.updates else _KEEP_ALIVE)
+                stream.sending_since = 0.0
+                updates.sent(run)
+                run = await anext(runs)
+            await exchange.end(frame(run))
+            updates.sent(run)
+        except asyncio.CancelledError:
+            if not stream.lost:
+                raise
+            task.uncancel()
+        finally:
+            self._open.discard(stream)
+            stream.close()
+            await updates.aclose()
+        return stream.lost or "ended"
+
+    async def _look_after(self) -> None:
+        while True:
+            await asyncio.sleep(_STEWARD_SECONDS)
+            now = time.monotonic()
+            for stream in list(self._open):
+                stream.look(now)
+
+
+class _Stream:
+    """One open stream, as the steward sees it."""
+
+    __slots__ = ("_exchange", "_since", "_task", "_watching", "lost", "sending_since")
+
+    def __init__(self, task: asyncio.Task[Any], exchange: Exchange) -> None:
+        self._task = task
+        self._exchange = exchange
+        self._since = time.monotonic()
+        self._watching: asyncio.Task[None] | None = None
+        self.lost = ""
+        self.sending_since = 0.0
+
+    def look(self, now: float) -> None:
+        """Cut a stream whose reader does not read, and notice one whose client is gone."""
+        if self.sending_since and now - self.sending_since > limits.STREAM_STALL_SECONDS:
+            self._lose("stalled")
+        elif self._watching is None and now - self._since > _STEWARD_SECONDS:
+            self._watching = asyncio.get_running_loop().create_task(self._watch())
+
+    def close(self) -> None:
+        """The stream is over."""
+        if self._watching is not None:
+            self._watching.cancel()
+
+    async def _watch(self) -> None:
+        receive = self._exchange.receive
+        while True:
+            message: Any = await receive()
+            if message["type"] == "http.disconnect":
+                self._lose("client gone")
+                return
+
+    def _lose(self, why: str) -> None:
+        if not self.lost:
+            self.lost = why
+            self._task.cancel()

@@ -1,0 +1,97 @@
+"""What is known of one request while it is served, and the one line that is logged of it."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import structlog
+
+from a2a_events import limits
+from a2a_events.errors import A2AError, InvalidParamsError, TaskNotFoundError
+from a2a_events.runtime.directory import Directory, ServedAgent
+from a2a_events.runtime.operations import Caller, Result, Updates
+from a2a_events.timeline.ids import parse_task_id
+
+logger = structlog.get_logger("a2a_events.request")
+
+
+class Request:
+    """One request: who asks, which agent, what came of it. Logged once, without content or credentials."""
+
+    __slots__ = (
+        "_agent_name",
+        "_directory",
+        "_started",
+        "binding",
+        "code",
+        "context_id",
+        "operation",
+        "outcome",
+        "revision",
+        "task_id",
+        "updates",
+    )
+
+    def __init__(self, agent: str, directory: Directory, binding: str) -> None:
+        self._directory = directory
+        self._agent_name = agent
+        self._started = time.perf_counter()
+        self.binding = binding
+        self.operation = ""
+        self.task_id = ""
+        self.context_id = ""
+        self.outcome = "ok"
+        self.code = 0
+        self.revision = 0
+        self.updates: Updates | None = None
+
+    def caller(self, asked: Any) -> Caller:
+        """Who asks, by the request's routing string; nobody is asked to identify themselves.
+
+        Raises:
+            InvalidParamsError: the tenant is longer than an identifier may be.
+        """
+        asked_id = getattr(asked, "id", "")
+        if parse_task_id(asked_id):  # what we never made is not repeated in logs
+            self.task_id = asked_id
+        tenant: str = asked.tenant
+        if len(tenant) > limits.IDENTIFIER_CHARACTERS:
+            raise InvalidParamsError(violations=(("tenant", f"at most {limits.IDENTIFIER_CHARACTERS} characters"),))
+        return Caller(tenant=tenant)
+
+    async def agent(self) -> ServedAgent:
+        """The agent that the path names.
+
+        Raises:
+            TaskNotFoundError: there is none, so there is no task of it either.
+        """
+        found = await self._directory.find(self._agent_name)
+        if found is None:
+            raise TaskNotFoundError("No agent is served here")
+        return found
+
+    def streams(self, updates: Updates) -> None:
+        """Which task a stream is of."""
+        self.task_id, self.context_id, self.updates = updates.task.task_id, updates.context_id, updates
+
+    def shows(self, result: Result) -> None:
+        """What the answer is about."""
+        self.task_id, self.context_id, self.revision = result.task_id, result.context_id, result.revision
+
+    def failed(self, error: A2AError) -> None:
+        """What the client was told."""
+        self.outcome, self.code = error.reason, error.jsonrpc_code
+
+    def log(self) -> None:
+        """The request's line."""
+        logger.info(
+            "request",
+            binding=self.binding,
+            operation=self.operation,
+            task_id=self.task_id or None,
+            context_id=self.context_id or None,
+            revision=(self.updates.revision if self.updates else self.revision) or None,
+            outcome=self.outcome,
+            seconds=round(time.perf_counter() - self._started, 4),
+        )

@@ -1,0 +1,31 @@
+"""The command line: ``a2a-events``.
+
+One module a command, imported when it is asked for. ``outcome`` turns every way a command can end into an exit code and
+one sentence; ``flags`` holds the options that are settings; ``show`` prints updates.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import Final, NoReturn
+
+from a2a_events.cli.outcome import Exit
+
+FAILED: Final = Exit.FAILED
+USAGE: Final = Exit.USAGE
+UNAVAILABLE: Final = Exit.UNAVAILABLE
+
+__all__ = ["FAILED", "UNAVAILABLE", "USAGE", "Exit", "main"]
+
+
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """Run a command line and exit.
+
+    Args:
+        arguments: without the program's name; default: this process's.
+    """
+    from a2a_events.cli.outcome import exit_code_of
+    from a2a_events.cli.root import root
+
+    sys.exit(exit_code_of(lambda: root.main(args=arguments, prog_name="a2a-events", standalone_mode=False)))

@@ -1,0 +1,143 @@
+"""Options that are settings: flags of the command line over the environment over the defaults."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final, TypeVar
+
+import click
+
+from a2a_events.settings import PREFIX, Settings
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+_PORT: Final = click.IntRange(1, 65535)
+_SECONDS: Final = click.FloatRange(min=0.1)
+_COUNT: Final = click.IntRange(min=1)
+
+_HELP: Final[dict[str, tuple[str, click.ParamType[Any] | type]]] = {
+    "nats": ("NATS servers, comma-separated.", str),
+    "nats_credentials": ("Credentials file for NATS.", str),
+    "namespace": ("First token of every subject; deployments that share a server differ in it.", str),
+    "log": ("Log that new tasks go to.", str),
+    "shards": ("Streams to spread tasks over: 4 for one server, 1 for a cluster.", _COUNT),
+    "replicas": ("Copies of each stream.", _COUNT),
+    "host": ("Address to listen on.", str),
+    "port": ("Port to listen on.", _PORT),
+    "public_url": ("Address that clients use, as agent cards show it.", str),
+    "default_agent": ("Agent at the root URL; the others are at /agents/NAME.", str),
+    "card": ("Agent card (JSON file) to show instead of the announced one.", str),
+    "turns": ("Turns that a worker runs at once.", _COUNT),
+    "ack_wait_seconds": ("Silence after which a worker's turn is offered to another.", _SECONDS),
+    "drain_seconds": ("What turns get to end when a worker is stopped.", _SECONDS),
+    "instance": ("Name of this process in records.", str),
+    "store": ("Folder for the data of the embedded NATS server.", str),
+    "sync": ("When the embedded server syncs to disk: always, or an interval as 2m.", str),
+    "log_level": ("What to log.", click.Choice(["debug", "info", "warning", "error"])),
+    "log_format": ("How to log.", click.Choice(["json", "pretty"])),
+}
+_DERIVED: Final = {
+    "public_url": "http://HOST:PORT",
+    "default_agent": "first by name",
+    "instance": "host name and random",
+    "log_format": "pretty on a terminal, json elsewhere",
+}
+
+LOGGING: Final = ("log_level", "log_format")
+CONNECTION: Final = ("nats", "nats_credentials", "namespace")
+
+
+def settings(*names: str, **derived: str) -> Callable[[Command], Command]:
+    """Options for these settings, in this order.
+
+    Args:
+        names: of settings.
+        derived: for a setting of that name, what its default is in this command, in words.
+    """
+    defaults = Settings()
+
+    def decorate(command: Command) -> Command:
+        for name in reversed(names):
+            text, kind = _HELP[name]
+            default = getattr(defaults, name)
+            shown = derived.get(name) or _DERIVED.get(name) or (str(default) if default != "" else False)
+            command = click.option(
+                f"--{name.replace('_', '-')}",
+                name,
+                type=kind,
+                default=None,
+                show_default=shown,
+                help=f"{text}  [{PREFIX}{name.upper()}]",
+            )(command)
+        return command
+
+    return decorate
+
+
+def agents(command: Command) -> Command:
+    """The repeatable ``--agent``."""
+    return click.option(
+        "--agent",
+        multiple=True,
+        metavar="MODULE:ATTR",
+        help=f"Agent to serve, importable from this folder; repeatable.  [{PREFIX}AGENT]",
+    )(command)
+
+
+def output(command: Command) -> Command:
+    """How ``send`` and ``watch`` print."""
+    return click.option(
+        "-o",
+        "--output",
+        type=click.Choice(["text", "ndjson"]),
+        default=None,
+        show_default="text on a terminal, ndjson elsewhere",
+        help="How to print.",
+    )(command)
+
+
+def addresses(given: tuple[str, ...]) -> list[str]:
+    """The URLs to call: those given, or where a gateway with this environment listens.
+
+    Raises:
+        SettingsError: the environment holds an unknown setting.
+        BadParameter: not a URL.
+    """
+    from a2a_events.settings import load
+
+    settings = load()
+    chosen = list(given) or [settings.base_url]
+    for url in chosen:
+        if not url.startswith(("http://", "https://")):
+            raise click.BadParameter(f"{url!r} is not an http or https URL", param_hint="--url")
+    return chosen
+
+
+def parse_headers(given: tuple[str, ...]) -> dict[str, str]:
+    """``Name: value`` pairs.
+
+    Raises:
+        BadParameter: no colon.
+    """
+    headers: dict[str, str] = {}
+    for one in given:
+        name, colon, value = one.partition(":")
+        if not colon or not name.strip():
+            raise click.BadParameter(f"{one!r} is not of the form 'NAME: VALUE'", param_hint="--header")
+        headers[name.strip()] = value.strip()
+    return headers
+
+
+def urls(command: Command) -> Command:
+    """The repeatable ``--url`` of commands that call an agent, and the headers they send."""
+    command = click.option(
+        "--header", "headers", multiple=True, metavar="'NAME: VALUE'", help="HTTP header to send; repeatable."
+    )(command)
+    return click.option(
+        "--url",
+        "urls",
+        multiple=True,
+        metavar="URL",
+        help="Where the agent's card is, without /.well-known/…; repeat it for several gateways of the same agent."
+        f"  [default: {Settings().base_url}, or as {PREFIX}HOST, _PORT and _PUBLIC_URL say]",
+    )(command)

@@ -1,0 +1,119 @@
+"""``gateway``, ``worker`` and ``provision``: one service each, for deployments where an orchestrator starts them."""
+
+from __future__ import annotations
+
+from collections.abc import Coroutine
+from typing import Any, Final
+
+import click
+
+from a2a_events.cli import flags
+
+_SUPERVISED: Final = click.option(
+    "--until-eof", is_flag=True, help="End when standard input ends: for supervisors that hold it open."
+)
+
+
+@click.command(short_help="Run one gateway: HTTP in front of the log.")
+@flags.settings(
+    "host",
+    "port",
+    "public_url",
+    "default_agent",
+    "card",
+    *flags.CONNECTION,
+    "log",
+    "instance",
+    *flags.LOGGING,
+)
+@_SUPERVISED
+def gateway(until_eof: bool, **given: Any) -> None:  # noqa: FBT001 -- click's way
+    """Run one gateway until SIGTERM or Ctrl-C.
+
+    A gateway translates A2A over HTTP (JSON-RPC and HTTP+JSON, with streams) to the log and back. It holds nothing that
+    another gateway would miss: run as many as you like behind any load balancer, and stop or kill them at any time.
+    Streams that are cut go on at another one, from their cursors.
+
+    \b
+    Health: GET /livez (the process), GET /readyz (connected to NATS).
+
+    \b
+    Example:
+      a2a-events provision --nats nats://broker:4222
+      a2a-events gateway --nats nats://broker:4222 --host 0.0.0.0 --public-url https://agent.example
+    """
+    from a2a_events.services import gateway as service
+
+    _run(service.run(_load(given)), until_eof=until_eof)
+
+
+@click.command(short_help="Run one worker: it runs agents.")
+@flags.agents
+@flags.settings(
+    "turns",
+    "ack_wait_seconds",
+    "drain_seconds",
+    *flags.CONNECTION,
+    "log",
+    "instance",
+    *flags.LOGGING,
+)
+@_SUPERVISED
+def worker(until_eof: bool, agent: tuple[str, ...], **given: Any) -> None:  # noqa: FBT001 -- click's way
+    """Run one worker until SIGTERM or Ctrl-C.
+
+    A worker takes turns from the log, runs the agent and appends what it says. It never talks to a gateway and needs
+    no address: scale it with the work. When it is stopped, turns get --drain-seconds to end; the rest goes to other
+    workers.
+
+    \b
+    An agent is an async function, in agents.py for example:
+      async def greet(turn):
+          await turn.artifact(f"Hello, {turn.text}!")
+
+    \b
+    Example:
+      a2a-events worker --agent agents:greet --nats nats://broker:4222
+    """
+    from a2a_events.services import worker as service
+
+    _run(service.run(_load({**given, "agent": ",".join(agent) or None})), until_eof=until_eof)
+
+
+@click.command(short_help="Create or verify the streams that everything needs.")
+@flags.settings("shards", "replicas", "ack_wait_seconds", *flags.CONNECTION, "log", *flags.LOGGING)
+def provision(**given: Any) -> None:
+    """Create or verify the streams that everything else needs, and say what was done.
+
+    Run it before the first gateway and worker, and again after each upgrade. It changes nothing that is there: a stream
+    that differs from what this version needs is an error that names the difference.
+
+    \b
+    Examples:
+      a2a-events provision --nats nats://broker:4222
+      a2a-events provision --nats nats://n1:4222,nats://n2:4222,nats://n3:4222 --replicas 3 --shards 1
+    """
+    import asyncio
+
+    from a2a_events.services import provisioner
+
+    for stream, done in asyncio.run(provisioner.run(_load(given))).items():
+        print(f"{done:<9} {stream}")
+
+
+def _load(given: dict[str, Any]) -> Any:
+    from a2a_events.services import logs
+    from a2a_events.settings import load
+
+    settings = load(given)
+    logs.configure(settings.log_level, settings.log_format)
+    return settings
+
+
+def _run(service: Coroutine[Any, Any, None], *, until_eof: bool) -> None:
+    from a2a_events.services import event_loop
+    from a2a_events.services.up import end_with_parent
+
+    if until_eof:
+        end_with_parent()
+    event_loop.run(service)

@@ -1,0 +1,108 @@
+"""``up``: everything on this machine."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+from a2a_events.cli import flags
+from a2a_events.cli.outcome import program
+
+if TYPE_CHECKING:
+    from a2a_events.services.up import Ready
+
+DEMO_AGENT: Final = "a2a_events.agents:scripted"
+
+
+@click.command(short_help="Start everything here: NATS, gateway and worker.")
+@flags.agents
+@flags.settings("host", "port")
+@click.option("--gateways", type=click.IntRange(1, 100), default=1, show_default=True, help="On ports PORT, PORT+1, …")
+@click.option("--workers", type=click.IntRange(1, 100), default=1, show_default=True, help="Each serves all agents.")
+@click.option("--in-process", is_flag=True, help="No child processes but nats-server: for debuggers.")
+@flags.settings(
+    "store",
+    "sync",
+    *flags.CONNECTION,
+    "public_url",
+    "default_agent",
+    "card",
+    "ack_wait_seconds",
+    "drain_seconds",
+    *flags.LOGGING,
+    store=".a2a-events/nats in this folder",
+    nats="a server of our own",
+    default_agent="the first --agent",
+)
+def up(gateways: int, workers: int, in_process: bool, agent: tuple[str, ...], **given: Any) -> None:  # noqa: FBT001
+    """Start everything on this machine, until Ctrl-C: a NATS server, a gateway and a worker.
+
+    Without --agent it serves the demo agent, which repeats what it is told, or does what a --script says. Tasks are
+    kept in .a2a-events in this folder (--store for another); --nats uses a server that is already there instead.
+
+    Gateways and workers are processes of their own, started again when they crash. The NATS server takes port 4222 if
+    it is free, otherwise another one that is printed. Ctrl-C stops gateways and workers first and the NATS server
+    last; a second Ctrl-C does not wait for turns that still run.
+
+    \b
+    Examples:
+      a2a-events up
+      a2a-events up --agent agents:greet --agent agents:translate --port 9000
+      a2a-events up --gateways 2 --workers 4 --store /var/lib/my-agents
+      a2a-events up --nats nats://broker:4222
+    """
+    from a2a_events.services import event_loop, logs
+    from a2a_events.services.up import Plan, run
+    from a2a_events.settings import PREFIX, load
+
+    embedded = given["nats"] is None and f"{PREFIX}NATS" not in os.environ
+    settings = load({**given, "agent": ",".join(agent) or None})
+    if not settings.agent:
+        settings = load({**given, "agent": DEMO_AGENT})
+    logs.configure(settings.log_level, settings.log_format)
+    broker = "nats-server" if embedded else settings.nats
+    print(f"Starting with {broker}, gateways: {gateways}, workers: {workers} …", flush=True)
+    command = None if in_process else service_command
+    work = run(
+        Plan(settings=settings, gateways=gateways, workers=workers, embedded=embedded, command=command), _announce
+    )
+    if in_process:
+        event_loop.run(work)
+    else:
+        asyncio.run(work)
+    print("Stopped.")
+
+
+def service_command(role: str) -> list[str]:
+    """The command of a service's process, which ends when we do."""
+    return [sys.executable, "-m", "a2a_events.cli", role, "--until-eof"]
+
+
+def _announce(ready: Ready) -> None:
+    from a2a_events.bindings.app import CARD_PATH
+
+    me = program()
+    first = ready.urls[0]
+    usual = first == "http://127.0.0.1:8000" and len(ready.urls) == 1
+    url = "" if usual else "".join(f" --url {url}" for url in ready.urls)
+    nats = "" if ready.nats == "nats://127.0.0.1:4222" else f" --nats {ready.nats}"
+    where = f"  (data in {ready.store})" if ready.store else ""
+    message = '{"message":{"messageId":"1","role":"ROLE_USER","parts":[{"text":"hello"}]}}'
+    lines = [
+        "",
+        f"ready        {'  '.join(ready.urls)}",
+        *(f"agent card   {url}{CARD_PATH}" for url in ready.urls),
+        f"agents       {', '.join(ready.agents)}",
+        f"nats         {ready.nats}{where}",
+        f'try          {me} send{url} "hello"',
+        f"then         {me} timeline{nats} TASK",
+        f"or           curl -sN {first}/message:stream -H 'A2A-Version: 1.0' \\",
+        f"                  -H 'Content-Type: application/json' -d '{message}'",
+        "stop         Ctrl-C",
+        "",
+    ]
+    print("\n".join(lines), flush=True)

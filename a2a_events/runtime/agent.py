@@ -1,0 +1,158 @@
+"""An agent, as its author writes it: an async function, or a class with ``run``, that gets a :class:`~.turn.Turn`.
+
+::
+
+    async def greet(turn: Turn) -> None:
+        await turn.artifact(f"Hello, {turn.text}")
+
+Returning completes the task; raising fails it. :func:`agent` adds a name, a card and terms; without them a plain
+function is served under its own name.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Awaitable, Callable
+from typing import Any, Protocol, TypeAlias, runtime_checkable
+
+from msgspec import Struct
+
+from a2a_events import limits
+from a2a_events.model import AgentCapabilities, AgentCard, AgentSkill, encode
+from a2a_events.runtime.turn import Turn
+from a2a_events.timeline.decide import FAIL, Terms
+from a2a_events.timeline.ids import is_name
+
+Handler: TypeAlias = Callable[[Turn], Awaitable[None]]
+
+
+@runtime_checkable
+class Runs(Protocol):
+    """A class-based agent."""
+
+    async def run(self, turn: Turn) -> None:
+        """Work on one turn; many may run at once on one instance."""
+        ...
+
+
+class Deadlines(Struct, frozen=True):
+    """When a hung agent is ended FAILED; seconds."""
+
+    turn_seconds: float = limits.TURN_DEADLINE_SECONDS
+    idle_seconds: float = limits.IDLE_DEADLINE_SECONDS
+    """Longest silence of a running agent."""
+    input_seconds: float = limits.INPUT_DEADLINE_SECONDS
+    """Longest wait for a client that was asked for something."""
+
+
+class Agent(Struct, frozen=True):
+    """What a worker serves: the handler, and what it announces of it.
+
+    ``replies``: ``task`` (default), or ``either`` for an agent that may answer with a bare Message; clients of such an
+    agent see nothing before its first report.
+    """
+
+    name: str
+    handler: Handler
+    card: AgentCard
+    replies: str = "task"
+    policy: str = FAIL
+    deadlines: Deadlines = Deadlines()
+    cancel_grace_seconds: float = limits.CANCEL_GRACE_SECONDS
+    attempts: int = limits.TURN_ATTEMPTS
+    linger_seconds: float = limits.LINGER_SECONDS
+
+    @property
+    def terms(self) -> Terms:
+        """What the turn protocol needs to know."""
+        return Terms(self.attempts, self.replies, self.policy, self.card.version)
+
+    def card_json(self) -> bytes:
+        """The card as announced; gateways add the interfaces."""
+        return encode(self.card)
+
+
+def agent(
+    *,
+    name: str | None = None,
+    description: str | None = None,
+    version: str = "1.0.0",
+    skills: tuple[AgentSkill, ...] = (),
+    replies: str = "task",
+    deadlines: Deadlines | None = None,
+    cancel_grace_seconds: float = limits.CANCEL_GRACE_SECONDS,
+    linger_seconds: float = limits.LINGER_SECONDS,
+    input_modes: tuple[str, ...] = (),
+) -> Callable[[Handler], Agent]:
+    """Make an :class:`Agent` of an async function.
+
+    Args:
+        name: shown in the card, and in paths and subjects (``[A-Za-z0-9_-]``); default: the function's name.
+        description: default: the first paragraph of the docstring.
+        version: of the agent's code.
+        skills: default: one skill, named like the agent.
+        replies: ``task`` or ``either``.
+        deadlines: when to give up on it.
+        cancel_grace_seconds: what it gets to stop by itself.
+        linger_seconds: how long an artifact chunk may wait for others; 0 sends each at once.
+        input_modes: media types it takes; empty: any.
+    """
+
+    def make(handler: Handler) -> Agent:
+        return _agent(
+            handler,
+            name=name,
+            description=description,
+            version=version,
+            skills=skills,
+            replies=replies,
+            deadlines=deadlines or Deadlines(),
+            cancel_grace_seconds=cancel_grace_seconds,
+            linger_seconds=linger_seconds,
+            input_modes=input_modes,
+        )
+
+    return make
+
+
+def as_agent(value: object) -> Agent:
+    """An :class:`Agent` out of what ``--agent module:attr`` may name: an agent, a function, a class or an instance.
+
+    Raises:
+        TypeError: none of these; says what was expected.
+    """
+    if isinstance(value, Agent):
+        return value
+    if inspect.isclass(value):
+        value = value()
+    if isinstance(value, Runs):
+        return _agent(value.run, name=_dashed(type(value).__name__), description=inspect.getdoc(value))
+    if inspect.iscoroutinefunction(value):
+        return _agent(value)
+    raise TypeError(f"expected an Agent, an async function or a class with an async run(turn), not {value!r}")
+
+
+def _agent(handler: Handler, **given: Any) -> Agent:
+    name = given.pop("name", None) or _dashed(getattr(handler, "__name__", "agent"))
+    if not is_name(name):
+        raise TypeError(f"an agent's name is 1 to 64 of letters, digits, _ and -: not {name!r}")
+    described = given.pop("description", None) or inspect.getdoc(handler) or name
+    description = re.sub(r"\s+", " ", described.split("\n\n")[0])
+    modes = given.pop("input_modes", ()) or ("*/*",)
+    skills = given.pop("skills", ()) or (AgentSkill(id=name, name=name, description=description, tags=(name,)),)
+    card = AgentCard(
+        name=name,
+        description=description,
+        version=given.pop("version", "1.0.0"),
+        supported_interfaces=(),
+        capabilities=AgentCapabilities(streaming=True),
+        default_input_modes=modes,
+        default_output_modes=("text/plain", "application/json"),
+        skills=skills,
+    )
+    return Agent(name=name, handler=handler, card=card, **given)
+
+
+def _dashed(name: str) -> str:
+    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "-", name).lower()

@@ -1,0 +1,59 @@
+"""Reading a task: its snapshot, and the log for what came after (design 6)."""
+
+from __future__ import annotations
+
+from a2a_events import limits
+from a2a_events.log.port import Log
+from a2a_events.timeline.fold import TaskFold
+from a2a_events.timeline.ids import TaskRef
+from a2a_events.timeline.snapshot import restore, take
+
+
+async def load(log: Log, task: TaskRef) -> TaskFold:
+    """The task as the leader has it now; an empty fold if it has no record.
+
+    A terminal snapshot is the task for ever, so it costs one round trip; otherwise a second for the newest record, and
+    more only for what the snapshot lacks. Writes a snapshot when it had to fold much.
+
+    Raises:
+        Unavailable: no answer; repeating is safe.
+        Unreadable: a record is damaged or newer than this version.
+    """
+    stored = await log.snapshot(task)
+    fold = restore(stored) if stored else None
+    if fold is None or fold.head.incarnation != log.incarnation(task):
+        fold = TaskFold.empty()
+    elif fold.head.terminal:
+        return fold
+    before = fold.head.revision
+    await advance(log, task, fold)
+    if fold.head.revision - before >= limits.SNAPSHOT_EVENTS:
+        await log.save(task, take(fold))
+    return fold
+
+
+async def advance(log: Log, task: TaskRef, fold: TaskFold) -> bool:
+    """Bring a fold up to what the leader has now; whether anything was new. Errors as :func:`load`."""
+    moved = False
+    async for records in log.read(task, fold.head.position + 1):
+        for record in records:
+            moved = fold.apply(record) or moved
+    return moved
+
+
+def worth_a_snapshot(fold: TaskFold, first_position: int) -> bool:
+    """Whether reading the task from the log costs more than its snapshot: many events, or far apart (ADR 0005)."""
+    span = fold.head.position - first_position
+    return fold.head.revision > limits.SNAPSHOT_FROM_EVENTS or span > limits.SNAPSHOT_FROM_SPAN
+
+
+async def content(log: Log, task: TaskRef, fold: TaskFold, keys: list[str]) -> tuple[TaskFold, dict[str, bytes]]:
+    """The segments that rendering needs; if one is missing, the task folded anew from the log, which needs none."""
+    if not keys:
+        return fold, {}
+    segments = await log.segments(task, keys)
+    if len(segments) == len(keys):
+        return fold, segments
+    fold = TaskFold.empty()
+    await advance(log, task, fold)
+    return fold, {}

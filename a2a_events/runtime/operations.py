@@ -1,0 +1,537 @@
+"""The operations of A2A 1.0, once for all bindings (design: the walk of one request).
+
+A gateway decides from the fold, appends on its position, and tails the log; it keeps nothing that another gateway would
+miss. SendMessage is the end of the iterator that SendStreamingMessage shows; SubscribeToTask is the same tail from
+another position. Results are JSON bytes, because the log holds what clients see as they see it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import os
+import time
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
+from typing import Final
+
+import msgspec
+import structlog
+from msgspec import Raw, Struct
+
+from a2a_events import limits
+from a2a_events.errors import (
+    Conflict,
+    ContentTypeNotSupportedError,
+    InvalidParamsError,
+    PushNotificationNotSupportedError,
+    TaskNotFoundError,
+    UnavailableError,
+    Unreadable,
+    UnsupportedOperationError,
+)
+from a2a_events.log.append import append
+from a2a_events.log.port import Log, Watch
+from a2a_events.model import (
+    TERMINAL_STATES,
+    CancelTaskRequest,
+    GetTaskRequest,
+    Message,
+    Role,
+    SendMessageRequest,
+    SubscribeToTaskRequest,
+    encode,
+)
+from a2a_events.runtime.directory import ServedAgent
+from a2a_events.runtime.load import advance, content, load
+from a2a_events.timeline import cursor as cursors
+from a2a_events.timeline import decide
+from a2a_events.timeline.events import NOTHING, Actor, Kind, MessageReceived, Submitted
+from a2a_events.timeline.fold import Head, Phase, TaskFold, is_public, public_states
+from a2a_events.timeline.ids import RANDOM_BYTES, TaskRef, reference, task_id, token
+from a2a_events.timeline.record import Entry, Record, Writer, draft
+from a2a_events.timeline.render import segment_keys
+from a2a_events.timeline.render import task as render_task
+
+REPLAY_EXTENSION: Final = "urn:a2a-events:replay:v1"
+"""URI of the replay extension; a gap is marked in a Task's metadata under it."""
+
+_REPLY: Final = Kind.REPLY.value
+
+logger = structlog.get_logger(__name__)
+
+
+class Caller(Struct, frozen=True):
+    """Who asks. ``tenant`` is the raw routing string of the request, ``subject`` who was authenticated."""
+
+    tenant: str = ""
+    subject: str = "anonymous"
+
+
+class Result(Struct, frozen=True):
+    """The answer of an operation as JSON, and what it was about."""
+
+    json: bytes
+    task_id: str
+    context_id: str
+    revision: int
+
+
+class Update(Struct, frozen=True):
+    """One frame of a stream: a StreamResponse as JSON, its revision, and the cursor that resumes after it."""
+
+    revision: int
+    cursor: str
+    line: bytes
+
+
+class Run(Struct, frozen=True):
+    """Updates that are ready together; none is a sign of life. After the ``last`` one the stream has ended."""
+
+    updates: list[Update]
+    last: bool = False
+
+
+class Updates:
+    """A stream that has begun: the task is known, and every error that precedes the first update has been raised.
+
+    Iterate to get its runs. Always close it (``aclose``), or use ``aclosing``.
+    """
+
+    __slots__ = ("_runs", "_watch", "context_id", "revision", "task")
+
+    def __init__(self, task: TaskRef, context_id: str, runs: AsyncGenerator[Run], watch: Watch) -> None:
+        self.task = task
+        self.context_id = context_id
+        self.revision = 0
+        """The newest one sent."""
+        self._runs = runs
+        self._watch = watch
+
+    def __aiter__(self) -> AsyncGenerator[Run]:
+        return self._runs
+
+    def sent(self, run: Run) -> None:
+        """Note what the client has been sent."""
+        if run.updates:
+            self.revision = run.updates[-1].revision
+
+    async def aclose(self) -> None:
+        """Give up the interest in the task; the task goes on."""
+        await self._runs.aclose()
+        await self._watch.close()
+
+
+class Operations:
+    """Every operation of one gateway.
+
+    Args:
+        log: the log.
+        writer: names this process in records.
+        cancel_wait_seconds: how long CancelTask waits for the end.
+        now: the clock, milliseconds since 1970.
+    """
+
+    def __init__(
+        self,
+        log: Log,
+        writer: Writer,
+        *,
+        cancel_wait_seconds: float = limits.CANCEL_WAIT_SECONDS,
+        now: Callable[[], int] = lambda: int(time.time() * 1000),
+    ) -> None:
+        self._log = log
+        self._writer = writer
+        self._cancel_wait_seconds = cancel_wait_seconds
+        self._now = now
+
+    # --- SendMessage --------------------------------------------------------------------------------------------------
+
+    async def send(self, caller: Caller, agent: ServedAgent, request: SendMessageRequest) -> Result:
+        """SendMessage (specification 3.1.1): the Task when it has ended or waits for the client, or a bare Message.
+
+        With ``returnImmediately`` the Task as it is once the message is in the log.
+
+        Returns:
+            A SendMessageResponse.
+
+        Raises:
+            A2AError: as the specification says; nothing was written, unless it is UnavailableError and says so.
+        """
+        immediately = request.configuration is not None and request.configuration.return_immediately
+        length = request.configuration.history_length if request.configuration else None
+        task, watch, fold = await self._begin(caller, agent, request)
+        try:
+            if not (immediately and fold.head.exists):
+                async with aclosing(_after(watch, fold)) as runs:
+                    async for records in runs:
+                        for record in records:
+                            fold.apply(record)
+                        if fold.head.terminal or (fold.head.exists and (immediately or _waits(fold.head))):
+                            break
+            shown = await self._response(task, fold, length)
+            return Result(shown, task.task_id, fold.head.context_id, fold.head.revision)
+        finally:
+            await watch.close()
+
+    async def send_stream(
+        self, caller: Caller, agent: ServedAgent, request: SendMessageRequest, *, cursor: str | None = None
+    ) -> Updates:
+        """SendStreamingMessage (specification 3.1.2): the Task, then its updates until it ends or waits for the client.
+
+        A request with a cursor is a client that wants to resume; it must not start a second task, and is refused.
+
+        Raises:
+            A2AError: as :meth:`send`; once this has returned, the message is in the log.
+        """
+        if cursor:
+            text = "To resume a stream use SubscribeToTask with the cursor; sending again would start a second task"
+            raise InvalidParamsError(text, violations=(("Last-Event-ID", text),))
+        length = request.configuration.history_length if request.configuration else None
+        task, watch, fold = await self._begin(caller, agent, request)
+        runs = self._follow(task, watch, fold, length, until_interrupted=True)
+        return Updates(task, fold.head.context_id, runs, watch)
+
+    # --- GetTask, CancelTask ------------------------------------------------------------------------------------------
+
+    async def get(self, caller: Caller, agent: ServedAgent, request: GetTaskRequest) -> Result:
+        """GetTask (specification 3.1.3): the Task as the log's leader has it now.
+
+        Raises:
+            TaskNotFoundError: not there, or not this caller's.
+        """
+        task = _task(caller, agent, request.id)
+        fold = await self._visible(caller, task)
+        shown = await self._task_json(task, fold, request.history_length)
+        return Result(shown, task.task_id, fold.head.context_id, fold.head.revision)
+
+    async def cancel(self, caller: Caller, agent: ServedAgent, request: CancelTaskRequest) -> Result:
+        """CancelTask (specification 3.1.5): the latest Task, after a bounded wait for it to end.
+
+        Raises:
+            TaskNotFoundError: not there, or not this caller's.
+            TaskNotCancelableError: it has ended.
+        """
+        task = _task(caller, agent, request.id)
+        actor = Actor(tenant=caller.tenant, subject=caller.subject)
+        metadata = Raw(encode(request.metadata)) if request.metadata else NOTHING
+        async with self._log.watch(task) as watch:
+            fold = await self._visible(caller, task)
+            await self._decide(task, fold, lambda: decide.cancel(fold.head, task.task_id, actor, metadata, self._now()))
+            head = fold.head
+            if not head.terminal:
+                try:
+                    async with asyncio.timeout(self._cancel_wait_seconds), aclosing(_after(watch, fold)) as runs:
+                        async for records in runs:
+                            for record in records:
+                                fold.apply(record)
+                            if fold.head.terminal:
+                                break
+                except TimeoutError:
+                    pass  # the worker ends it within its grace time; the answer is the task as it is
+            shown = await self._task_json(task, fold, None)
+            return Result(shown, task.task_id, fold.head.context_id, fold.head.revision)
+
+    # --- SubscribeToTask ----------------------------------------------------------------------------------------------
+
+    async def subscribe(
+        self, caller: Caller, agent: ServedAgent, request: SubscribeToTaskRequest, *, cursor: str | None = None
+    ) -> Updates:
+        """SubscribeToTask (specification 3.1.6): the Task, then every update until it ends.
+
+        With a cursor: every update strictly after it, through the terminal one, also on a task that has ended, and no
+        Task first (ADR 0006). A cursor of another incarnation, or overtaken by retention, gets the Task as it is now,
+        with a gap marked in its metadata.
+
+        Raises:
+            TaskNotFoundError: not there, or not this caller's.
+            UnsupportedOperationError: it has ended, and no cursor was given.
+            InvalidParamsError: the cursor is not one of this task.
+        """
+        task = _task(caller, agent, request.id)
+        at = cursors.parse(cursor, task) if cursor else None
+        watch = await self._log.watch(task).__aenter__()
+        try:
+            fold = await self._visible(caller, task)
+            if at is None:
+                if fold.head.terminal:
+                    raise UnsupportedOperationError("The task has ended: GetTask shows it")
+                runs = self._follow(task, watch, fold, None, until_interrupted=False)
+            elif at.incarnation != self._log.incarnation(task):
+                runs = self._after_gap(task, watch, fold)
+            elif at.revision > fold.head.revision or at.position > fold.head.position:
+                raise InvalidParamsError(
+                    "The cursor is ahead of the task", violations=(("Last-Event-ID", "ahead of the task"),)
+                )
+            else:
+                runs = self._replay(task, watch, fold, at)
+            return Updates(task, fold.head.context_id, runs, watch)
+        except BaseException:
+            await watch.close()
+            raise
+
+    # --- the write path -----------------------------------------------------------------------------------------------
+
+    async def _begin(
+        self, caller: Caller, agent: ServedAgent, request: SendMessageRequest
+    ) -> tuple[TaskRef, Watch, TaskFold]:
+        """Put the message into the log, as a new task or onto its task, watched from before it was there."""
+        _check_message(request.message, agent)
+        if request.configuration is not None and request.configuration.task_push_notification_config is not None:
+            raise PushNotificationNotSupportedError
+        if request.message.task_id:
+            return await self._continue(caller, agent, request)
+        log = self._log
+        shard = os.urandom(1)[0] % log.shards if log.shards > 1 else 0
+        new_id = task_id(log.name, shard, os.urandom(RANDOM_BYTES))
+        task = TaskRef(log.name, shard, agent.name, token(caller.tenant), new_id)
+        context_id = request.message.context_id or f"c-{base64.urlsafe_b64encode(os.urandom(15)).decode()}"
+        actor = Actor(tenant=caller.tenant, subject=caller.subject)
+        event = Submitted(
+            context_id=context_id,
+            message=_with_ids(request.message, new_id, context_id),
+            owner=actor,
+            actor=actor,
+            replies=agent.replies,
+            configuration=_raw(request.configuration),
+            metadata=_raw(request.metadata),
+            extensions=request.message.extensions,
+        )
+        watch = await log.watch(task).__aenter__()
+        try:
+            fold = TaskFold.empty()
+            await self._decide(task, fold, lambda: decide.submit(event, self._now()), new=True)
+        except BaseException:
+            await watch.close()
+            raise
+        return task, watch, fold
+
+    async def _continue(
+        self, caller: Caller, agent: ServedAgent, request: SendMessageRequest
+    ) -> tuple[TaskRef, Watch, TaskFold]:
+        task = _task(caller, agent, request.message.task_id)
+        watch = await self._log.watch(task).__aenter__()
+        try:
+            fold = await self._visible(caller, task)
+            event = MessageReceived(
+                message=_with_ids(request.message, task.task_id, fold.head.context_id),
+                actor=Actor(tenant=caller.tenant, subject=caller.subject),
+                configuration=_raw(request.configuration),
+                metadata=_raw(request.metadata),
+                extensions=request.message.extensions,
+            )
+            said = request.message.context_id
+            await self._decide(task, fold, lambda: decide.message(fold.head, event, said, self._now()))
+        except BaseException:
+            await watch.close()
+            raise
+        return task, watch, fold
+
+    async def _decide(
+        self, task: TaskRef, fold: TaskFold, decision: Callable[[], list[Entry]], *, new: bool = False
+    ) -> None:
+        """Append what is decided at the position it is decided on; decide again when others were faster (turns 3.2)."""
+        for _ in range(limits.DECIDE_ATTEMPTS):
+            entries = decision()
+            if not entries:
+                return
+            head = fold.head
+            made = draft(
+                entries,
+                record_id=os.urandom(9).hex(),
+                revision=head.revision,
+                generation=head.generation,
+                writer=self._writer,
+                not_before=head.time,
+                incarnation=self._log.incarnation(task),
+            )
+            try:
+                position = await append(self._log, task, made, head.position)
+            except Conflict:
+                assert not new, "a random task id was taken"
+                await advance(self._log, task, fold)
+                continue
+            fold.apply(Record(position, made.header, made.payload, made.inbound))
+            return
+        raise UnavailableError("The task is too busy; nothing was written, please retry")
+
+    # --- the read path ------------------------------------------------------------------------------------------------
+
+    async def _visible(self, caller: Caller, task: TaskRef) -> TaskFold:
+        """The task, if this caller may see it."""
+        fold = await load(self._log, task)
+        owner = fold.head.owner
+        if not fold.head.exists or owner is None or owner.subject != caller.subject:
+            raise TaskNotFoundError
+        return fold
+
+    async def _follow(
+        self, task: TaskRef, watch: Watch, fold: TaskFold, length: int | None, *, until_interrupted: bool
+    ) -> AsyncGenerator[Run]:
+        """The Task, then its updates. Keeps the head only: a stream's memory does not grow with the task."""
+        prefix = cursors.prefix(task, self._log.incarnation(task))
+        head = fold.head
+        waiting: TaskFold | None = fold
+        if head.exists:
+            yield Run([await self._task_update(task, fold, length, prefix)])
+            waiting = None
+        del fold
+        async with aclosing(watch.after(head.position, head.revision)) as runs:
+            async for records in runs:
+                shown: list[Update] = []
+                for record in records:
+                    if waiting is not None and is_public(record):
+                        # An agent that may reply with a bare Message now shows whether it does.
+                        if _REPLY not in record.header.kinds:
+                            shown.append(await self._task_update(task, waiting, length, prefix))
+                        waiting = None
+                    shown += _shown(record, head.revision, prefix)
+                    if waiting is not None:
+                        waiting.apply(record)
+                    else:
+                        head.apply(record)
+                ended = head.terminal or (until_interrupted and head.phase is Phase.RESTING)
+                if shown or ended or not records:
+                    yield Run(shown, ended)
+                if ended:
+                    return
+
+    async def _replay(self, task: TaskRef, watch: Watch, fold: TaskFold, at: cursors.Cursor) -> AsyncGenerator[Run]:
+        if fold.head.terminal and at.revision >= fold.head.revision:
+            yield Run([], last=True)
+            return
+        prefix = cursors.prefix(task, at.incarnation)
+        revision = at.revision
+        live = watch.after(at.position, at.revision)
+        try:
+            # What is in the log already is read, not waited for.
+            async with aclosing(_replayed(self._log, task, at, live)) as records_runs:
+                async for records in records_runs:
+                    shown: list[Update] = []
+                    ended = False
+                    for record in records:
+                        shown += _shown(record, revision, prefix)
+                        revision = record.header.last_revision
+                        ended = ended or _ends(record)
+                    if shown or ended or not records:
+                        yield Run(shown, ended)
+                    if ended:
+                        return
+        except Unreadable:
+            logger.info("cursor overtaken by retention", task_id=task.task_id, revision=at.revision)
+            async for run in self._after_gap(task, watch, await load(self._log, task)):
+                yield run
+
+    async def _after_gap(self, task: TaskRef, watch: Watch, fold: TaskFold) -> AsyncGenerator[Run]:
+        prefix = cursors.prefix(task, self._log.incarnation(task))
+        shown = await self._task_json(task, fold, None)
+        mark = encode({REPLAY_EXTENSION: {"gap": True}})
+        line = b'{"task":' + shown[:-1] + b',"metadata":' + mark + b"}}"
+        head = fold.head
+        ended = head.terminal
+        yield Run([Update(head.revision, f"{prefix}{head.position}.{head.revision}", line)], ended)
+        if ended:
+            return
+        async with aclosing(_after(watch, fold)) as runs:
+            async for records in runs:
+                updates: list[Update] = []
+                for record in records:
+                    updates += _shown(record, head.revision, prefix)
+                    head.apply(record)
+                ended = head.terminal
+                if updates or ended or not records:
+                    yield Run(updates, ended)
+                if ended:
+                    return
+
+    async def _task_update(self, task: TaskRef, fold: TaskFold, length: int | None, prefix: str) -> Update:
+        shown = await self._task_json(task, fold, length)
+        head = fold.head
+        return Update(head.revision, f"{prefix}{head.position}.{head.revision}", b'{"task":' + shown + b"}")
+
+    async def _task_json(self, task: TaskRef, fold: TaskFold, length: int | None) -> bytes:
+        whole, segments = await content(self._log, task, fold, segment_keys(fold))
+        return render_task(whole, task.task_id, segments, length)
+
+    async def _response(self, task: TaskRef, fold: TaskFold, length: int | None) -> bytes:
+        if fold.head.replied:
+            return b'{"message":' + fold.content.reply + b"}"
+        return b'{"task":' + await self._task_json(task, fold, length) + b"}"
+
+
+def _after(watch: Watch, fold: TaskFold) -> AsyncGenerator[list[Record]]:
+    return watch.after(fold.head.position, fold.head.revision)
+
+
+async def _replayed(
+    log: Log, task: TaskRef, at: cursors.Cursor, live: AsyncGenerator[list[Record]]
+) -> AsyncGenerator[list[Record]]:
+    """Records after a cursor: those in the log, then those that come."""
+    seen = at.revision
+    async for records in log.read(task, max(at.position, 1)):
+        after = [r for r in records if r.header.last_revision > seen]
+        if after and after[0].header.revision > seen + 1:
+            raise Unreadable("the records after the cursor are gone")
+        if after:
+            seen = after[-1].header.last_revision
+            yield after
+    async with aclosing(live) as runs:
+        async for records in runs:
+            after = [r for r in records if r.header.last_revision > seen]
+            if after:
+                seen = after[-1].header.last_revision
+            if after or not records:
+                yield after
+
+
+def _shown(record: Record, after_revision: int, prefix: str) -> list[Update]:
+    if not is_public(record):
+        return []
+    place = f"{prefix}{record.position}."
+    return [Update(revision, f"{place}{revision}", line) for revision, line in record.updates(after_revision)]
+
+
+def _waits(head: Head) -> bool:
+    """Whether the task waits for its client: interrupted, and no message of the client's still to be read."""
+    return head.interrupted and head.phase in {Phase.RESTING, Phase.RUNNING}
+
+
+def _ends(record: Record) -> bool:
+    return _REPLY in record.header.kinds or any(s in TERMINAL_STATES for s in public_states(record))
+
+
+def _task(caller: Caller, agent: ServedAgent, raw_id: str) -> TaskRef:
+    task = reference(raw_id, agent=agent.name, tenant=caller.tenant)
+    if task is None:
+        raise TaskNotFoundError
+    return task
+
+
+def _check_message(message: Message, agent: ServedAgent) -> None:
+    """What the types cannot say (specification 4.1.4); names every field that is wrong."""
+    violations: list[tuple[str, str]] = []
+    if not 0 < len(message.message_id) <= limits.IDENTIFIER_CHARACTERS:
+        violations.append(("message.messageId", f"must be 1 to {limits.IDENTIFIER_CHARACTERS} characters"))
+    if message.role is not Role.USER:
+        violations.append(("message.role", "must be ROLE_USER"))
+    if not 0 < len(message.parts) <= limits.MESSAGE_PARTS:
+        violations.append(("message.parts", f"must hold 1 to {limits.MESSAGE_PARTS} parts"))
+    if len(message.context_id) > limits.IDENTIFIER_CHARACTERS:
+        violations.append(("message.contextId", f"must be at most {limits.IDENTIFIER_CHARACTERS} characters"))
+    if violations:
+        raise InvalidParamsError(violations=tuple(violations))
+    card = agent.card
+    accepted = {*card.default_input_modes, *(mode for skill in card.skills for mode in skill.input_modes)}
+    if not accepted or "*/*" in accepted:
+        return
+    for part in message.parts:
+        if part.media_type and part.media_type.split(";")[0].strip() not in accepted:
+            raise ContentTypeNotSupportedError(f"The agent does not take {part.media_type!r}")
+
+
+def _with_ids(message: Message, new_task_id: str, context_id: str) -> Raw:
+    return Raw(encode(msgspec.structs.replace(message, task_id=new_task_id, context_id=context_id)))
+
+
+def _raw(value: object) -> Raw:
+    return NOTHING if value is None else Raw(encode(value))

@@ -1,0 +1,333 @@
+"""What an agent's author holds while working on one message: the input, and ways to report.
+
+Reports are durable in the order they were made, and none is shown before it is. A report returns as soon as it is
+queued (bounded, so a fast agent waits for the log at last); :meth:`Turn.flush` waits until everything said so far is
+stored. Ordering is the library's job: an ending comes after everything said before it, and nothing can be said after
+it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import os
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol, TypeAlias
+
+import msgspec
+from msgspec import UNSET, Raw
+
+from a2a_events import limits
+from a2a_events.model import (
+    INTERRUPTED_STATES,
+    TERMINAL_STATES,
+    Artifact,
+    Message,
+    Part,
+    Role,
+    SendMessageConfiguration,
+    Task,
+    TaskState,
+    encode,
+)
+from a2a_events.timeline.decide import Outcome
+
+Content: TypeAlias = str | Part | Message | Sequence[Part] | dict[str, Any]
+"""What a report may be given as: a text, a part, several, a whole message, or a dict for one data part."""
+
+
+class TurnOver(RuntimeError):
+    """The agent reported something after it had ended its turn; the report was not recorded. A bug of the agent."""
+
+
+class OutputTooLarge(ValueError):
+    """One report is over ``limits.REPORT_BYTES``; it was not recorded. The agent may report it in pieces."""
+
+
+def check_size(report_bytes: int) -> None:
+    """Refuse a report that no record can hold.
+
+    Raises:
+        OutputTooLarge: says so.
+    """
+    if report_bytes > limits.REPORT_BYTES:
+        raise OutputTooLarge(
+            f"one report of {report_bytes} bytes is over the limit of {limits.REPORT_BYTES}; report it in pieces"
+        )
+
+
+class Reports(Protocol):
+    """Where a turn's reports go (``turn_writer``)."""
+
+    async def say_status(self, state: TaskState, message: Raw) -> None:
+        """Record a status."""
+        ...
+
+    async def say_artifact(self, artifact: Artifact, *, append: bool, last_chunk: bool) -> None:
+        """Record an artifact or a chunk of one."""
+        ...
+
+    async def flush(self) -> None:
+        """Wait until everything said is stored."""
+        ...
+
+
+class Turn:
+    """One message's worth of work.
+
+    Attributes:
+        message: the message to work on; the newest one where several wait.
+        messages: all messages that this turn was given, oldest first.
+        task: the task before this turn, history and artifacts included.
+        attempt: 1, or more when earlier workers disappeared.
+        configuration: how the caller wants the answer.
+        metadata: what the caller sent beside the message.
+    """
+
+    def __init__(
+        self,
+        *,
+        task: bytes,
+        messages: Sequence[Message],
+        attempt: int,
+        configuration: SendMessageConfiguration,
+        metadata: dict[str, Any],
+        reports: Reports,
+        task_id: str,
+        context_id: str,
+    ) -> None:
+        self.messages = list(messages)
+        self.attempt = attempt
+        self.configuration = configuration
+        self.metadata = metadata
+        self.task_id = task_id
+        self.context_id = context_id
+        self._task = task
+        self._decoded: Task | None = None
+        self._reports = reports
+        self._canceled = asyncio.Event()
+        self._arrived = asyncio.Event()
+        self._waiting: list[Message] = []
+        self._on_taken: Callable[[], None] = lambda: None
+        self.outcome: Outcome | None = None
+        self.cooperative = False
+        """Whether the agent watches for cancellation itself; else its coroutine is canceled."""
+
+    # --- input --------------------------------------------------------------------------------------------------------
+
+    @property
+    def message(self) -> Message:
+        """The message to work on."""
+        return self.messages[-1]
+
+    @property
+    def text(self) -> str:
+        """The text parts of :attr:`message`, joined by newlines."""
+        return "\n".join(part.text for part in self.message.parts if isinstance(part.text, str))
+
+    @property
+    def data(self) -> Any:
+        """The content of the first data part of :attr:`message`, or None."""
+        return next((part.data for part in self.message.parts if part.data is not UNSET), None)
+
+    @property
+    def task(self) -> Task:
+        """The task as it was when the turn began, with history and artifacts."""
+        if self._decoded is None:
+            self._decoded = _task_decoder.decode(self._task)
+        return self._decoded
+
+    @property
+    def canceled(self) -> bool:
+        """Whether the client wants the task to stop; the agent should return soon, what it then says is kept.
+
+        An agent that never looks is stopped by ``asyncio.CancelledError``; one that has looked gets its grace time
+        first.
+        """
+        self.cooperative = True
+        return self._canceled.is_set()
+
+    async def wait_canceled(self) -> None:
+        """Wait until the client wants the task to stop. See :attr:`canceled`."""
+        self.cooperative = True
+        await self._canceled.wait()
+
+    async def receive(self) -> Message:
+        """Wait for a further message to the task and take it; it then belongs to this turn."""
+        while not self._waiting:
+            self._arrived.clear()
+            await self._arrived.wait()
+        return self._take()
+
+    def receive_nowait(self) -> Message | None:
+        """A further message, if one has arrived; taken as by :meth:`receive`."""
+        return self._take() if self._waiting else None
+
+    # --- reports ------------------------------------------------------------------------------------------------------
+
+    async def working(self, content: Content | None = None) -> None:
+        """Report progress: the task is WORKING."""
+        await self.status(TaskState.WORKING, content)
+
+    async def status(self, state: TaskState, content: Content | None = None) -> None:
+        """Report a state that does not end the turn: WORKING, or AUTH_REQUIRED while waiting for it out of band.
+
+        Raises:
+            TurnOver: the turn has ended.
+            ValueError: the state ends a turn; use the method named after it.
+        """
+        self._check()
+        if state in TERMINAL_STATES or state in INTERRUPTED_STATES - {TaskState.AUTH_REQUIRED}:
+            raise ValueError(f"{state.name} ends the turn: use the method for it")
+        await self._reports.say_status(state, self._said(content))
+
+    async def artifact(
+        self,
+        content: Content,
+        *,
+        artifact_id: str | None = None,
+        name: str = "",
+        description: str = "",
+        metadata: dict[str, Any] | None = None,
+    ) -> str:
+        """Report a whole artifact, replacing one of the same id; its id.
+
+        Raises:
+            TurnOver: the turn has ended.
+        """
+        self._check()
+        made = Artifact(
+            artifact_id=artifact_id or _random_id(),
+            parts=_parts(content),
+            name=name,
+            description=description,
+            metadata=metadata,
+        )
+        await self._reports.say_artifact(made, append=False, last_chunk=True)
+        return made.artifact_id
+
+    async def chunk(
+        self,
+        artifact_id: str,
+        content: Content,
+        *,
+        last: bool = False,
+        name: str = "",
+        metadata: dict[str, Any] | None = None,
+    ) -> None:
+        """Report a piece of an artifact: the first makes it, later ones add to it.
+
+        Raises:
+            TurnOver: the turn has ended.
+        """
+        self._check()
+        piece = Artifact(artifact_id=artifact_id, parts=_parts(content), name=name, metadata=metadata)
+        await self._reports.say_artifact(piece, append=True, last_chunk=last)
+
+    async def flush(self) -> None:
+        """Wait until everything said so far is stored. One round trip, or none."""
+        await self._reports.flush()
+
+    # --- endings ------------------------------------------------------------------------------------------------------
+
+    def complete(self, content: Content | None = None) -> None:
+        """End the task COMPLETED; what returning does."""
+        self._end(TaskState.COMPLETED, content)
+
+    def fail(self, content: Content) -> None:
+        """End the task FAILED, with a message that clients see."""
+        self._end(TaskState.FAILED, content)
+
+    def reject(self, content: Content | None = None) -> None:
+        """End the task REJECTED: the agent will not do this."""
+        self._end(TaskState.REJECTED, content)
+
+    def require_input(self, content: Content | None = None) -> None:
+        """End the turn and wait for the client's next message."""
+        self._end(TaskState.INPUT_REQUIRED, content)
+
+    def require_auth(self, content: Content | None = None) -> None:
+        """End the turn and wait until the client has authorised something and says so."""
+        self._end(TaskState.AUTH_REQUIRED, content)
+
+    def reply(self, content: Content) -> None:
+        """Answer with a bare Message instead of a task; for agents declared with ``replies="either"``.
+
+        Once a task was shown it completes with this message.
+        """
+        self._check()
+        # Should a task have been shown by then, the message is its final status message.
+        with_task = self._said(content)
+        self.outcome = Outcome(TaskState.COMPLETED, with_task, self._said(content, task=False))
+
+    # --- the worker's side --------------------------------------------------------------------------------------------
+
+    def offer(self, message: Message) -> None:
+        """A further message is in the log."""
+        self._waiting.append(message)
+        self._arrived.set()
+
+    def cancel(self) -> None:
+        """A cancel is in the log."""
+        self._canceled.set()
+
+    def on_taken(self, taken: Callable[[], None]) -> None:
+        """What to call when the agent has taken a message."""
+        self._on_taken = taken
+
+    def _take(self) -> Message:
+        message = self._waiting.pop(0)
+        self.messages.append(message)
+        self._on_taken()
+        return message
+
+    def _check(self) -> None:
+        if self.outcome is not None:
+            raise TurnOver("the turn has ended: nothing can be reported after its end")
+
+    def _end(self, state: TaskState, content: Content | None) -> None:
+        self._check()
+        self.outcome = Outcome(state, self._said(content))
+
+    def _said(self, content: Content | None, *, task: bool = True) -> Raw:
+        if content is None:
+            return Raw(b"")
+        if isinstance(content, Message):
+            said = msgspec.structs.replace(
+                content, role=Role.AGENT, context_id=self.context_id, task_id=self.task_id if task else ""
+            )
+        else:
+            said = Message(
+                message_id=_random_id(),
+                role=Role.AGENT,
+                parts=_parts(content),
+                context_id=self.context_id,
+                task_id=self.task_id if task else "",
+            )
+        line = encode(said)
+        check_size(len(line))
+        return Raw(line)
+
+
+def _parts(content: Content) -> tuple[Part, ...]:
+    match content:
+        case str():
+            return (Part(text=content),)
+        case Part():
+            return (content,)
+        case Message():
+            return content.parts
+        case dict():
+            return (Part(data=content),)
+        case _:
+            parts = tuple(content)
+            if not parts:
+                raise ValueError("a report holds at least one part")
+            return parts
+
+
+def _random_id() -> str:
+    return base64.urlsafe_b64encode(os.urandom(15)).decode("ascii")
+
+
+_task_decoder = msgspec.json.Decoder(Task)

@@ -1,0 +1,350 @@
+"""The owner's pen: everything that one turn says, in order, into conditional records (turns 3).
+
+At most one append is under way; what is said meanwhile waits and goes into the next record together (group commit).
+Status changes go at once, artifact chunks may linger a little for company, the ending takes along whatever still waits.
+A refused record is read against, judged and packed anew: revisions are given when a record is sent, never when events
+are queued, and an ending is decided again at the position it will stand at.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import Final
+
+import msgspec
+import structlog
+from msgspec import Raw
+
+from a2a_events import limits
+from a2a_events.errors import Conflict, LogError, RecordTooLarge, Unavailable, Uncertain
+from a2a_events.log.append import append
+from a2a_events.log.port import Log
+from a2a_events.model import Artifact, TaskState
+from a2a_events.runtime.load import advance, worth_a_snapshot
+from a2a_events.runtime.turn import check_size
+from a2a_events.timeline import decide
+from a2a_events.timeline.decide import Ending, Outcome, Ownership, Terms
+from a2a_events.timeline.events import Kind
+from a2a_events.timeline.fold import TaskFold
+from a2a_events.timeline.ids import TaskRef
+from a2a_events.timeline.record import Draft, Entry, Record, Writer, draft
+from a2a_events.timeline.render import artifact_entry, status_entry
+from a2a_events.timeline.snapshot import take
+
+_STORED_PATIENCE_SECONDS: Final = 600.0
+"""An owner has nothing better to do than to try: losing the log ends its turn by fencing, not by giving up."""
+
+logger = structlog.get_logger(__name__)
+
+
+class Fenced(Exception):
+    """The turn is no longer this worker's: write nothing, acknowledge nothing."""
+
+
+class TurnWriter:
+    """Writes for one claim after another of one task, while this process owns it.
+
+    Args:
+        log: where to.
+        task: whose.
+        fold: the task up to the last record known to be stored.
+        writer: this process.
+        linger_seconds: longest wait of a chunk for company.
+        on_foreign: called after somebody else's records were folded in.
+    """
+
+    def __init__(
+        self,
+        log: Log,
+        task: TaskRef,
+        fold: TaskFold,
+        writer: Writer,
+        *,
+        linger_seconds: float,
+        on_foreign: Callable[[], None],
+    ) -> None:
+        self.fold = fold
+        self.claim = ""
+        self.epoch = 0
+        self.last_said = time.monotonic()
+        self._log = log
+        self._task = task
+        self._writer = writer
+        self._linger_seconds = linger_seconds
+        self._on_foreign = on_foreign
+        self._queue: deque[Entry] = deque()
+        self._queued_bytes = 0
+        self._urgent = False
+        self._flushed = 0.0
+        self._lock = asyncio.Lock()
+        self._pump: asyncio.Task[None] | None = None
+        self._kick: asyncio.Handle | None = None
+        self._hurry = asyncio.Event()
+        self._room = asyncio.Event()
+        self._failure: BaseException | None = None
+        self._artifacts = set(fold.content.artifacts)
+        self._snapshot_revision = 0
+        # A task with an earlier turn behind it is worth a snapshot in any case.
+        self._first_position = fold.head.position if fold.head.revision == 1 else 0
+
+    # --- claims -------------------------------------------------------------------------------------------------------
+
+    async def store_claim(self, claim: decide.Claim) -> None:
+        """Append a claim; when this returns, the turn is this worker's (or ended by the same record).
+
+        Raises:
+            Conflict: read, fold, decide again.
+            Unavailable: nothing was written.
+            Uncertain: it may be stored: leave it, evidence will settle it.
+        """
+        made = self._draft(claim.entries, claim.epoch, claim.attempt)
+        await self._store(made, patience_seconds=limits.APPEND_PATIENCE_SECONDS)
+        self.claim, self.epoch = made.header.record_id, claim.epoch
+
+    @property
+    def ownership(self) -> Ownership:
+        """What the fold says about this worker's claim."""
+        return decide.ownership(self.fold.head, self.epoch, self.claim)
+
+    # --- reports (turn.Reports) ---------------------------------------------------------------------------------------
+
+    async def say_status(self, state: TaskState, message: Raw) -> None:
+        """See ``turn.Reports``."""
+        made = status_entry(self._task.task_id, self.fold.head.context_id, state, self._now(), message)
+        await self._say(made, urgent=True)
+
+    async def say_artifact(self, artifact: Artifact, *, append: bool, last_chunk: bool) -> None:
+        """See ``turn.Reports``. ``append`` to an artifact not seen yet makes it."""
+        known = artifact.artifact_id in self._artifacts
+        made = artifact_entry(
+            self._task.task_id,
+            self.fold.head.context_id,
+            artifact,
+            self._now(),
+            append=append and known,
+            last_chunk=last_chunk,
+        )
+        await self._say(made, urgent=False)
+        self._artifacts.add(artifact.artifact_id)
+
+    async def flush(self) -> None:
+        """See ``turn.Reports``."""
+        self._urgent = True
+        self._hurry.set()
+        while self._queue and self._failure is None:
+            await asyncio.wait([self._start_pump()])
+        async with self._lock:
+            self._raise()
+
+    async def _say(self, said: Entry, *, urgent: bool) -> None:
+        self._raise()
+        check_size(len(said.line))
+        while len(self._queue) >= limits.WRITER_QUEUED_EVENTS or self._queued_bytes >= limits.WRITER_QUEUED_BYTES:
+            self._room.clear()
+            self._hurry.set()
+            self._start_pump()
+            await self._room.wait()
+            self._raise()
+        head = self.fold.head
+        silent = not head.public and head.state is TaskState.SUBMITTED and not self._queue
+        if silent and said.code == Kind.ARTIFACT.value:
+            # An agent that may reply with a bare Message has shown that it will not: the task is WORKING first.
+            self._push(decide.working_entry(head, self._task.task_id, said.time))
+        self._push(said)
+        self.last_said = time.monotonic()
+        if urgent:
+            self._urgent = True
+            self._hurry.set()
+        if self._queued_bytes >= limits.WRITER_EAGER_BYTES and not self._lock.locked():
+            # So much that readers should not wait for the rest: send it while the agent goes on.
+            self.hold()
+            self._urgent = True
+            self._start_pump()
+            await asyncio.sleep(0)
+        elif self._pump is None and self._kick is None:
+            # Not at once: what the agent says before it next waits goes together.
+            self._kick = asyncio.get_running_loop().call_soon(self._start_pump)
+
+    def _push(self, said: Entry) -> None:
+        self._queue.append(said)
+        self._queued_bytes += len(said.line)
+
+    @property
+    def failed(self) -> bool:
+        """Whether nothing more can be written."""
+        return self._failure is not None
+
+    def _raise(self) -> None:
+        if self._failure is not None:
+            raise self._failure
+
+    def _start_pump(self) -> asyncio.Task[None]:
+        self._kick = None
+        if self._pump is None:
+            self._pump = asyncio.get_running_loop().create_task(self._run_pump())
+        return self._pump
+
+    async def _run_pump(self) -> None:
+        try:
+            while self._queue and self._failure is None:
+                await self._linger()
+                async with self._lock:
+                    await self._store_queued()
+        except (Fenced, LogError) as error:
+            self._failure = error
+            self._on_foreign()
+        finally:
+            self._pump = None
+            self._room.set()
+
+    async def _linger(self) -> None:
+        """Chunks wait for company, unless something urgent is among them or the last record is long ago.
+
+        They wait for the process's next beat, so that the turns of one worker send together: what a record costs most
+        is waking three processes for it.
+        """
+        linger = self._linger_seconds
+        now = time.monotonic()
+        if now - self._flushed >= linger or self._urgent or self._queued_bytes >= limits.RECORD_BYTES // 4:
+            return
+        self._hurry.clear()
+        timer = asyncio.get_running_loop().call_later(linger - now % linger, self._hurry.set)
+        try:
+            await self._hurry.wait()
+        finally:
+            timer.cancel()
+
+    def hold(self) -> None:
+        """The ending follows at once: what was said in the same breath waits for it and shares its record."""
+        if self._kick is not None:
+            self._kick.cancel()
+            self._kick = None
+
+    # --- endings ------------------------------------------------------------------------------------------------------
+
+    async def end(self, outcome: Outcome, given: Callable[[], int], terms: Terms) -> Ending:
+        """Store everything said and the ending, decided at the position it stands at (turns 3.3).
+
+        Returns:
+            The ending as stored; with ``next_epoch`` this worker owns the next turn already.
+
+        Raises:
+            Fenced: somebody else has the turn, or the task has ended.
+        """
+        self.hold()
+        self._urgent = True
+        self._hurry.set()
+        async with self._lock:
+            while True:
+                self._raise()
+                self._check_owner()
+                if self._queue:
+                    # What waits shows a task; a bare Message instead of one is no choice any more.
+                    outcome = msgspec.structs.replace(outcome, reply=Raw(b""))
+                ending = decide.ending(self.fold.head, self._task.task_id, outcome, given(), terms, self._now())
+                if self._queue and not self._fits(ending.entries):
+                    await self._store_queued()
+                    continue
+                entries = [*self._queue, *ending.entries]
+                made = self._draft(entries, self.epoch, self.fold.head.attempt)
+                try:
+                    await self._store(made, patience_seconds=_STORED_PATIENCE_SECONDS)
+                except Conflict:
+                    await self._read_foreign()
+                    continue
+                self._queue.clear()
+                self._queued_bytes = 0
+                if ending.next_epoch:
+                    self.claim, self.epoch = made.header.record_id, ending.next_epoch
+                break
+        if worth_a_snapshot(self.fold, self._first_position):
+            await self._log.save(self._task, take(self.fold))
+        return ending
+
+    def _fits(self, entries: list[Entry]) -> bool:
+        size = self._queued_bytes + sum(len(e.line) for e in entries)
+        return len(self._queue) + len(entries) <= limits.RECORD_EVENTS and size <= limits.RECORD_BYTES - 4096
+
+    # --- what others wrote --------------------------------------------------------------------------------------------
+
+    async def look(self) -> None:
+        """Ask the leader what others wrote, fold it in, and say so (turns 4.7). One round trip when nothing is new.
+
+        Raises:
+            Fenced: this claim is over.
+            Unavailable: no answer.
+        """
+        async with self._lock:
+            await self._read_foreign()
+
+    async def _read_foreign(self) -> None:
+        if await advance(self._log, self._task, self.fold):
+            self._on_foreign()
+        self._check_owner()
+
+    def _check_owner(self) -> None:
+        if self.ownership is Ownership.FENCED:
+            self._failure = Fenced(f"epoch {self.epoch} is over")
+            raise self._failure
+
+    # --- storing ------------------------------------------------------------------------------------------------------
+
+    async def _store_queued(self) -> None:
+        """One record of what waits, at whatever position it ends up."""
+        while self._queue:
+            self._check_owner()
+            batch: list[Entry] = []
+            size = 0
+            for queued in self._queue:
+                size += len(queued.line) + 1
+                if batch and (size > limits.RECORD_BYTES - 4096 or len(batch) == limits.RECORD_EVENTS):
+                    break
+                batch.append(queued)
+            self._urgent = False
+            try:
+                await self._store(
+                    self._draft(batch, self.epoch, self.fold.head.attempt), patience_seconds=_STORED_PATIENCE_SECONDS
+                )
+            except Conflict:
+                await self._read_foreign()
+                continue
+            for _ in batch:
+                self._queued_bytes -= len(self._queue.popleft().line)
+            self._flushed = time.monotonic()
+            self._room.set()
+            if self.fold.head.revision - self._snapshot_revision >= limits.SNAPSHOT_EVENTS:
+                self._snapshot_revision = self.fold.head.revision
+                await self._log.save(self._task, take(self.fold))
+            return
+
+    def _draft(self, entries: list[Entry], epoch: int, attempt: int) -> Draft:
+        head = self.fold.head
+        return draft(
+            entries,
+            record_id=os.urandom(9).hex(),
+            revision=head.revision,
+            generation=head.generation,
+            writer=self._writer,
+            not_before=head.time,
+            incarnation=self._log.incarnation(self._task),
+            epoch=epoch,
+            attempt=attempt,
+        )
+
+    async def _store(self, made: Draft, *, patience_seconds: float) -> None:
+        expected = self.fold.head.position
+        try:
+            position = await append(self._log, self._task, made, expected, patience_seconds=patience_seconds)
+        except RecordTooLarge as error:
+            raise AssertionError("sizes are checked when events are queued") from error
+        except (Unavailable, Uncertain):
+            logger.warning("log did not take a record", task_id=self._task.task_id, epoch=self.epoch)
+            raise
+        self.fold.apply(Record(position, made.header, made.payload, made.inbound))
+
+    def _now(self) -> int:
+        return max(int(time.time() * 1000), self.fold.head.time)

@@ -1,0 +1,575 @@
+"""A worker: takes deliveries of its agents' tasks, claims turns, runs the agents, and writes what they say (turns 4).
+
+One process runs many turns at once. Everything that decides is in ``timeline.decide``; here is the order in which
+things must happen: read, fold, claim stored, agent, outputs, ending stored, acknowledgement.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import Callable, Coroutine, Sequence
+from contextlib import suppress
+from typing import Any, Final, assert_never
+
+import msgspec
+import structlog
+
+from a2a_events import limits
+from a2a_events.errors import Conflict, LogError, Unreadable
+from a2a_events.log.append import append
+from a2a_events.log.port import AgentEntry, Dispatch, Handle, Log, Notice, Wakeup
+from a2a_events.model import INTERRUPTED_STATES, Message, SendMessageConfiguration, TaskState
+from a2a_events.runtime.agent import Agent
+from a2a_events.runtime.load import content, load
+from a2a_events.runtime.turn import OutputTooLarge, Turn
+from a2a_events.runtime.turn_writer import Fenced, TurnWriter
+from a2a_events.timeline import decide
+from a2a_events.timeline.decide import Answer, Claim, Delivery, LetGo, Outcome, Ownership, Settled, Verdict
+from a2a_events.timeline.events import MessageReceived, Submitted, TurnNudged, TurnReleased
+from a2a_events.timeline.fold import Phase, TaskFold
+from a2a_events.timeline.ids import TaskRef
+from a2a_events.timeline.record import Record, Writer, draft
+from a2a_events.timeline.render import segment_keys
+from a2a_events.timeline.render import task as render_task
+
+STEWARD_SECONDS: Final = 0.25
+"""How often running turns are looked after; a turn shorter than this costs no subscription and no check."""
+
+logger = structlog.get_logger(__name__)
+
+
+class Worker:
+    """Runs agents until :meth:`stop`.
+
+    Args:
+        log: the log.
+        agents: what to serve.
+        writer: names this process in records; the instance must be unique.
+        turns: how many to run at once.
+        ack_wait_seconds: as provisioned; signs of life are sent three times as often.
+        drain_seconds: what running turns get when the worker is stopped.
+    """
+
+    def __init__(
+        self,
+        log: Log,
+        agents: Sequence[Agent],
+        writer: Writer,
+        *,
+        turns: int = limits.TURNS_PER_WORKER,
+        ack_wait_seconds: float = limits.ACK_WAIT_SECONDS,
+        drain_seconds: float = limits.DRAIN_SECONDS,
+    ) -> None:
+        self._log = log
+        self._agents = {agent.name: agent for agent in agents}
+        self._writer = writer
+        self._turns = turns
+        self._in_progress_seconds = ack_wait_seconds / 3
+        self._drain_seconds = drain_seconds
+        self._dispatches: list[Dispatch] = []
+        self._running: dict[asyncio.Task[None], _Running | None] = {}
+        self._background: set[asyncio.Task[None]] = set()
+        self._stopping = asyncio.Event()
+        self.ready = asyncio.Event()
+        """Set once the worker takes deliveries."""
+
+    async def run(self) -> None:
+        """Serve until :meth:`stop` was called and running turns have ended or the drain time is over.
+
+        Raises:
+            LogError: the log's consumers cannot be made.
+        """
+        for agent in self._agents.values():
+            dispatch = await self._log.follow(agent.name)
+            self._dispatches.append(dispatch)
+            self._spawn(self._take(agent, dispatch))
+            self._spawn(self._wake(agent, await self._log.wakeups(agent.name)))
+        self._spawn(self._steward())
+        await self._announce_once()
+        self._spawn(self._announce())
+        self._grant()
+        self.ready.set()
+        logger.info("worker ready", agents=sorted(self._agents), instance=self._writer.instance)
+        await self._stopping.wait()
+        await self._drain()
+
+    def stop(self) -> None:
+        """Take no more deliveries and let running turns end (turns 4.8). Returns at once."""
+        self._stopping.set()
+
+    async def _drain(self) -> None:
+        for dispatch in self._dispatches:
+            await dispatch.close()
+        if self._running:
+            logger.info("worker draining", turns=len(self._running))
+            await asyncio.wait(self._running, timeout=self._drain_seconds)
+        for running in list(self._running.values()):
+            if running is not None:
+                running.give_up("the worker was stopped before the turn had ended")
+        if self._running:
+            await asyncio.wait(self._running, timeout=limits.APPEND_PATIENCE_SECONDS)
+        for task in [*self._running, *self._background]:
+            task.cancel()
+        await asyncio.gather(*self._running, *self._background, return_exceptions=True)
+        logger.info("worker stopped")
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task: asyncio.Task[None] = asyncio.get_running_loop().create_task(work)
+        self._background.add(task)
+        task.add_done_callback(self._background.discard)
+        task.add_done_callback(_report)
+
+    def _grant(self) -> None:
+        free = max(0, self._turns - len(self._running))
+        for dispatch in self._dispatches:
+            dispatch.grant(free)
+
+    async def _take(self, agent: Agent, dispatch: Dispatch) -> None:
+        async for handle in dispatch:
+            task = asyncio.get_running_loop().create_task(self._serve(agent, handle))
+            self._running[task] = None
+            task.add_done_callback(self._done)
+            self._grant()
+
+    def _done(self, task: asyncio.Task[None]) -> None:
+        self._running.pop(task, None)
+        _report(task)
+        if not self._stopping.is_set():
+            self._grant()
+
+    async def _announce(self) -> None:
+        while True:
+            await asyncio.sleep(limits.AGENT_HEARTBEAT_SECONDS)
+            await self._announce_once()
+
+    async def _announce_once(self) -> None:
+        for agent in self._agents.values():
+            entry = AgentEntry(
+                name=agent.name,
+                card=agent.card_json(),
+                replies=agent.replies,
+                policy=agent.policy,
+                version=agent.card.version,
+            )
+            try:
+                await self._log.announce(entry, self._writer.instance)
+            except LogError as error:
+                logger.warning("agent not announced", agent=agent.name, error=str(error))
+
+    async def _wake(self, agent: Agent, wakeups: Any) -> None:
+        async for wakeup in wakeups:
+            try:
+                await self._expire(agent, wakeup)
+            except LogError as error:
+                logger.warning("wake-up not handled", task_id=wakeup.task.task_id, error=str(error))
+
+    async def _expire(self, agent: Agent, wakeup: Wakeup) -> None:
+        reason = f"no input came within {agent.deadlines.input_seconds:g} seconds"
+        while True:
+            fold = await load(self._log, wakeup.task)
+            entries = decide.expired(fold.head, wakeup.task.task_id, wakeup.revision, reason, _now())
+            if not entries:
+                break
+            head = fold.head
+            made = draft(
+                entries,
+                record_id=_record_id(),
+                revision=head.revision,
+                generation=head.generation,
+                writer=self._writer,
+                not_before=head.time,
+                incarnation=self._log.incarnation(wakeup.task),
+            )
+            try:
+                await append(self._log, wakeup.task, made, head.position)
+                logger.info("task expired", task_id=wakeup.task.task_id, reason=reason)
+                break
+            except Conflict:
+                continue
+        await wakeup.acknowledge()
+
+    async def _serve(self, agent: Agent, handle: Handle) -> None:
+        """One delivery, from reading to acknowledgement."""
+        task = handle.task
+        try:
+            fold = await self._fold_for(handle)
+            delivery = _delivery(handle)
+            graced = False
+            while True:
+                verdict: Verdict = decide.on_delivery(
+                    fold.head, delivery, agent.terms, task.task_id, _now(), graced=graced
+                )
+                match verdict:
+                    case Settled():
+                        if fold.head.phase is Phase.RESTING and handle.count > 1:
+                            await self._arm(agent, task, fold)
+                        await handle.acknowledge()
+                        return
+                    case LetGo():
+                        return
+                    case Answer():
+                        await asyncio.sleep(self._in_progress_seconds)
+                        await handle.in_progress()
+                        fold, graced = await load(self._log, task), True
+                    case Claim():
+                        running = _Running(self._log, self._writer, self._spawn, agent, handle, fold)
+                        try:
+                            await running.writer.store_claim(verdict)
+                        except Conflict:
+                            fold = await load(self._log, task)
+                            continue
+                        if verdict.runs:
+                            current = asyncio.current_task()
+                            if current is not None:
+                                self._running[current] = running
+                            await running.run()
+                        else:
+                            logger.warning(
+                                "turn ended without running",
+                                task_id=task.task_id,
+                                epoch=verdict.epoch,
+                                attempt=verdict.attempt,
+                                state=fold.head.state.value,
+                            )
+                        if fold.head.phase is Phase.RESTING:
+                            await self._arm(agent, task, fold)
+                        await handle.acknowledge()
+                        return
+                    case _:
+                        assert_never(verdict)
+        except Fenced:
+            logger.warning("fenced", task_id=task.task_id, agent=agent.name)
+        except Unreadable as error:
+            logger.error("unreadable task", task_id=task.task_id, delivered=handle.count, error=str(error))
+        except LogError as error:
+            # Not acknowledged: the delivery comes back.
+            logger.warning("turn given up", task_id=task.task_id, error=str(error) or type(error).__name__)
+
+    async def _fold_for(self, handle: Handle) -> TaskFold:
+        """A fold that contains the delivered record (turns 4.1); of that record alone if it is the task's first.
+
+        Whatever else is in the log then refuses the claim, so a fresh task costs no read.
+        """
+        record = handle.record
+        if handle.count == 1 and record.header.revision == 1:
+            return TaskFold.of([record])
+        return await load(self._log, handle.task)
+
+    async def _arm(self, agent: Agent, task: TaskRef, fold: TaskFold) -> None:
+        """A task rests: see that somebody will end it when its client never comes back."""
+        if fold.head.state in INTERRUPTED_STATES:
+            due = _now() + int(agent.deadlines.input_seconds * 1000)
+            await self._log.wake_at(task, fold.head.revision, due)
+
+    async def _steward(self) -> None:
+        """Looks after turns that take longer: interest, signs of life, deadlines."""
+        while True:
+            await asyncio.sleep(STEWARD_SECONDS)
+            for running in list(self._running.values()):
+                if running is not None and running.attention(self._in_progress_seconds):
+                    self._spawn(running.attend())
+
+
+class _Running:
+    """One delivery's turns while this process owns them."""
+
+    def __init__(  # noqa: PLR0917 -- made in one place
+        self,
+        log: Log,
+        writer: Writer,
+        spawn: Callable[[Coroutine[Any, Any, None]], None],
+        agent: Agent,
+        handle: Handle,
+        fold: TaskFold,
+    ) -> None:
+        self._log = log
+        self._spawn = spawn
+        self._agent = agent
+        self._handle = handle
+        self._started = time.monotonic()
+        self._signed = self._started
+        self._attending = False
+        self._notice: Notice | None = None
+        self._over: Outcome | None = None
+        self._turn: Turn | None = None
+        self._given = 0
+        self._offered = 0
+        self._agent_task: asyncio.Task[None] | None = None
+        self._positions: list[int] = []
+        """Of the messages that were offered and not yet taken, in order."""
+        self._stopping = False
+        self._agent_over: asyncio.Future[None] | None = None
+        """Done when the agent has stopped, or is not waited for any longer."""
+        self._sign_due = False
+        self._attempt = 0
+        self.writer = TurnWriter(
+            log,
+            handle.task,
+            fold,
+            writer,
+            linger_seconds=agent.linger_seconds,
+            on_foreign=self._on_foreign,
+        )
+
+    async def run(self) -> None:
+        """Run the agent, and again while messages came that it was not given, until the task rests or ends.
+
+        Raises:
+            Fenced: the turn is somebody else's; nothing more was written.
+            LogError: the log could not be written.
+        """
+        try:
+            while True:
+                outcome = await self._run_agent()
+                ending = await self.writer.end(outcome, lambda: self._given, self._agent.terms)
+                self._report(outcome)
+                if not ending.next_epoch:
+                    return
+        finally:
+            if self._notice is not None:
+                await self._notice.close()
+
+    async def _run_agent(self) -> Outcome:
+        self._started = self.writer.last_said = time.monotonic()
+        self._attempt = self.writer.fold.head.attempt
+        self._over, self._stopping = None, False
+        loop = asyncio.get_running_loop()
+        turn = self._turn = await self._make_turn()
+        over = self._agent_over = loop.create_future()
+        task = self._agent_task = loop.create_task(self._call(turn))
+        task.add_done_callback(lambda _: _finish(over))
+        if self.writer.fold.head.cancel:
+            self._ask_to_stop()
+        await over
+        if self.writer.ownership is Ownership.FENCED:
+            raise Fenced
+        given_up = self._given_up()
+        if given_up is not None:
+            return given_up
+        if not task.done() or task.cancelled():
+            stopped = Outcome(TaskState.CANCELED, reason="the agent was canceled")
+            return stopped if self._stopped() else self._failure("the agent canceled itself")
+        error = task.exception()
+        if error is None:
+            return turn.outcome or Outcome(TaskState.COMPLETED)
+        if isinstance(error, Fenced | LogError):
+            raise error
+        return self._failed(error)
+
+    def _given_up(self) -> Outcome | None:
+        return self._over
+
+    def _stopped(self) -> bool:
+        return self._stopping
+
+    async def _call(self, turn: Turn) -> None:
+        try:
+            await self._agent.handler(turn)
+        finally:
+            self.writer.hold()
+
+    def _failed(self, error: BaseException) -> Outcome:
+        name = type(error).__name__
+        logger.error(
+            "agent raised",
+            task_id=self._handle.task.task_id,
+            agent=self._agent.name,
+            error=name,
+            exc_info=(type(error), error, error.__traceback__),
+        )
+        # The exception's own text may hold what clients must not see.
+        said = str(error) if isinstance(error, OutputTooLarge) else f"the agent raised {name}; its log says more"
+        return self._failure(said)
+
+    def _failure(self, said: str) -> Outcome:
+        head = self.writer.fold.head
+        task_id = self._handle.task.task_id
+        text = decide.agent_text(task_id, head.context_id, f"failed-{head.epoch}", f"The task failed: {said}.")
+        return Outcome(TaskState.FAILED, text, reason=said)
+
+    async def _make_turn(self) -> Turn:
+        fold = self.writer.fold
+        given = fold.head.pending
+        self._positions.clear()
+        self._given = self._offered = max((p.position for p in given), default=fold.head.handled)
+        asked = [await self._message(p.position) for p in given]
+        log, task_id = self._log, self._handle.task.task_id
+        whole, segments = await content(log, self._handle.task, fold, segment_keys(fold))
+        newest = asked[-1] if asked else None
+        turn = Turn(
+            task=render_task(whole, task_id, segments),
+            messages=[msgspec.json.decode(a.message, type=Message) for a in asked],
+            attempt=fold.head.attempt,
+            configuration=_optional(newest.configuration if newest else b"", SendMessageConfiguration)
+            or SendMessageConfiguration(),
+            metadata=_optional(newest.metadata if newest else b"", dict[str, Any]) or {},
+            reports=self.writer,
+            task_id=task_id,
+            context_id=fold.head.context_id,
+        )
+        turn.on_taken(self._taken)
+        return turn
+
+    async def _message(self, position: int) -> Submitted | MessageReceived:
+        record: Record | None = self._handle.record if self._handle.record.position == position else None
+        if record is None:
+            record = await self._log.first_after(self._handle.task, position - 1)
+        if record is None or record.position != position:
+            raise Unreadable(f"the message at {position} is gone")
+        for event in record.events():
+            if isinstance(event, Submitted | MessageReceived):
+                return event
+        raise Unreadable(f"no message at {position}")
+
+    # --- what others wrote --------------------------------------------------------------------------------------------
+
+    def _on_foreign(self) -> None:
+        """Records of others were folded in, or the writer failed: tell the agent what it needs to know."""
+        if self.writer.ownership is Ownership.FENCED or self.writer.failed:
+            self._stop(at_once=True)
+            return
+        if self.writer.fold.head.cancel:
+            self._ask_to_stop()
+        newer = [p for p in self.writer.fold.head.pending if p.position > self._offered]
+        if newer:
+            self._offered = newer[-1].position
+            self._spawn(self._offer([p.position for p in newer]))
+
+    async def _offer(self, positions: list[int]) -> None:
+        turn = self._turn
+        for position in positions:
+            event = await self._message(position)
+            if turn is not None:
+                self._positions.append(position)
+                turn.offer(msgspec.json.decode(event.message, type=Message))
+
+    def _taken(self) -> None:
+        self._given = self._positions.pop(0)
+
+    def _ask_to_stop(self) -> None:
+        """A cancel is in the log: the agent gets its grace time, then the turn ends without it (turns 6)."""
+        if self._stopping or self._turn is None:
+            return
+        self._turn.cancel()
+        self._stop(at_once=not self._turn.cooperative)
+
+    def _stop(self, *, at_once: bool) -> None:
+        if self._stopping:
+            return
+        self._stopping = True
+        loop = asyncio.get_running_loop()
+        grace = self._agent.cancel_grace_seconds
+        if at_once and self._agent_task is not None:
+            self._agent_task.cancel()
+        else:
+            loop.call_later(grace * 0.8, self._force)
+        loop.call_later(grace, self._abandon, self._agent_task)
+
+    def _force(self) -> None:
+        if self._agent_task is not None:
+            self._agent_task.cancel()
+
+    def _abandon(self, task: asyncio.Task[None] | None) -> None:
+        if task is not None and not task.done() and self._agent_over is not None and not self._agent_over.done():
+            logger.error("agent does not stop", task_id=self._handle.task.task_id, agent=self._agent.name)
+            _finish(self._agent_over)
+
+    # --- the steward --------------------------------------------------------------------------------------------------
+
+    def attention(self, in_progress_seconds: float) -> bool:
+        """Whether something is due."""
+        if self._attending:
+            return False
+        now = time.monotonic()
+        deadlines = self._agent.deadlines
+        if now - self._started > deadlines.turn_seconds:
+            self.give_up(f"the turn took longer than {deadlines.turn_seconds:g} seconds")
+        elif now - self.writer.last_said > deadlines.idle_seconds:
+            self.give_up(f"the agent said nothing for {deadlines.idle_seconds:g} seconds")
+        self._sign_due = now - self._signed >= in_progress_seconds
+        return self._sign_due or self._notice is None
+
+    async def attend(self) -> None:
+        """Interest in what others write, and a sign of life while the log says that we own the turn (turns 4.7)."""
+        self._attending = True
+        try:
+            if self._notice is None:
+                task = self._handle.task
+                self._notice = await self._log.notice(task, self._noticed)
+            await self.writer.look()
+            if self._sign_due:
+                await self._handle.in_progress()
+                self._signed = time.monotonic()
+        except Fenced:
+            self._on_foreign()
+        except LogError as error:
+            logger.info("turn not looked after", task_id=self._handle.task.task_id, error=str(error))
+        finally:
+            self._attending = False
+
+    def _noticed(self) -> None:
+        self._spawn(self._look())
+
+    async def _look(self) -> None:
+        with suppress(LogError):
+            try:
+                await self.writer.look()
+            except Fenced:
+                self._on_foreign()
+
+    def give_up(self, reason: str) -> None:
+        """End the turn FAILED, whatever the agent does."""
+        if self._over is None and self._agent_task is not None:
+            self._over = self._failure(reason)
+            self._stop(at_once=True)
+
+    def _report(self, outcome: Outcome) -> None:
+        head = self.writer.fold.head
+        logger.info(
+            "turn",
+            task_id=self._handle.task.task_id,
+            context_id=head.context_id,
+            agent=self._agent.name,
+            operation="turn",
+            state=head.state.value,
+            epoch=self.writer.epoch,
+            attempt=self._attempt,
+            revision=head.revision,
+            reason=outcome.reason or None,
+            seconds=round(time.monotonic() - self._started, 4),
+        )
+
+
+def _finish(over: asyncio.Future[None]) -> None:
+    if not over.done():
+        over.set_result(None)
+
+
+def _delivery(handle: Handle) -> Delivery:
+    record = handle.record
+    epoch = 0
+    if set(record.header.kinds) & {"n", "r"}:
+        epoch = next((e.epoch for e in record.events() if isinstance(e, TurnNudged | TurnReleased)), 0)
+    return Delivery(record.position, handle.count, record.header.kinds, epoch)
+
+
+def _optional(raw: Any, of: Any) -> Any:
+    content_bytes = bytes(raw)
+    return msgspec.json.decode(content_bytes, type=of) if content_bytes else None
+
+
+def _record_id() -> str:
+    return os.urandom(9).hex()
+
+
+def _now() -> int:
+    return int(time.time() * 1000)
+
+
+def _report(task: asyncio.Task[None]) -> None:
+    if not task.cancelled() and (error := task.exception()) is not None:
+        logger.error(
+            "background work failed", error=type(error).__name__, exc_info=(type(error), error, error.__traceback__)
+        )

@@ -1,0 +1,80 @@
+"""The log of a process, from its settings."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from typing import Final
+
+import a2a_events
+from a2a_events.errors import Unavailable
+from a2a_events.log.jetstream import Connection, JetStreamLog, Names, StreamSettings
+from a2a_events.settings import Settings
+from a2a_events.timeline.record import Writer
+
+PATIENCE_SECONDS: Final = 30.0
+"""How long a service waits for NATS at its start: in a deployment, who comes first is left to chance."""
+
+
+def names(settings: Settings) -> Names:
+    """Subjects and streams."""
+    return Names(settings.namespace)
+
+
+def stream_settings(settings: Settings) -> StreamSettings:
+    """What provisioning makes."""
+    return StreamSettings(settings.log, settings.shards, settings.replicas, settings.ack_wait_seconds)
+
+
+def writer(settings: Settings, role: str) -> Writer:
+    """Who this process is in records; a restarted process is another."""
+    host = "".join(c if c.isalnum() else "-" for c in socket.gethostname())[:32]
+    instance = settings.instance or f"{host}-{os.urandom(4).hex()}"
+    return Writer(role, instance, f"a2a-events/{a2a_events.__version__}")
+
+
+@asynccontextmanager
+async def connection(
+    settings: Settings, role: str, *, patience_seconds: float = PATIENCE_SECONDS
+) -> AsyncGenerator[Connection]:
+    """A connection to NATS, closed at the end.
+
+    Raises:
+        Unavailable: no server answers.
+    """
+    made = Connection(
+        settings.servers,
+        name=f"a2a-events-{role}",
+        credentials=settings.nats_credentials or None,
+        raw=settings.nats_raw,
+    )
+    try:
+        # nats-py's client tries for ever once it has begun; whoever waits wants to hear that nobody answers.
+        async with asyncio.timeout(patience_seconds):
+            await made.open(patience_seconds=patience_seconds)
+    except TimeoutError:
+        raise Unavailable(f"no NATS server answers at {', '.join(settings.servers)}") from None
+    try:
+        yield made
+    finally:
+        await made.close()
+
+
+@asynccontextmanager
+async def jetstream_log(
+    settings: Settings, role: str, *, patience_seconds: float = PATIENCE_SECONDS
+) -> AsyncGenerator[tuple[JetStreamLog, Connection]]:
+    """The provisioned log, closed at the end.
+
+    Raises:
+        Unavailable: no server answers, or nothing was provisioned.
+    """
+    async with connection(settings, role, patience_seconds=patience_seconds) as made:
+        log = await JetStreamLog.open(made, names(settings), stream_settings(settings))
+        try:
+            yield log, made
+        finally:
+            await log.close()

@@ -1,0 +1,120 @@
+"""The gateway: HTTP in front of the log. Holds nothing that another gateway would miss; run as many as you like."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import socket
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+import structlog
+import uvicorn
+
+from a2a_events.bindings.app import create_app
+from a2a_events.log.jetstream import Connection, JetStreamLog
+from a2a_events.model import AgentCard
+from a2a_events.runtime.directory import Directory
+from a2a_events.runtime.operations import Operations
+from a2a_events.services import event_loop, logs
+from a2a_events.services.connect import jetstream_log, writer
+from a2a_events.settings import Settings, SettingsError, load
+
+SHUTDOWN_SECONDS: Final = 5
+"""What open streams get when the gateway stops; their clients resume elsewhere from their cursors."""
+
+BACKLOG: Final = 4096
+"""Connections that may wait to be accepted: a thousand clients come back at once when a gateway does."""
+
+logger = structlog.get_logger(__name__)
+
+
+class CannotListen(OSError):
+    """The address cannot be had; the message names it and says what to do."""
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A listening socket.
+
+    Raises:
+        CannotListen: somebody else listens there, or there is no such address here.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        made = socket.create_server((host, port), family=family, backlog=BACKLOG, dualstack_ipv6=host == "::")
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            raise CannotListen(f"port {port} on {host} is taken by another program; choose another --port") from None
+        raise CannotListen(f"cannot listen on {host}, port {port}: {error.strerror}; choose another --host") from None
+    # Accepted connections inherit it. asyncio sets it only on sockets that say they are TCP, which these do not, and
+    # without it an answer of two writes waits 40 ms for the client's delayed acknowledgement.
+    made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return made
+
+
+class _Server(uvicorn.Server):
+    """uvicorn, stopped by us: signals belong to the process, which may hold more than one service."""
+
+    def capture_signals(self) -> Any:
+        """Leave signals alone."""
+        return contextlib.nullcontext()
+
+
+async def serve(log: JetStreamLog, connection: Connection, settings: Settings, stop: asyncio.Event) -> None:
+    """Serve until ``stop`` is set.
+
+    Raises:
+        SettingsError: the card file cannot be read.
+        CannotListen: the port is taken.
+    """
+    listener = listen(settings.host, settings.port)
+    operations = Operations(log, writer(settings, "gateway"))
+    directory = Directory(log, default=settings.default_agent, cards=_cards(settings))
+    app = create_app(operations, directory, base_url=settings.base_url, ready=lambda: connection.connected)
+    config = uvicorn.Config(
+        app,
+        log_config=None,
+        access_log=False,
+        proxy_headers=False,
+        server_header=False,
+        date_header=False,
+        lifespan="off",
+        timeout_graceful_shutdown=SHUTDOWN_SECONDS,
+        backlog=BACKLOG,
+    )
+    server = _Server(config)
+    serving = asyncio.get_running_loop().create_task(server.serve([listener]))
+    logger.info("gateway ready", url=settings.base_url)
+    waiting = asyncio.get_running_loop().create_task(stop.wait())
+    await asyncio.wait([serving, waiting], return_when=asyncio.FIRST_COMPLETED)
+    waiting.cancel()
+    server.should_exit = True
+    await serving
+    logger.info("gateway stopped")
+
+
+async def run(settings: Settings) -> None:
+    """The gateway as a process: until SIGTERM or SIGINT."""
+    stop = asyncio.Event()
+    event_loop.on_stop(stop.set)
+    async with jetstream_log(settings, "gateway") as (log, connection):
+        await serve(log, connection, settings, stop)
+
+
+def _cards(settings: Settings) -> dict[str, AgentCard]:
+    if not settings.card:
+        return {}
+    try:
+        card = msgspec.json.decode(Path(settings.card).read_bytes(), type=AgentCard)
+    except (OSError, msgspec.DecodeError) as error:
+        raise SettingsError(f"cannot read the agent card {settings.card}: {error}") from None
+    return {card.name: card}
+
+
+def main() -> None:
+    """Entry point of the service."""
+    settings = load()
+    logs.configure(settings.log_level, settings.log_format)
+    event_loop.run(run(settings))

@@ -1,0 +1,80 @@
+"""The worker: runs agents. Needs no address; scale it with the work."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import sys
+
+import structlog
+
+from a2a_events.log.jetstream import JetStreamLog
+from a2a_events.runtime.agent import Agent, as_agent
+from a2a_events.runtime.worker import Worker
+from a2a_events.services import event_loop, logs
+from a2a_events.services.connect import jetstream_log, writer
+from a2a_events.settings import Settings, SettingsError, load
+
+logger = structlog.get_logger(__name__)
+
+
+def load_agents(specification: str) -> list[Agent]:
+    """The agents that ``module:attr[,module:attr…]`` names; the current folder is importable.
+
+    Raises:
+        SettingsError: says which part could not be found, or what it was instead of an agent.
+    """
+    if not specification:
+        raise SettingsError("no agent to serve: give --agent module:attr, for example --agent a2a_events.agents:echo")
+    if "" not in sys.path:
+        sys.path.insert(0, "")
+    agents: list[Agent] = []
+    for one in specification.split(","):
+        module_name, colon, attribute = one.strip().partition(":")
+        if not colon:
+            raise SettingsError(f"{one!r} is not of the form module:attr")
+        try:
+            module = importlib.import_module(module_name)
+        except ModuleNotFoundError as error:
+            raise SettingsError(f"cannot import {module_name!r}: {error}") from None
+        if not hasattr(module, attribute):
+            raise SettingsError(f"module {module_name!r} has no attribute {attribute!r}")
+        try:
+            agents.append(as_agent(getattr(module, attribute)))
+        except TypeError as error:
+            raise SettingsError(f"{one}: {error}") from None
+    return agents
+
+
+async def serve(log: JetStreamLog, settings: Settings, agents: list[Agent], stop: asyncio.Event) -> None:
+    """Run agents until ``stop`` is set and their turns have ended or the drain time is over."""
+    worker = Worker(
+        log,
+        agents,
+        writer(settings, "worker"),
+        turns=settings.turns,
+        ack_wait_seconds=settings.ack_wait_seconds,
+        drain_seconds=settings.drain_seconds,
+    )
+    running = asyncio.get_running_loop().create_task(worker.run())
+    waiting = asyncio.get_running_loop().create_task(stop.wait())
+    await asyncio.wait([running, waiting], return_when=asyncio.FIRST_COMPLETED)
+    waiting.cancel()
+    worker.stop()
+    await running
+
+
+async def run(settings: Settings) -> None:
+    """The worker as a process: until SIGTERM or SIGINT."""
+    agents = load_agents(settings.agent)
+    stop = asyncio.Event()
+    event_loop.on_stop(stop.set)
+    async with jetstream_log(settings, "worker") as (log, _):
+        await serve(log, settings, agents, stop)
+
+
+def main() -> None:
+    """Entry point of the service."""
+    settings = load()
+    logs.configure(settings.log_level, settings.log_format)
+    event_loop.run(run(settings))

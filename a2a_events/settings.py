@@ -1,0 +1,107 @@
+"""Settings, from flags and from the environment as ``A2A_EVENTS_<NAME>``; an unknown name is refused, not ignored."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Any, Final, Literal, get_args, get_origin, get_type_hints
+
+import msgspec
+from msgspec import Struct
+
+from a2a_events import limits
+
+PREFIX: Final = "A2A_EVENTS_"
+
+
+class SettingsError(ValueError):
+    """A setting is unknown or malformed; the message names it and what was expected."""
+
+
+class Settings(Struct, frozen=True, kw_only=True):
+    """Everything that can be set. Flags of the command line win over the environment."""
+
+    nats: str = "nats://127.0.0.1:4222"
+    """Servers, comma-separated."""
+    nats_credentials: str = ""
+    """Path of a credentials file."""
+    nats_raw: bool | None = None
+    """Our own framing on nats-py's connection; unset: where the installed version is known."""
+    namespace: str = "a2a"
+    """First token of every subject, and of stream names in upper case."""
+    log: str = "main"
+    """Log that new tasks go to."""
+    shards: int = 4
+    """Shards that provisioning makes: 4 for one server that syncs each write, 1 for a cluster."""
+    replicas: int = 1
+    host: str = "127.0.0.1"
+    port: int = 8000
+    public_url: str = ""
+    """Address that clients use, shown in agent cards; default: http://host:port."""
+    default_agent: str = ""
+    """Agent at the root; default: the first by name."""
+    card: str = ""
+    """Path of an agent card (JSON) that overrides what workers announce."""
+    agent: str = ""
+    """Agents to serve, as module:attr, comma-separated."""
+    turns: int = limits.TURNS_PER_WORKER
+    """Turns that one worker runs at once."""
+    ack_wait_seconds: float = limits.ACK_WAIT_SECONDS
+    drain_seconds: float = limits.DRAIN_SECONDS
+    instance: str = ""
+    """Name of this process in records; default: host name and random."""
+    store: str = ""
+    """Where the embedded server keeps its data."""
+    sync: str = "always"
+    """sync_interval of the embedded server."""
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    log_format: Literal["", "json", "pretty"] = ""
+    """Default: pretty on a terminal, JSON elsewhere."""
+
+    @property
+    def base_url(self) -> str:
+        """The public URL, or the address listened on."""
+        host = "127.0.0.1" if self.host in {"0.0.0.0", "::"} else self.host  # noqa: S104 -- compared, not bound
+        return (self.public_url or f"http://{host}:{self.port}").rstrip("/")
+
+    @property
+    def servers(self) -> list[str]:
+        """NATS servers to try."""
+        return [url.strip() for url in self.nats.split(",") if url.strip()]
+
+
+def load(flags: Mapping[str, Any] | None = None, environment: Mapping[str, str] | None = None) -> Settings:
+    """The settings of this process.
+
+    Args:
+        flags: given on the command line; None values were not.
+        environment: default: the process's.
+
+    Raises:
+        SettingsError: a variable is unknown, or a value is not of its type.
+    """
+    environ = os.environ if environment is None else environment
+    hints = get_type_hints(Settings)
+    values: dict[str, Any] = {}
+    for variable, raw in environ.items():
+        if not variable.startswith(PREFIX) or variable.startswith(f"{PREFIX}TEST_"):
+            continue  # TEST_ is for test suites, whose processes inherit it
+        name = variable.removeprefix(PREFIX).lower()
+        if name not in hints:
+            known = ", ".join(PREFIX + n.upper() for n in sorted(hints))
+            raise SettingsError(f"unknown setting {variable}; known are {known}")
+        values[name] = _convert(variable, raw, hints[name])
+    values.update({name: value for name, value in (flags or {}).items() if value is not None})
+    try:
+        return msgspec.convert(values, Settings)
+    except msgspec.ValidationError as error:
+        raise SettingsError(str(error)) from None
+
+
+def _convert(variable: str, raw: str, of: Any) -> Any:
+    try:
+        return msgspec.convert(raw, of, strict=False)
+    except msgspec.ValidationError as error:
+        choices = ", ".join(repr(choice) for choice in get_args(of)) if get_origin(of) is Literal else ""
+        expected = f"expected one of {choices}" if choices else str(error)
+        raise SettingsError(f"{variable}={raw!r}: {expected}") from None
