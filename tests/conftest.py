@@ -1,0 +1,50 @@
+"""The broker that every test shares: one nats-server for the run, or the one that A2A_EVENTS_TEST_NATS_URL names."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+from collections.abc import AsyncIterator, Iterator, MutableMapping
+from typing import Any
+
+import pytest
+import structlog
+
+from a2a_events.services.nats_server import NatsServer
+from a2a_events.testing import NATS_URL_VARIABLE, remove_streams, unique_namespace
+
+
+@pytest.fixture(scope="session")
+def nats_url() -> Iterator[str]:
+    """A server for all tests that leave it running; each takes a namespace of its own."""
+    elsewhere = os.environ.get(NATS_URL_VARIABLE)
+    if elsewhere:
+        yield elsewhere
+        return
+    server = NatsServer(sync="2m")  # durability is not what these tests are about, and the disk is shared
+    asyncio.run(server.start())
+    yield server.url
+    asyncio.run(server.stop())
+    server.clean()
+
+
+@pytest.fixture
+async def namespace(nats_url: str) -> AsyncIterator[str]:
+    """A namespace; the streams that a test makes in it are gone after it."""
+    name = unique_namespace()
+    yield name
+    with contextlib.suppress(Exception):  # the server itself may be gone
+        await remove_streams(nats_url, name)
+
+
+@pytest.fixture(autouse=True)
+def _quiet() -> Iterator[None]:
+    """What services log is not part of a test's output; a test that reads logs captures them."""
+    structlog.configure(processors=[_drop], cache_logger_on_first_use=False)
+    yield
+    structlog.reset_defaults()
+
+
+def _drop(_logger: object, _method: str, _event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    raise structlog.DropEvent

@@ -1,0 +1,198 @@
+"""Handing out work: at least once, to one follower at a time, again after silence, never more than was granted."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+
+from a2a_events.log.port import Dispatch, Handle, Log
+from a2a_events.testing import eventually
+from a2a_events.timeline.events import Kind
+from tests.contract.logs import ACK_WAIT_SECONDS, Author, Kit, new_task
+
+SILENCE_SECONDS = ACK_WAIT_SECONDS * 0.5
+"""Long enough to see that nothing comes at once; not that nothing ever comes."""
+
+
+class Follower:
+    """Takes deliveries as they come."""
+
+    def __init__(self, dispatch: Dispatch) -> None:
+        self.dispatch = dispatch
+        self.handles: list[Handle] = []
+        self._taking = asyncio.create_task(self._take())
+
+    async def _take(self) -> None:
+        async for handle in self.dispatch:
+            self.handles.append(handle)
+
+    async def given(self, count: int) -> list[Handle]:
+        await eventually(lambda: len(self.handles) >= count, what=f"delivery {count}")
+        return self.handles
+
+    async def close(self) -> None:
+        self._taking.cancel()
+        await self.dispatch.close()
+
+
+@asynccontextmanager
+async def follower(log: Log, agent: str, free: int = 100) -> AsyncIterator[Follower]:
+    made = Follower(await log.follow(agent))
+    made.dispatch.grant(free)
+    try:
+        yield made
+    finally:
+        await made.close()
+
+
+async def submit(log: Log, agent: str = "agent", shard: int = 0) -> Author:
+    author = Author(log, new_task(log, agent=agent, shard=shard))
+    await author.write(kind=Kind.SUBMITTED)
+    return author
+
+
+async def test_an_inbound_record_is_delivered_as_it_was_stored(log: Log) -> None:
+    author = await submit(log)
+    async with follower(log, "agent") as one:
+        (handle,) = await one.given(1)
+
+    assert (handle.task, handle.record, handle.count) == (author.task, author.records[0], 1)
+
+
+async def test_records_of_every_shard_and_before_and_after_the_follower_are_delivered(log: Log) -> None:
+    before = [await submit(log, shard=shard) for shard in (0, 1) for _ in range(3)]
+    async with follower(log, "agent") as one:
+        await one.given(6)
+        after = [await submit(log, shard=shard) for shard in (0, 1) for _ in range(3)]
+        handles = await one.given(12)
+
+    assert {h.record.header.record_id for h in handles} == {a.records[0].header.record_id for a in before + after}
+
+
+async def test_outbound_records_and_other_agents_work_are_not_delivered(log: Log) -> None:
+    author = await submit(log, agent="mine")
+    await author.write(kind=Kind.STATUS)
+    await submit(log, agent="theirs")
+    async with follower(log, "mine") as one:
+        await one.given(1)
+        last = await submit(log, agent="mine")
+        handles = await one.given(2)
+
+    assert [h.task for h in handles] == [author.task, last.task]
+
+
+async def test_an_unacknowledged_record_comes_back_with_a_higher_count(log: Log) -> None:
+    await submit(log)
+    async with follower(log, "agent") as one:
+        handles = await one.given(3)
+
+    assert [h.count for h in handles[:3]] == [1, 2, 3]
+    assert len({h.record.header.record_id for h in handles}) == 1
+
+
+async def test_an_acknowledged_record_never_comes_back(log: Log) -> None:
+    await submit(log)
+    async with follower(log, "agent") as one:
+        (handle,) = await one.given(1)
+        await handle.acknowledge()
+        await handle.acknowledge()  # repeated without harm
+        await asyncio.sleep(ACK_WAIT_SECONDS * 2)  # absence can only be waited for
+
+        assert len(one.handles) == 1
+
+
+async def test_signs_of_life_keep_a_record_from_coming_back(log: Log) -> None:
+    await submit(log)
+    async with follower(log, "agent") as one:
+        (handle,) = await one.given(1)
+        for _ in range(8):
+            await asyncio.sleep(ACK_WAIT_SECONDS / 4)
+            await handle.in_progress()
+        assert len(one.handles) == 1
+
+        handles = await one.given(2)  # silence now: it comes back
+        assert handles[1].count == 2
+
+
+async def test_the_work_of_a_follower_that_is_gone_goes_to_another(kit: Kit) -> None:
+    author = await submit(kit.log)
+    async with follower(kit.log, "agent") as dies:
+        await dies.given(1)
+    async with follower(kit.other, "agent") as lives:
+        (handle, *_) = await lives.given(1)
+
+    assert (handle.task, handle.count) == (author.task, 2)
+
+
+async def test_two_followers_share_the_work_and_none_is_given_twice(kit: Kit) -> None:
+    async with follower(kit.log, "agent", 8) as one, follower(kit.other, "agent", 8) as two:
+        authors = [await submit(kit.log, shard=number % 2) for number in range(16)]
+        await eventually(lambda: len(one.handles) + len(two.handles) >= 16)
+        for handle in one.handles + two.handles:
+            await handle.acknowledge()
+
+        assert len(one.handles) == len(two.handles) == 8
+        assert {h.task for h in one.handles + two.handles} == {a.task for a in authors}
+
+
+@pytest.mark.parametrize("free", [1, 2, 3, 5])
+async def test_no_more_is_delivered_than_was_granted(log: Log, free: int) -> None:
+    for number in range(12):
+        await submit(log, shard=number % 2)
+    async with follower(log, "agent", free) as one:
+        await one.given(free)
+        await asyncio.sleep(SILENCE_SECONDS)
+        assert len(one.handles) == free
+
+
+async def test_all_the_work_is_delivered_as_capacity_is_granted_again(log: Log) -> None:
+    authors = [await submit(log, shard=number % 2) for number in range(12)]
+    seen: set[str] = set()
+    dispatch = await log.follow("agent")
+    dispatch.grant(1)
+    async with asyncio.timeout(30):
+        async for handle in dispatch:
+            await handle.acknowledge()
+            seen.add(handle.task.task_id)
+            if len(seen) == 12:
+                break
+            dispatch.grant(1)
+    await dispatch.close()
+
+    assert seen == {author.task.task_id for author in authors}
+
+
+async def test_nothing_is_delivered_before_capacity_was_granted(log: Log) -> None:
+    await submit(log)
+    dispatch = await log.follow("agent")
+    one = Follower(dispatch)
+    await asyncio.sleep(SILENCE_SECONDS / 2)
+    assert not one.handles
+
+    dispatch.grant(1)
+    await one.given(1)
+    await one.close()
+
+
+async def test_a_closed_follower_takes_nothing_more(kit: Kit) -> None:
+    async with follower(kit.log, "agent") as gone, follower(kit.other, "agent") as stays:
+        await gone.dispatch.close()
+        await submit(kit.log)
+        (handle, *_) = await stays.given(1)
+        await handle.acknowledge()
+
+        assert not gone.handles
+
+
+async def test_many_records_are_delivered_once_each(log: Log) -> None:
+    async with follower(log, "agent", 1000) as one:
+        authors = [await submit(log, shard=number % 2) for number in range(300)]
+        handles = list(await one.given(300))
+        for handle in handles:
+            await handle.acknowledge()
+
+    assert sorted(h.task.task_id for h in handles) == sorted(a.task.task_id for a in authors)
+    assert {h.count for h in handles} == {1}

@@ -1,0 +1,402 @@
+"""Bad input over both bindings: the protocol's error, nothing left behind, and the next request is served."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from typing import Any
+from urllib.parse import quote
+
+import httpx
+import pytest
+import pytest_asyncio
+
+from a2a_events.agents import scripted
+from a2a_events.log.jetstream import Connection
+from a2a_events.testing import eventually, unique_namespace
+from tests.integration.http import client, gateway_in_process, message, rpc
+from tests.integration.stack import stack_of
+
+NASTY_IDS = [
+    "*",
+    ">",
+    "a.b.c",
+    "a b",
+    "",
+    "t1-main-0-*",
+    "t1-main-0->",
+    "t1-main-0-" + "A" * 22 + ".in",
+    "t1-main-99999-" + "A" * 22,
+    "t1-nosuchlog-0-" + "A" * 22,
+    "t1-main-0-" + "A" * 22,
+    "$JS.API.STREAM.DELETE.A2A",
+    "_INBOX.>",
+    "x" * 5_000,
+    "..\\..\\etc",
+    "../../etc/passwd",
+    "\r\nPUB a2a.log 0\r\n\r\n",
+    "\x00",
+    "ünï¢ødé \U0001f600",
+    "%2e%2e%2f",
+    "'; DROP TABLE tasks; --",
+]
+
+
+def short(value: str) -> str:
+    return ascii(value)[:24]
+
+
+class Site:
+    """One gateway over HTTP, and how many messages its streams hold."""
+
+    def __init__(self, url: str, namespace: str, connection: Connection) -> None:
+        self.url = url
+        self.http = client(url)
+        self._connection = connection
+        self._streams = namespace.upper()
+
+    async def stored(self) -> int:
+        """Messages in the shards of the log, by STREAM.INFO."""
+        total = 0
+        for shard in range(2):
+            info = await self._connection.api(f"STREAM.INFO.{self._streams}_LOG_main_{shard}")
+            total += info["state"]["last_seq"]
+        return total
+
+    async def serves(self) -> None:
+        answer = await self.http.post("/message:send", json=message("still there?"))
+        assert answer.json()["task"]["status"]["state"] == "TASK_STATE_COMPLETED", answer.text
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def site(nats_url: str) -> AsyncIterator[Site]:
+    namespace = unique_namespace()
+    async with AsyncExitStack() as exits:
+        stack = await exits.enter_async_context(stack_of("jetstream", scripted, nats_url, namespace))
+        await stack.worker()
+        url = await exits.enter_async_context(gateway_in_process(nats_url, namespace))
+        made = Site(url, namespace, stack._logs[3]._connection)  # type: ignore[attr-defined]
+        exits.push_async_callback(made.http.aclose)
+        yield made
+
+
+pytestmark = [pytest.mark.integration, pytest.mark.asyncio(loop_scope="module")]
+
+
+async def refused(site: Site, response: httpx.Response, *statuses: int) -> dict[str, Any]:
+    """An answer that is an error of the protocol in one of its two shapes."""
+    content: dict[str, Any] = response.json()
+    assert "error" in content, response.text
+    error = content["error"]
+    if "jsonrpc" in content:
+        assert content["jsonrpc"] == "2.0"
+        assert "result" not in content
+        assert -32768 <= error["code"] <= -32000
+        assert error["code"] != -32603, "an internal error is not the caller's fault"
+    else:
+        assert response.status_code == error["code"] >= 400
+        assert response.status_code != 500, response.text
+    assert error["message"]
+    assert error["data" if "jsonrpc" in content else "details"][0]["reason"]
+    assert "Traceback" not in response.text
+    if statuses:
+        assert response.status_code in statuses
+    return content
+
+
+class Unchanged:
+    """Asserts that a block stored nothing and that the gateway still serves."""
+
+    def __init__(self, site: Site) -> None:
+        self._site = site
+
+    async def __aenter__(self) -> None:
+        self._before = await self._site.stored()
+
+    async def __aexit__(self, kind: object, error: object, trace: object) -> None:
+        if kind is None:
+            assert await self._site.stored() == self._before
+            await self._site.serves()
+
+
+@pytest.mark.parametrize("bad", NASTY_IDS, ids=short)
+@pytest.mark.parametrize("method", ["GetTask", "CancelTask", "SubscribeToTask"])
+async def test_a_task_id_that_was_never_ours_is_not_found_over_jsonrpc(site: Site, method: str, bad: str) -> None:
+    async with Unchanged(site):
+        content = await refused(site, await site.http.post("/", json=rpc(method, {"id": bad})))
+        assert content["error"]["code"] in {-32001, -32602}
+
+
+@pytest.mark.parametrize("bad", [i for i in NASTY_IDS if i], ids=short)
+@pytest.mark.parametrize(("verb", "action"), [("GET", ""), ("POST", ":cancel"), ("GET", ":subscribe")])
+async def test_a_task_id_that_was_never_ours_is_not_found_over_http_json(
+    site: Site, verb: str, action: str, bad: str
+) -> None:
+    async with Unchanged(site):
+        response = await site.http.request(verb, f"/tasks/{quote(bad, safe='')}{action}")
+        await refused(site, response, 404, 400)
+
+
+@pytest.mark.parametrize("bad", NASTY_IDS, ids=short)
+async def test_a_message_for_a_task_that_was_never_ours_is_refused(site: Site, bad: str) -> None:
+    if not bad:
+        return  # no task id is a new task
+    async with Unchanged(site):
+        await refused(site, await site.http.post("/", json=rpc("SendMessage", message("x", taskId=bad))))
+        await refused(site, await site.http.post("/message:send", json=message("x", taskId=bad)), 404, 400)
+        await refused(site, await site.http.post("/message:stream", json=message("x", taskId=bad)), 404, 400)
+
+
+@pytest.mark.parametrize("member", ["contextId", "messageId", "tenant"])
+@pytest.mark.parametrize("bad", [i for i in NASTY_IDS if 0 < len(i) < 512], ids=short)
+async def test_strings_that_clients_choose_reach_no_subject_and_come_back_as_they_were(
+    site: Site, member: str, bad: str
+) -> None:
+    params = message("x")
+    if member == "tenant":
+        params["tenant"] = bad
+    else:
+        params["message"][member] = bad
+    task = (await site.http.post("/", json=rpc("SendMessage", params))).json()["result"]["task"]
+
+    assert task["status"]["state"] == "TASK_STATE_COMPLETED"
+    if member == "contextId":
+        assert task["contextId"] == bad
+    if member == "messageId":
+        assert task["history"][0]["messageId"] == bad
+    if member == "tenant":
+        foreign = await site.http.post("/", json=rpc("GetTask", {"id": task["id"]}))
+        assert foreign.json()["error"]["code"] == -32001
+        own = await site.http.post("/", json=rpc("GetTask", {"id": task["id"], "tenant": bad}))
+        assert own.json()["result"]["id"] == task["id"]
+
+
+@pytest.mark.parametrize("member", ["contextId", "messageId", "tenant"])
+async def test_strings_of_five_kilobytes_are_refused(site: Site, member: str) -> None:
+    params = message("x")
+    if member == "tenant":
+        params["tenant"] = "x" * 5_000
+    else:
+        params["message"][member] = "x" * 5_000
+    async with Unchanged(site):
+        await refused(site, await site.http.post("/", json=rpc("SendMessage", params)))
+        await refused(site, await site.http.post("/message:send", json=params), 400)
+
+
+def _deep(levels: int) -> bytes:
+    return b'{"a":' * levels + b"1" + b"}" * levels
+
+
+NO_JSON = {
+    "empty": b"",
+    "cut": b'{"jsonrpc":"2.0","id":1,"method":"SendMess',
+    "text": b"hello",
+    "xml": b"<a/>",
+    "not utf-8": b'{"jsonrpc":"2.0","id":1,"method":"\xff\xfe"}',
+    "nul": b"\x00",
+    "trailing": b'{"jsonrpc":"2.0","id":1,"method":"GetTask"} x',
+    "NaN": b'{"a":NaN}',
+    "deep": _deep(100_000),
+    "deep arrays": b"[" * 200_000,
+    "surrogate": b'{"a":"\\ud800"}',
+}
+NO_ENVELOPE = {
+    "array": b"[]",
+    "batch": b'[{"jsonrpc":"2.0","id":1,"method":"GetTask","params":{"id":"x"}}]',
+    "number": b"1",
+    "null": b"null",
+    "nothing": b"{}",
+    "no version": b'{"id":1,"method":"GetTask","params":{"id":"x"}}',
+    "old version": b'{"jsonrpc":"1.0","id":1,"method":"GetTask","params":{"id":"x"}}',
+    "no method": b'{"jsonrpc":"2.0","id":1}',
+    "method is a number": b'{"jsonrpc":"2.0","id":1,"method":7}',
+    "id is an object": b'{"jsonrpc":"2.0","id":{},"method":"GetTask","params":{"id":"x"}}',
+    "id is true": b'{"jsonrpc":"2.0","id":true,"method":"GetTask","params":{"id":"x"}}',
+    "notification": b'{"jsonrpc":"2.0","method":"GetTask","params":{"id":"x"}}',
+    "unknown method": b'{"jsonrpc":"2.0","id":1,"method":"DropTable","params":{}}',
+    "long method": b'{"jsonrpc":"2.0","id":1,"method":"' + b"x" * 100_000 + b'","params":{}}',
+    "params missing": b'{"jsonrpc":"2.0","id":1,"method":"SendMessage"}',
+    "params null": b'{"jsonrpc":"2.0","id":1,"method":"SendMessage","params":null}',
+    "params array": b'{"jsonrpc":"2.0","id":1,"method":"SendMessage","params":[1]}',
+    "params deep": b'{"jsonrpc":"2.0","id":1,"method":"SendMessage","params":' + _deep(70) + b"}",
+}
+
+
+@pytest.mark.parametrize("body", [*NO_JSON.values(), *NO_ENVELOPE.values()], ids=[*NO_JSON, *NO_ENVELOPE])
+async def test_a_body_that_is_no_request_gets_jsonrpcs_error(site: Site, body: bytes) -> None:
+    async with Unchanged(site):
+        response = await site.http.post("/", content=body, headers={"content-type": "application/json"})
+        content = await refused(site, response, 200)
+        assert content["error"]["code"] in {-32700, -32600, -32601, -32602}
+
+
+@pytest.mark.parametrize("body", NO_JSON.values(), ids=NO_JSON)
+@pytest.mark.parametrize("path", ["/message:send", "/message:stream"])
+async def test_a_body_that_is_no_json_gets_an_http_error(site: Site, path: str, body: bytes) -> None:
+    async with Unchanged(site):
+        await refused(site, await site.http.post(path, content=body), 400)
+
+
+def _broken(**members: Any) -> dict[str, Any]:
+    params = message("x")
+    params["message"].update(members)
+    return params
+
+
+BAD_PARAMS: dict[str, Any] = {
+    "no message": {},
+    "message is text": {"message": "hello"},
+    "message is null": {"message": None},
+    "no parts": _broken(parts=[]),
+    "parts is an object": _broken(parts={}),
+    "part without content": _broken(parts=[{}]),
+    "part with two contents": _broken(parts=[{"text": "a", "url": "b"}]),
+    "part is a number": _broken(parts=[1]),
+    "too many parts": _broken(parts=[{"text": "x"}] * 1001),
+    "no message id": _broken(messageId=""),
+    "message id is a number": _broken(messageId=7),
+    "unknown role": _broken(role="ROLE_ROOT"),
+    "agent's role": _broken(role="ROLE_AGENT"),
+    "raw is not base64": _broken(parts=[{"raw": "%%%"}]),
+    "negative history": {**message("x"), "configuration": {"historyLength": -1}},
+    "huge history": {**message("x"), "configuration": {"historyLength": 10**30}},
+    "history is text": {**message("x"), "configuration": {"historyLength": "all"}},
+    "push config": {**message("x"), "configuration": {"taskPushNotificationConfig": {"url": "http://x"}}},
+    "metadata is a list": {**message("x"), "metadata": [1]},
+}
+
+
+@pytest.mark.parametrize("params", BAD_PARAMS.values(), ids=BAD_PARAMS)
+async def test_parameters_that_break_the_specification_are_refused_over_both_bindings(
+    site: Site, params: dict[str, Any]
+) -> None:
+    async with Unchanged(site):
+        for method in ("SendMessage", "SendStreamingMessage"):
+            await refused(site, await site.http.post("/", json=rpc(method, params)), 200)
+        for path in ("/message:send", "/message:stream"):
+            await refused(site, await site.http.post(path, json=params), 400)
+
+
+@pytest.mark.parametrize("size", [800_000, 1_000_000, 1_100_000, 5_000_000])
+async def test_a_payload_over_the_limit_is_refused_and_the_connection_goes_on(site: Site, size: int) -> None:
+    """Below the request limit and over the record limit too, where the broker would close its connection."""
+    params = message("x" * size)
+    async with Unchanged(site):
+        await refused(site, await site.http.post("/", json=rpc("SendMessage", params)), 413, 200)
+        await refused(site, await site.http.post("/message:send", json=params), 413)
+        await refused(site, await site.http.post("/message:stream", json=params), 413)
+
+
+async def test_a_body_over_the_limit_without_a_length_is_cut_off(site: Site) -> None:
+    async def endless() -> AsyncIterator[bytes]:
+        for _ in range(100):
+            yield b"x" * 100_000
+
+    async with Unchanged(site):
+        try:
+            response = await site.http.post("/message:send", content=endless())
+            assert response.status_code == 413
+        except httpx.TransportError:
+            pass  # the answer came before the body had gone; the connection was closed under it
+
+
+@pytest.mark.parametrize(
+    "text", ["a\nb\r\n\r\ndata: x", "\u2028\u2029", '"\\', "data: {}", "\x00\x01\x1f", "é\U0001f600"]
+)
+async def test_text_that_could_break_frames_and_lines_comes_back_as_it_was(site: Site, text: str) -> None:
+    async with site.http.stream("POST", "/message:stream", json=message(text)) as response:
+        content = (await response.aread()).decode()
+    found = [json.loads(line[6:]) for line in content.split("\n") if line.startswith("data: ")]
+    said = [u["artifactUpdate"]["artifact"]["parts"][0]["text"] for u in found if "artifactUpdate" in u]
+
+    assert said == [text]
+
+
+@pytest.mark.parametrize("version", ["", "0.3", "2.0", "1", "1.0.0.0", "x" * 5000, "1.0\t"])
+async def test_a_version_that_is_not_served_is_refused(site: Site, version: str) -> None:
+    headers = {"A2A-Version": version}
+    async with Unchanged(site):
+        if version.strip() == "1.0":
+            return
+        content = await refused(site, await site.http.post("/", json=rpc("SendMessage", message("x")), headers=headers))
+        assert content["error"]["code"] == -32009
+        await refused(site, await site.http.post("/message:send", json=message("x"), headers=headers), 400)
+
+
+@pytest.mark.parametrize(
+    "cursor",
+    [
+        "x",
+        "1.main.0.a.b.c.d",
+        "*",
+        ">",
+        "9" * 5000,
+        "1.main.0....",
+        "1.main.0.i.c.-1.-1",
+        "1.main.0.i.c.99999999999999999999.1",
+    ],
+)
+async def test_a_cursor_that_was_not_issued_for_the_task_is_refused(site: Site, cursor: str) -> None:
+    sent = await site.http.post("/message:send", json=message("x"))
+    task_id = sent.json()["task"]["id"]
+    async with Unchanged(site):
+        response = await site.http.get(f"/tasks/{task_id}:subscribe", headers={"Last-Event-ID": cursor})
+        await refused(site, response, 400)
+
+
+@pytest.mark.parametrize(
+    ("verb", "path"),
+    [
+        ("GET", "/message:send"),
+        ("DELETE", "/tasks/x"),
+        ("PUT", "/tasks/x:cancel"),
+        ("GET", "/nowhere"),
+        ("POST", "/tasks/x:explode"),
+        ("GET", "/"),
+        ("GET", "/agents/nobody/tasks/x"),
+        ("POST", "/agents/*/message:send"),
+        ("POST", "/agents/%2e%2e/message:send"),
+        ("GET", "/tasks"),
+        ("GET", "/extendedAgentCard"),
+    ],
+)
+async def test_paths_and_verbs_that_are_not_there_get_the_protocols_error(site: Site, verb: str, path: str) -> None:
+    async with Unchanged(site):
+        body = message("x") if verb == "POST" else None
+        await refused(site, await site.http.request(verb, path, json=body), 400, 404, 405)
+
+
+async def test_clients_that_vanish_in_every_phase_leave_the_gateway_serving(site: Site) -> None:
+    port = int(site.url.rsplit(":", 1)[1])
+    body = json.dumps(message({"script": {"chunks": 50, "delayMs": 5}})).encode()
+    head = b"POST /message:stream HTTP/1.1\r\nHost: x\r\nA2A-Version: 1.0\r\nContent-Length: %d\r\n\r\n" % len(body)
+    for cut in [0, 1, 10, len(head) - 1, len(head), len(head) + 5, len(head) + len(body) - 1]:
+        _, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write((head + body)[:cut])
+        await writer.drain()
+        writer.transport.abort()
+    for wanted in (1, 200, 3000):
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(head + body)
+        async with asyncio.timeout(20):
+            await reader.readexactly(wanted)
+        writer.transport.abort()
+
+    await site.serves()
+
+
+async def test_garbage_instead_of_http_leaves_the_gateway_serving(site: Site) -> None:
+    port = int(site.url.rsplit(":", 1)[1])
+    for garbage in (b"\x16\x03\x01" + os.urandom(200), b"GET\r\n\r\n", b"A" * 200_000, b"\r\n" * 1000):
+        _, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(garbage)
+        writer.close()
+
+    async def serves() -> bool:
+        await site.serves()
+        return True
+
+    await eventually(serves)

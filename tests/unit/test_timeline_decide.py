@@ -1,0 +1,479 @@
+"""The turn protocol's table, cell by cell: what may be appended in which phase (turns 2–6)."""
+
+from __future__ import annotations
+
+import copy
+from contextlib import suppress
+from typing import Any
+
+import pytest
+from msgspec import Raw
+
+from a2a_events.errors import InvalidParamsError, TaskNotCancelableError, TaskNotFoundError, UnsupportedOperationError
+from a2a_events.model import Role, StreamResponse, TaskState, decode
+from a2a_events.timeline import decide
+from a2a_events.timeline.decide import Answer, Claim, Delivery, LetGo, Outcome, Ownership, Settled, Terms
+from a2a_events.timeline.events import (
+    NOTHING,
+    CancelRequested,
+    Event,
+    Kind,
+    MessageUnread,
+    StatusChanged,
+    TurnClaimed,
+    TurnEnded,
+    TurnNudged,
+    TurnReleased,
+    decode_line,
+)
+from a2a_events.timeline.fold import Head, Phase
+from a2a_events.timeline.record import Entry, entry
+from tests.unit.timeline_builders import ALICE, NOW, TASK, Timeline, artifact, received, said, status, submitted
+
+LATER = NOW + 60_000
+OUTCOMES = [state for state in TaskState if state not in {TaskState.SUBMITTED, TaskState.WORKING}]
+RERUN = Terms(attempts=2, policy="rerun", agent_version="7")
+FAIL = Terms(attempts=2)
+CREATED = [entry(submitted("m1"), NOW)]
+WORKING = [entry(TurnClaimed(epoch=1, lease=3), NOW), status(TaskState.WORKING)]
+CANCEL = [entry(CancelRequested(actor=ALICE), NOW)]
+MORE = [entry(received("m2"), NOW)]
+ASKED = [entry(TurnEnded(epoch=1, handled=3), NOW), status(TaskState.INPUT_REQUIRED)]
+RELEASED = [entry(TurnReleased(epoch=1), NOW)]
+DONE = [entry(TurnEnded(epoch=1, handled=3), NOW), status(TaskState.COMPLETED)]
+COURSES: dict[Phase, list[list[Entry]]] = {
+    Phase.NONE: [],
+    Phase.QUEUED: [CREATED],
+    Phase.RUNNING: [CREATED, WORKING],
+    Phase.STOPPING: [CREATED, WORKING, CANCEL],
+    Phase.RELEASED: [CREATED, WORKING, RELEASED],
+    Phase.RESTING: [CREATED, WORKING, ASKED],
+    Phase.TERMINAL: [CREATED, WORKING, DONE],
+}
+UNFINISHED = [Phase.QUEUED, Phase.RUNNING, Phase.STOPPING, Phase.RELEASED]
+
+
+def head_in(phase: Phase) -> Head:
+    head = Timeline(*COURSES[phase]).head
+    assert phase is head.phase
+    return head
+
+
+def head_after(*records: list[Entry]) -> Head:
+    """The head behind records, each written under the epoch that its claim or the one before it names."""
+    timeline, epoch = Timeline(), 0
+    for entries in records:
+        epoch = max([epoch, *(e.epoch for e in events_of(entries) if isinstance(e, TurnClaimed))])
+        timeline.add(*entries, epoch=0 if entries[0].code in "smxrn" else epoch)
+    return timeline.head
+
+
+def events_of(entries: list[Entry]) -> list[Event]:
+    return [decode_line(e.code, e.line) for e in entries]
+
+
+def shape(entries: list[Entry]) -> list[str]:
+    """Names of the events; for a status, its state."""
+    return [
+        event.status.state.name if isinstance(event, StatusChanged) else type(event).__name__
+        for event in events_of(entries)
+    ]
+
+
+def unread_in(entries: list[Entry]) -> list[str]:
+    return [name for event in events_of(entries) if isinstance(event, MessageUnread) for name in event.message_ids]
+
+
+def claimed_in(entries: list[Entry]) -> TurnClaimed:
+    [claim] = [event for event in events_of(entries) if isinstance(event, TurnClaimed)]
+    return claim
+
+
+def message(head: Head, context_id: str = "") -> list[Entry]:
+    return decide.message(head, received("m9"), context_id, LATER)
+
+
+def cancel(head: Head) -> list[Entry]:
+    return decide.cancel(head, TASK, ALICE, NOTHING, LATER)
+
+
+def delivered(head: Head, delivery: Delivery, terms: Terms = RERUN, *, graced: bool = False) -> decide.Verdict:
+    return decide.on_delivery(head, delivery, terms, TASK, LATER, graced=graced)
+
+
+def claim_of(verdict: decide.Verdict) -> Claim:
+    assert isinstance(verdict, Claim)
+    return verdict
+
+
+def ended(head: Head, state: TaskState, given: int = 3, terms: Terms = RERUN, **outcome: Any) -> decide.Ending:
+    return decide.ending(head, TASK, Outcome(state, **outcome), given, terms, LATER)
+
+
+# --- clients ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("phase", [*UNFINISHED, Phase.RESTING])
+def test_a_message_is_accepted_until_the_task_has_ended(phase: Phase) -> None:
+    assert ["MessageReceived"] == shape(message(head_in(phase)))
+
+
+def test_a_message_to_no_task_is_not_found() -> None:
+    with pytest.raises(TaskNotFoundError):
+        message(head_in(Phase.NONE))
+
+
+def test_a_message_to_an_ended_task_is_an_unsupported_operation() -> None:
+    with pytest.raises(UnsupportedOperationError):
+        message(head_in(Phase.TERMINAL))
+
+
+def test_a_message_that_names_its_task_s_context_is_accepted() -> None:
+    head = head_in(Phase.RESTING)
+    assert ["MessageReceived"] == shape(message(head, head.context_id))
+
+
+@pytest.mark.parametrize("phase", [Phase.RESTING, Phase.TERMINAL])
+def test_a_message_of_another_context_is_refused_by_name(phase: Phase) -> None:
+    with pytest.raises(InvalidParamsError) as refusal:
+        message(head_in(phase), "another")
+    assert ["message.contextId"] == [field for field, _ in refusal.value.violations]
+
+
+def test_a_message_to_what_may_still_become_a_bare_reply_is_not_found() -> None:
+    with pytest.raises(TaskNotFoundError):
+        message(Timeline([entry(submitted(replies="either"), NOW)]).head)
+
+
+@pytest.mark.parametrize(
+    ("phase", "appended"),
+    [
+        (Phase.QUEUED, ["MessageUnread", "CANCELED"]),
+        (Phase.RUNNING, ["CancelRequested"]),
+        (Phase.STOPPING, []),
+        (Phase.RESTING, ["CANCELED"]),
+    ],
+)
+def test_a_cancel_ends_a_task_that_nobody_owns_and_asks_an_owner(phase: Phase, appended: list[str]) -> None:
+    assert appended == shape(cancel(head_in(phase)))
+
+
+def test_a_cancel_of_a_released_turn_ends_the_task() -> None:
+    assert "CANCELED" == shape(cancel(head_in(Phase.RELEASED)))[-1]
+
+
+def test_a_cancel_of_no_task_is_not_found() -> None:
+    with pytest.raises(TaskNotFoundError):
+        cancel(head_in(Phase.NONE))
+
+
+@pytest.mark.parametrize("state", [TaskState.COMPLETED, TaskState.FAILED, TaskState.CANCELED, TaskState.REJECTED])
+def test_a_cancel_of_an_ended_task_is_not_cancelable(state: TaskState) -> None:
+    with pytest.raises(TaskNotCancelableError):
+        cancel(Timeline(CREATED, [status(state)]).head)
+
+
+def test_a_cancel_of_what_was_only_a_reply_is_not_found() -> None:
+    reply = Entry(Kind.REPLY.value, b'{"message":{}}', NOW)
+    with pytest.raises(TaskNotFoundError):
+        cancel(Timeline([entry(submitted(replies="either"), NOW)], [reply]).head)
+
+
+def test_a_canceled_queue_names_the_messages_that_no_agent_was_given() -> None:
+    head = head_after(CREATED, WORKING, ASKED, MORE)
+    assert ["m2"] == unread_in(cancel(head))
+
+
+def test_a_cancel_of_a_released_turn_names_the_message_that_came_after_the_release() -> None:
+    head = head_after(CREATED, WORKING, RELEASED, MORE)
+    assert "m2" in unread_in(cancel(head))
+
+
+def test_no_decision_changes_the_head_it_rests_on() -> None:
+    for phase in Phase:
+        head = head_in(phase)
+        before = copy.deepcopy(head)
+        for act in (message, cancel):
+            with suppress(TaskNotFoundError, UnsupportedOperationError, TaskNotCancelableError):
+                act(head)
+        delivered(head, Delivery(3, 9, "s"))
+        ended(head, TaskState.COMPLETED)
+        assert before == head
+
+
+def test_no_decision_writes_a_time_before_the_task_s_newest() -> None:
+    early = NOW - 10**6
+    head = head_in(Phase.RUNNING)
+    entries = [
+        *decide.message(head, received("m9"), "", early),
+        *decide.cancel(head, TASK, ALICE, NOTHING, early),
+        *decide.ending(head, TASK, Outcome(TaskState.COMPLETED), 3, RERUN, early).entries,
+        *claim_of(decide.on_delivery(head, Delivery(3, 2, "s"), FAIL, TASK, early)).entries,
+    ]
+    assert {NOW} == {e.time for e in entries}
+    timestamps = {e.status.timestamp for e in events_of(entries) if isinstance(e, StatusChanged)}
+    assert {"2026-11-21T03:50:00.000Z"} == timestamps
+
+
+# --- deliveries ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("policy", ["fail", "rerun", "resume"])
+@pytest.mark.parametrize(
+    ("phase", "delivery"), [(Phase.QUEUED, Delivery(3, 1, "s")), (Phase.RELEASED, Delivery(9, 1, "r", 1))]
+)
+def test_a_delivery_claims_what_nobody_owns(phase: Phase, delivery: Delivery, policy: str) -> None:
+    head = head_in(phase)
+    claim = claim_of(delivered(head, delivery, Terms(attempts=2, policy=policy, agent_version="7")))
+    assert ["TurnClaimed", "WORKING"] == shape(claim.entries)
+    assert (True, head.epoch + 1, 1) == (claim.runs, claim.epoch, claim.attempt)
+    assert claimed_in(claim.entries) == TurnClaimed(
+        epoch=head.epoch + 1, lease=delivery.position, delivery=1, attempt=1, policy=policy, agent_version="7"
+    )
+
+
+def test_a_claim_for_an_agent_that_may_reply_directly_shows_nothing() -> None:
+    head = Timeline([entry(submitted(replies="either"), NOW)]).head
+    claim = claim_of(delivered(head, Delivery(3, 1, "s"), Terms(attempts=2, replies="either")))
+    assert ["TurnClaimed"] == shape(claim.entries)
+
+
+@pytest.mark.parametrize("phase", [Phase.RUNNING, Phase.STOPPING])
+@pytest.mark.parametrize("policy", ["fail", "rerun"])
+@pytest.mark.parametrize(
+    "delivery",
+    [
+        pytest.param(Delivery(3, 1, "s"), id="the lease, delivered no more often than the claim says"),
+        pytest.param(Delivery(12, 1, "m"), id="a message during the turn"),
+        pytest.param(Delivery(12, 9, "m"), id="a message during the turn, many times"),
+        pytest.param(Delivery(12, 9, "x"), id="a cancel, many times"),
+    ],
+)
+def test_an_open_turn_is_not_taken_over_without_evidence(phase: Phase, policy: str, delivery: Delivery) -> None:
+    assert LetGo() == delivered(head_in(phase), delivery, Terms(attempts=2, policy=policy))
+
+
+def test_the_lease_delivered_again_is_evidence_and_reruns_the_turn() -> None:
+    claim = claim_of(delivered(head_in(Phase.RUNNING), Delivery(3, 2, "s")))
+    assert ["TurnClaimed", "WORKING"] == shape(claim.entries)
+    assert (True, 2, 2) == (claim.runs, claim.epoch, claim.attempt)
+    assert (3, 2) == (claimed_in(claim.entries).lease, claimed_in(claim.entries).delivery)
+
+
+@pytest.mark.parametrize(
+    ("terms", "attempts_so_far"),
+    [(FAIL, 1), (Terms(attempts=9, policy="fail"), 1), (Terms(attempts=2, policy="rerun"), 2),
+     (Terms(attempts=1, policy="resume"), 1)],
+)  # fmt: skip
+def test_a_turn_that_may_not_run_again_ends_failed(terms: Terms, attempts_so_far: int) -> None:
+    claimed = [entry(TurnClaimed(epoch=1, lease=3, attempt=attempts_so_far), NOW), status(TaskState.WORKING)]
+    claim = claim_of(delivered(Timeline(CREATED, claimed).head, Delivery(3, 2, "s"), terms))
+    assert ["TurnClaimed", "TurnEnded", "MessageUnread", "FAILED"] == shape(claim.entries)
+    assert (False, attempts_so_far + 1) == (claim.runs, claim.attempt)
+    shown = decode(claim.entries[-1].line, StreamResponse).status_update
+    assert shown is not None
+    assert shown.status.message is not None
+    assert Role.AGENT is shown.status.message.role
+
+
+@pytest.mark.parametrize("terms", [FAIL, RERUN, Terms(attempts=1, policy="resume")])
+def test_whoever_takes_over_a_turn_to_be_canceled_only_cancels(terms: Terms) -> None:
+    claim = claim_of(delivered(head_in(Phase.STOPPING), Delivery(3, 2, "s"), terms))
+    assert ("TurnClaimed", "CANCELED") == (shape(claim.entries)[0], shape(claim.entries)[-1])
+    assert not claim.runs
+
+
+def test_the_attempts_of_one_turn_do_not_count_against_the_next() -> None:
+    second_attempt = [entry(TurnClaimed(epoch=2, lease=3, delivery=2, attempt=2), NOW), status(TaskState.WORKING)]
+    asked = [entry(TurnEnded(epoch=2, handled=3), NOW), status(TaskState.INPUT_REQUIRED)]
+    head = head_after(CREATED, WORKING, second_attempt, asked, MORE)
+    assert 1 == claim_of(delivered(head, Delivery(head.position, 1, "m"))).attempt
+
+
+def test_a_planned_hand_over_is_no_attempt() -> None:
+    second_attempt = [entry(TurnClaimed(epoch=2, lease=3, delivery=2, attempt=2), NOW), status(TaskState.WORKING)]
+    released = [entry(TurnReleased(epoch=2), NOW)]
+    head = head_after(CREATED, WORKING, second_attempt, released)
+    assert 2 == claim_of(delivered(head, Delivery(head.position, 1, "r", 2))).attempt
+
+
+def test_a_nudge_waits_for_the_owner_and_then_takes_over() -> None:
+    head = head_after(CREATED, WORKING, [entry(TurnNudged(epoch=1), NOW)])
+    nudge = Delivery(9, 1, "n", 1)
+    assert Answer() == delivered(head, nudge)
+    claim = claim_of(delivered(head, nudge, graced=True))
+    assert ["TurnClaimed", "WORKING"] == shape(claim.entries)
+    assert 9 == claimed_in(claim.entries).lease
+
+
+def test_a_nudge_that_the_owner_answered_is_settled() -> None:
+    head = head_after(CREATED, WORKING, [entry(TurnNudged(epoch=1), NOW)], [artifact("a", "x")])
+    assert Settled() == delivered(head, Delivery(9, 1, "n", 1), graced=True)
+
+
+def test_a_nudge_of_an_older_epoch_is_settled() -> None:
+    again = [entry(TurnClaimed(epoch=2, lease=3), NOW), status(TaskState.WORKING)]
+    head = head_after(CREATED, WORKING, [entry(TurnNudged(epoch=1), NOW)], again)
+    assert Settled() == delivered(head, Delivery(9, 1, "n", 1), graced=True)
+
+
+def test_a_nudge_of_a_queue_claims_it() -> None:
+    head = head_after(CREATED, [entry(TurnNudged(epoch=0), NOW)])
+    assert ["TurnClaimed", "WORKING"] == shape(claim_of(delivered(head, Delivery(6, 1, "n", 0))).entries)
+
+
+SETTLED = [
+    pytest.param([CREATED], Delivery(3, 1, "s"), False, id="a message that waits"),
+    pytest.param([CREATED, WORKING], Delivery(3, 1, "s"), False, id="the lease of an open turn"),
+    pytest.param([CREATED, WORKING, MORE], Delivery(9, 1, "m"), False, id="a message during a turn"),
+    pytest.param([CREATED, WORKING, ASKED], Delivery(3, 1, "s"), True, id="a message that a turn was given"),
+    pytest.param(
+        [CREATED, WORKING, MORE, ASKED], Delivery(9, 1, "m"), False, id="a message that the turn was not given"
+    ),
+    pytest.param([CREATED, WORKING, CANCEL], Delivery(9, 1, "x"), False, id="a cancel"),
+    pytest.param([CREATED, WORKING, CANCEL, [status(TaskState.CANCELED)]], Delivery(9, 1, "x"), True, id="canceled"),
+    pytest.param([CREATED, WORKING, RELEASED], Delivery(9, 1, "r", 1), False, id="a release"),
+    pytest.param([CREATED, WORKING, RELEASED], Delivery(3, 1, "s"), False, id="a released message"),
+    pytest.param(
+        [CREATED, WORKING, RELEASED, [entry(TurnClaimed(epoch=2, lease=3), NOW)]],
+        Delivery(9, 1, "r", 1),
+        True,
+        id="a release that was claimed by another delivery",
+    ),
+    pytest.param(
+        [CREATED, WORKING, RELEASED, [entry(TurnClaimed(epoch=2, lease=9), NOW)]],
+        Delivery(9, 1, "r", 1),
+        False,
+        id="a release that is the lease",
+    ),
+    pytest.param(
+        [CREATED, WORKING, MORE, [*ASKED, entry(TurnClaimed(epoch=2, lease=3), NOW)]],
+        Delivery(3, 1, "s"),
+        False,
+        id="a handled message that is the carried lease",
+    ),
+    *[
+        pytest.param([CREATED, WORKING, DONE], Delivery(99, 1, kind, 1), True, id=f"anything after the end: {kind}")
+        for kind in "smxnr"
+    ],
+]
+
+
+@pytest.mark.parametrize(("records", "delivery", "settled"), SETTLED)
+def test_a_record_is_acknowledged_only_when_the_log_shows_it_settled(
+    records: list[list[Entry]], delivery: Delivery, settled: bool
+) -> None:
+    head = head_after(*records)
+    assert settled == decide.settled(head, delivery)
+    assert settled == (delivered(head, delivery) == Settled())
+
+
+# --- the owner -------------------------------------------------------------------------------------------------------
+
+
+def test_only_who_stored_the_newest_claim_owns_an_open_turn() -> None:
+    head = head_in(Phase.RUNNING)
+    assert Ownership.OWNER is decide.ownership(head, 1, "r2")
+    assert Ownership.FENCED is decide.ownership(head, 1, "mine, but not stored")
+    assert Ownership.FENCED is decide.ownership(head, 2, "r2")
+    assert Ownership.FENCED is decide.ownership(head, 0, "")
+
+
+@pytest.mark.parametrize("phase", [Phase.RELEASED, Phase.RESTING, Phase.TERMINAL])
+def test_a_turn_that_is_not_open_has_no_owner(phase: Phase) -> None:
+    assert Ownership.FENCED is decide.ownership(head_in(phase), 1, "r2")
+
+
+def test_an_owner_is_told_to_stop_by_a_cancel_and_by_nothing_else() -> None:
+    assert Ownership.STOP is decide.ownership(head_in(Phase.STOPPING), 1, "r2")
+    assert Ownership.OWNER is decide.ownership(head_after(CREATED, WORKING, MORE), 1, "r2")
+    assert Ownership.OWNER is decide.ownership(head_after(CREATED, WORKING, [entry(TurnNudged(epoch=1), NOW)]), 1, "r2")
+
+
+@pytest.mark.parametrize("state", OUTCOMES)
+def test_an_ending_is_the_end_of_the_turn_and_the_state_the_agent_wants(state: TaskState) -> None:
+    ending = ended(head_in(Phase.RUNNING), state, message=said("m5", "bye", Role.AGENT), reason="because")
+    assert ["TurnEnded", state.name] == shape(ending.entries)
+    assert TurnEnded(epoch=1, handled=3, reason="because") == events_of(ending.entries)[0]
+    assert b'"messageId":"m5"' in ending.entries[-1].line
+    assert 0 == ending.next_epoch
+
+
+def test_completed_with_a_message_that_the_agent_was_not_given_goes_on_with_the_next_turn() -> None:
+    ending = ended(head_after(CREATED, WORKING, MORE), TaskState.COMPLETED)
+    assert ["TurnEnded", "TurnClaimed", "WORKING"] == shape(ending.entries)
+    assert TurnEnded(epoch=1, handled=3) == events_of(ending.entries)[0]
+    assert TurnClaimed(epoch=2, lease=3, policy="rerun", agent_version="7") == claimed_in(ending.entries)
+    assert 2 == ending.next_epoch
+
+
+@pytest.mark.parametrize("state", [TaskState.INPUT_REQUIRED, TaskState.AUTH_REQUIRED])
+def test_a_question_with_a_message_that_the_agent_was_not_given_is_shown_and_goes_on(state: TaskState) -> None:
+    ending = ended(head_after(CREATED, WORKING, MORE), state)
+    assert ["TurnEnded", state.name, "TurnClaimed", "WORKING"] == shape(ending.entries)
+    assert 2 == ending.next_epoch
+
+
+@pytest.mark.parametrize("state", [TaskState.FAILED, TaskState.REJECTED])
+def test_failed_and_rejected_end_the_task_and_name_what_was_not_handled(state: TaskState) -> None:
+    ending = ended(head_after(CREATED, WORKING, MORE), state)
+    assert ["TurnEnded", "MessageUnread", state.name] == shape(ending.entries)
+    assert ["m2"] == unread_in(ending.entries)
+
+
+def test_a_message_that_the_agent_took_during_the_turn_is_handled() -> None:
+    ending = ended(head_after(CREATED, WORKING, MORE), TaskState.COMPLETED, given=9)
+    assert ["TurnEnded", "COMPLETED"] == shape(ending.entries)
+    assert TurnEnded(epoch=1, handled=9) == events_of(ending.entries)[0]
+
+
+@pytest.mark.parametrize("state", OUTCOMES)
+def test_after_a_cancel_every_ending_is_canceled(state: TaskState) -> None:
+    ending = ended(head_after(CREATED, WORKING, CANCEL, MORE), state, reply=said("m5"))
+    assert ["TurnEnded", "MessageUnread", "CANCELED"] == shape(ending.entries)
+    assert (["m2"], 0) == (unread_in(ending.entries), ending.next_epoch)
+
+
+def test_a_cancel_keeps_the_reason_of_a_failure() -> None:
+    text = said("m5", "it broke", Role.AGENT)
+    ending = ended(head_in(Phase.STOPPING), TaskState.FAILED, message=text, reason="it broke")
+    assert TurnEnded(epoch=1, handled=3, reason="it broke") == events_of(ending.entries)[0]
+    assert b"it broke" in ending.entries[-1].line
+
+
+def test_a_bare_reply_ends_the_timeline_if_nothing_was_public() -> None:
+    head = head_after([entry(submitted(replies="either"), NOW)], [entry(TurnClaimed(epoch=1, lease=3), NOW)])
+    ending = ended(head, TaskState.COMPLETED, reply=said("m5"))
+    assert ["TurnEnded", "Replied"] == shape(ending.entries)
+
+
+def test_an_offered_message_lists_what_the_agent_was_not_given() -> None:
+    head = head_after(CREATED, WORKING, MORE, [entry(received("m3"), NOW)])
+    assert (4, 5) == decide.unread_messages(head, 3)
+    assert (5,) == decide.unread_messages(head, 9)
+    assert () == decide.unread_messages(head, 12)
+
+
+# --- waiting too long ------------------------------------------------------------------------------------------------
+
+
+def test_a_task_that_waited_too_long_fails() -> None:
+    head = head_in(Phase.RESTING)
+    assert ["FAILED"] == shape(decide.expired(head, TASK, head.revision, "no input came", LATER))
+
+
+@pytest.mark.parametrize("phase", [phase for phase in Phase if phase is not Phase.RESTING])
+def test_a_task_that_does_not_wait_does_not_expire(phase: Phase) -> None:
+    head = head_in(phase)
+    assert [] == decide.expired(head, TASK, head.revision, "no input came", LATER)
+
+
+def test_a_task_that_waits_for_something_newer_does_not_expire() -> None:
+    head = head_in(Phase.RESTING)
+    assert [] == decide.expired(head, TASK, head.revision - 2, "no input came", LATER)
+
+
+def test_the_text_of_a_failure_is_escaped() -> None:
+    text = decide.agent_text(TASK, 'c"\n', "x", 'say "no"\n')
+    assert isinstance(text, Raw)
+    assert b"\n" not in bytes(text)
