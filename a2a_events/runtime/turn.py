@@ -309,7 +309,8 @@ class Turn:
         return Raw(line)
 
 
-def _parts(content: Content) -> tuple[Part, ...]:
+def parts_of(content: Content) -> tuple[Part, ...]:
+    """The parts that a report or a message given in short form stands for."""
     match content:
         case str():
             return (Part(text=content),)
@@ -320,10 +321,14 @@ def _parts(content: Content) -> tuple[Part, ...]:
         case dict():
             return (Part(data=content),)
         case _:
-            parts = tuple(content)
-            if not parts:
-                raise ValueError("a report holds at least one part")
-            return parts
+            return tuple(content)
+
+
+def _parts(content: Content) -> tuple[Part, ...]:
+    parts = parts_of(content)
+    if not parts:
+        raise ValueError("a report holds at least one part")
+    return parts
 
 
 def _random_id() -> str:

@@ -16,7 +16,6 @@ from a2a_events.model import (
     CancelTaskRequest,
     GetTaskRequest,
     Message,
-    Part,
     Role,
     SendMessageConfiguration,
     SendMessageRequest,
@@ -27,7 +26,7 @@ from a2a_events.model import (
 from a2a_events.runtime.agent import Agent, as_agent
 from a2a_events.runtime.directory import ServedAgent
 from a2a_events.runtime.operations import Caller, Operations, Updates
-from a2a_events.runtime.turn import Content
+from a2a_events.runtime.turn import Content, parts_of
 from a2a_events.runtime.worker import Worker
 from a2a_events.timeline.record import Writer
 
@@ -165,7 +164,7 @@ class Calls:
             message = Message(
                 message_id=os.urandom(8).hex(),
                 role=Role.USER,
-                parts=_parts(content),
+                parts=parts_of(content),
                 task_id=task_id,
                 context_id=context_id,
             )
@@ -222,17 +221,3 @@ async def run_agent(agent: object, message: Content, *, timeout_seconds: float =
     """
     async with in_memory(agent, timeout_seconds=timeout_seconds) as calls:
         return await calls.collect(message)
-
-
-def _parts(content: Content) -> tuple[Part, ...]:
-    match content:
-        case str():
-            return (Part(text=content),)
-        case Part():
-            return (content,)
-        case Message():
-            return content.parts
-        case dict():
-            return (Part(data=content),)
-        case _:
-            return tuple(content)
