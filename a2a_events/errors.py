@@ -202,6 +202,14 @@ class PayloadTooLargeError(InvalidParamsError):
     default_message = "The request is larger than this server accepts"
 
 
+class UnsupportedEncodingError(InvalidRequestError):
+    """The request body is compressed, which this server does not read."""
+
+    reason = "UNSUPPORTED_ENCODING"
+    http_status = 415
+    default_message = "Compressed request bodies are not accepted; send the body as it is"
+
+
 class InternalError(A2AError):
     """A fault of this server; the cause is in its log, never in the answer."""
 
@@ -257,6 +265,7 @@ A2A_ERRORS: tuple[type[A2AError], ...] = (
     MethodNotFoundError,
     InvalidParamsError,
     PayloadTooLargeError,
+    UnsupportedEncodingError,
     InternalError,
     UnavailableError,
     UnauthenticatedError,

@@ -31,6 +31,7 @@ def create_app(
     directory: Directory,
     *,
     base_url: str,
+    streams: Streams | None = None,
     ready: Callable[[], bool] = lambda: True,
     lifespan: Sequence[Any] = (),
 ) -> Litestar:
@@ -40,10 +41,11 @@ def create_app(
         operations: what it offers.
         directory: the agents it serves.
         base_url: the address that clients use, shown in cards.
+        streams: where open streams are kept, for who wants to end them.
         ready: whether requests can be served right now.
         lifespan: Litestar lifespan managers.
     """
-    streams = Streams()
+    streams = streams or Streams()
     jsonrpc = JsonRpc(operations, streams)
     http_json = HttpJson(operations, streams)
     cards = Cards(base_url)

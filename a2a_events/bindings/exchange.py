@@ -15,7 +15,7 @@ from typing import Any, Final
 from litestar.types import HTTPScope, Receive, Send
 
 from a2a_events import limits
-from a2a_events.errors import InvalidRequestError, PayloadTooLargeError, UnavailableError
+from a2a_events.errors import PayloadTooLargeError, UnavailableError, UnsupportedEncodingError
 from a2a_events.runtime.operations import Run, Updates
 
 JSON: Final = b"application/json"
@@ -27,6 +27,8 @@ _STREAM_HEADERS: Final = (
     (b"cache-control", b"no-store"),
     (b"x-accel-buffering", b"no"),
 )
+STOPPED: Final = "gateway stopped"
+"""Why a stream ended whose gateway was asked to stop."""
 _STEWARD_SECONDS: Final = 1.0
 """How often open streams are looked after; a stream shorter than this costs nothing."""
 
@@ -74,11 +76,11 @@ class Exchange:
 
         Raises:
             PayloadTooLargeError: over ``limits.REQUEST_BYTES``.
-            InvalidRequestError: compressed, which this server does not read.
+            UnsupportedEncodingError: compressed, which this server does not read.
             ClientGone: the client left.
         """
         if self.header(b"content-encoding") not in {"", "identity"}:
-            raise InvalidRequestError("Compressed request bodies are not accepted")
+            raise UnsupportedEncodingError
         length = self.header(b"content-length")
         if length.isdigit() and int(length) > limits.REQUEST_BYTES:
             raise PayloadTooLargeError(f"The request body is over {limits.REQUEST_BYTES} bytes")
@@ -138,15 +140,26 @@ class Streams:
         self._largest = largest
         self._open: set[_Stream] = set()
         self._steward: asyncio.Task[None] | None = None
+        self._closing = False
 
     def check(self) -> None:
         """Whether one more may be opened; to be asked before anything is written.
 
         Raises:
-            UnavailableError: too many are open.
+            UnavailableError: too many are open, or the gateway is stopping.
         """
+        if self._closing:
+            raise UnavailableError("This gateway is stopping; another one serves the task", retry_after_seconds=1)
         if len(self._open) >= self._largest:
             raise UnavailableError("Too many streams are open here; please retry", retry_after_seconds=5)
+
+    def close(self) -> None:
+        """End every open stream where it stands, and open no more: clients resume elsewhere from their cursors."""
+        self._closing = True
+        if self._steward is not None:
+            self._steward.cancel()
+        for stream in list(self._open):
+            stream.lose(STOPPED)
 
     async def run(self, exchange: Exchange, updates: Updates, frame: Callable[[Run], bytes]) -> str:
         """Send a stream until it ends or its client is gone; why it ended.
@@ -181,6 +194,8 @@ class Streams:
             if not stream.lost:
                 raise
             task.uncancel()
+            if stream.lost == STOPPED and exchange.begun:
+                await exchange.end(b"")
         finally:
             self._open.discard(stream)
             stream.close()
@@ -211,7 +226,7 @@ class _Stream:
     def look(self, now: float) -> None:
         """Cut a stream whose reader does not read, and notice one whose client is gone."""
         if self.sending_since and now - self.sending_since > limits.STREAM_STALL_SECONDS:
-            self._lose("stalled")
+            self.lose("stalled")
         elif self._watching is None and now - self._since > _STEWARD_SECONDS:
             self._watching = asyncio.get_running_loop().create_task(self._watch())
 
@@ -225,10 +240,11 @@ class _Stream:
         while True:
             message: Any = await receive()
             if message["type"] == "http.disconnect":
-                self._lose("client gone")
+                self.lose("client gone")
                 return
 
-    def _lose(self, why: str) -> None:
+    def lose(self, why: str) -> None:
+        """End it, for a reason; the first one counts."""
         if not self.lost:
             self.lost = why
             self._task.cancel()

@@ -20,6 +20,7 @@ from a2a_events.errors import (
     ParseError,
     PayloadTooLargeError,
     UnavailableError,
+    UnsupportedEncodingError,
     UnsupportedOperationError,
 )
 from a2a_events.model import decode
@@ -27,6 +28,8 @@ from a2a_events.model.decode import check_depth, parse
 from a2a_events.runtime.operations import Operations
 
 _NULL: Final = b"null"
+_HTTP_ERRORS: Final = (UnavailableError, PayloadTooLargeError, UnsupportedEncodingError)
+"""What HTTP itself has a word for; every other error rides on a 200."""
 _ID_STARTS: Final = frozenset(b'"-0123456789n')
 
 
@@ -64,7 +67,7 @@ class JsonRpc:
             if exchange.begun:
                 await exchange.end(sse.jsonrpc_error(seen, request_id))
             else:
-                status = seen.http_status if isinstance(seen, UnavailableError | PayloadTooLargeError) else 200
+                status = seen.http_status if isinstance(seen, _HTTP_ERRORS) else 200
                 known_id = b"null" if isinstance(seen, InvalidRequestError | ParseError) else request_id
                 await exchange.answer(status, jsonrpc_body(seen, known_id), headers=retry_after(seen))
 

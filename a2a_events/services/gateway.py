@@ -14,6 +14,7 @@ import structlog
 import uvicorn
 
 from a2a_events.bindings.app import create_app
+from a2a_events.bindings.exchange import Streams
 from a2a_events.log.jetstream import Connection, JetStreamLog
 from a2a_events.model import AgentCard
 from a2a_events.runtime.directory import Directory
@@ -23,7 +24,7 @@ from a2a_events.services.connect import jetstream_log, writer
 from a2a_events.settings import Settings, SettingsError, load
 
 SHUTDOWN_SECONDS: Final = 5
-"""What open streams get when the gateway stops; their clients resume elsewhere from their cursors."""
+"""What requests under way get when the gateway stops; open streams are ended at once, and resume elsewhere."""
 
 BACKLOG: Final = 4096
 """Connections that may wait to be accepted: a thousand clients come back at once when a gateway does."""
@@ -72,7 +73,10 @@ async def serve(log: JetStreamLog, connection: Connection, settings: Settings, s
     listener = listen(settings.host, settings.port)
     operations = Operations(log, writer(settings, "gateway"))
     directory = Directory(log, default=settings.default_agent, cards=_cards(settings))
-    app = create_app(operations, directory, base_url=settings.base_url, ready=lambda: connection.connected)
+    streams = Streams()
+    app = create_app(
+        operations, directory, base_url=settings.base_url, streams=streams, ready=lambda: connection.connected
+    )
     config = uvicorn.Config(
         app,
         log_config=None,
@@ -91,6 +95,7 @@ async def serve(log: JetStreamLog, connection: Connection, settings: Settings, s
     await asyncio.wait([serving, waiting], return_when=asyncio.FIRST_COMPLETED)
     waiting.cancel()
     server.should_exit = True
+    streams.close()
     await serving
     logger.info("gateway stopped")
 

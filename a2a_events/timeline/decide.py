@@ -297,7 +297,7 @@ def ending(  # noqa: PLR0917 -- the sides of one decision
                 entry(TurnEnded(epoch=epoch, handled=given, reason=outcome.reason), now),
                 *shown,
                 entry(claimed, now),
-                working_entry(head, task_id, now),
+                working_entry(head, task_id, now, outcome.message if outcome.state is TaskState.COMPLETED else NOTHING),
             ],
             next_epoch=epoch + 1,
         )
@@ -318,9 +318,9 @@ def unread_messages(head: Head, given: int) -> tuple[int, ...]:
     return tuple(p.revision for p in head.pending if p.position > given)
 
 
-def working_entry(head: Head, task_id: str, now: int) -> Entry:
-    """The status that shows that an agent has begun."""
-    return status_entry(task_id, head.context_id, TaskState.WORKING, max(now, head.time))
+def working_entry(head: Head, task_id: str, now: int, message: Raw = NOTHING) -> Entry:
+    """The status that shows that an agent has begun; ``message`` is what it said at the end of the turn before."""
+    return status_entry(task_id, head.context_id, TaskState.WORKING, max(now, head.time), message)
 
 
 def _end(  # noqa: PLR0917 -- as above

@@ -754,6 +754,15 @@ async def test_a_body_over_the_limit_is_refused_as_too_large(caller: Caller, siz
     await ended(caller)
 
 
+async def test_a_compressed_body_is_refused_as_such(caller: Caller) -> None:
+    request = caller.request("SendMessage", send("x"))
+    request.headers["content-encoding"] = "gzip"
+    response = await caller.http.send(request)
+    assert 415 == response.status_code
+    details = response.json()["error"]["data" if caller.binding == JSONRPC else "details"]
+    assert "UNSUPPORTED_ENCODING" == details[0]["reason"]
+
+
 async def test_a_message_that_fits_the_request_and_not_a_record_is_refused_as_too_large(caller: Caller) -> None:
     response = await caller.http.send(caller.request("SendMessage", send("x" * (900 * 1024))))
     assert 413 == response.status_code

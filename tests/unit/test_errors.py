@@ -23,6 +23,7 @@ TABLE = [
     ("MethodNotFoundError", "METHOD_NOT_FOUND", -32601, 404, "UNIMPLEMENTED"),
     ("InvalidParamsError", "INVALID_PARAMS", -32602, 400, "INVALID_ARGUMENT"),
     ("PayloadTooLargeError", "PAYLOAD_TOO_LARGE", -32602, 413, "INVALID_ARGUMENT"),
+    ("UnsupportedEncodingError", "UNSUPPORTED_ENCODING", -32600, 415, "INVALID_ARGUMENT"),
     ("InternalError", "INTERNAL_ERROR", -32603, 500, "INTERNAL"),
     ("UnavailableError", "UNAVAILABLE", -32603, 503, "UNAVAILABLE"),
     ("UnauthenticatedError", "UNAUTHENTICATED", -32603, 401, "UNAUTHENTICATED"),

@@ -407,6 +407,12 @@ def test_completed_with_a_message_that_the_agent_was_not_given_goes_on_with_the_
     assert 2 == ending.next_epoch
 
 
+def test_what_an_agent_said_as_it_completed_is_shown_when_the_task_goes_on() -> None:
+    words = said("done-with-the-first", role=Role.AGENT)
+    ending = ended(head_after(CREATED, WORKING, MORE), TaskState.COMPLETED, message=words)
+    assert bytes(words) in ending.entries[-1].line
+
+
 @pytest.mark.parametrize("state", [TaskState.INPUT_REQUIRED, TaskState.AUTH_REQUIRED])
 def test_a_question_with_a_message_that_the_agent_was_not_given_is_shown_and_goes_on(state: TaskState) -> None:
     ending = ended(head_after(CREATED, WORKING, MORE), state)
