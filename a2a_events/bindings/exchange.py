@@ -40,12 +40,13 @@ class ClientGone(Exception):
 class Exchange:
     """One request and its answer."""
 
-    __slots__ = ("_receive", "_send", "begun", "scope")
+    __slots__ = ("_headers", "_receive", "_send", "begun", "scope")
 
     def __init__(self, scope: HTTPScope, receive: Receive, send: Send) -> None:
         self.scope = scope
         self._receive = receive
         self._send = send
+        self._headers: list[tuple[bytes, bytes]] = []
         self.begun = False
         """Whether an answer has begun: an error is then one more frame."""
 
@@ -65,11 +66,13 @@ class Exchange:
         return self.header(b"last-event-id") or None
 
     def header(self, name: bytes) -> str:
-        """A request header's value, latin-1; empty if it is not there."""
-        for key, value in self.scope["headers"]:
-            if key == name:
-                return value.decode("latin-1")
-        return ""
+        """A request header's value, latin-1; empty without one, joined by commas if there are several."""
+        found = [value for key, value in self.scope["headers"] if key == name]
+        return found[0].decode("latin-1") if len(found) == 1 else b",".join(found).decode("latin-1")
+
+    def add_header(self, name: bytes, value: bytes) -> None:
+        """Have the answer, whatever it will be, carry this header."""
+        self._headers.append((name, value))
 
     async def body(self) -> bytes:
         """The request's body, counted as it arrives.
@@ -103,7 +106,12 @@ class Exchange:
         headers: Sequence[tuple[bytes, bytes]] = (),
     ) -> None:
         """One whole response."""
-        fields = [(b"content-type", media_type), (b"content-length", str(len(content)).encode()), *headers]
+        fields = [
+            (b"content-type", media_type),
+            (b"content-length", str(len(content)).encode()),
+            *headers,
+            *self._headers,
+        ]
         self.begun = True
         await self._send({"type": "http.response.start", "status": status, "headers": fields})
         await self.end(content)
@@ -111,7 +119,7 @@ class Exchange:
     async def begin_stream(self) -> None:
         """The head of a stream's response; on the wire together with what follows."""
         self.begun = True
-        await self._send({"type": "http.response.start", "status": 200, "headers": _STREAM_HEADERS})
+        await self._send({"type": "http.response.start", "status": 200, "headers": [*_STREAM_HEADERS, *self._headers]})
 
     async def part(self, content: bytes) -> None:
         """A part of a stream."""

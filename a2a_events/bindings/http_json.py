@@ -2,33 +2,19 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any, Final
 from urllib.parse import parse_qsl, unquote
-
-import msgspec
 
 from a2a_events.bindings import sse
 from a2a_events.bindings.errors import http_body, retry_after, shown
 from a2a_events.bindings.exchange import A2A_JSON, JSON, ClientGone, Exchange, Streams
 from a2a_events.bindings.methods import STREAMING, UNARY
-from a2a_events.bindings.negotiation import check_version
+from a2a_events.bindings.negotiation import check_extensions, check_version
 from a2a_events.bindings.requests import Request
-from a2a_events.errors import InvalidParamsError, MethodNotFoundError, UnsupportedOperationError
-from a2a_events.model import decode, encode
+from a2a_events.errors import InvalidParamsError, MethodNotFoundError
+from a2a_events.model import decode, decode_query, encode
+from a2a_events.model.decode import camel
 from a2a_events.runtime.operations import Operations
-
-_MESSAGE: Final = {"message:send": "SendMessage", "message:stream": "SendStreamingMessage"}
-_TASK: Final = re.compile(r"tasks/(?P<id>.+?)(?::(?P<verb>cancel|subscribe))?", re.DOTALL)
-_NOT_OFFERED: Final = re.compile(r"tasks|tasks/[^/]+/pushNotificationConfigs(/[^/]+)?|extendedAgentCard", re.DOTALL)
-"""Paths of A2A 1.0 whose operations answer UnsupportedOperation here."""
-_VERBS: Final = {
-    "SendMessage": ("POST",),
-    "SendStreamingMessage": ("POST",),
-    "GetTask": ("GET",),
-    "CancelTask": ("POST",),
-    "SubscribeToTask": ("GET", "POST"),
-}
 
 
 class MethodNotAllowed(MethodNotFoundError):
@@ -72,76 +58,88 @@ class HttpJson:
             await exchange.answer(seen.http_status, http_body(seen), headers=headers)
 
     async def _dispatch(self, exchange: Exchange, request: Request, path: str) -> None:
-        operation, task_id, tenant = _route_with_tenant(path)
+        operation, bound = _route(exchange.method, path)
         request.operation = operation
-        if exchange.method not in _VERBS[operation]:
-            raise MethodNotAllowed(", ".join(_VERBS[operation]))
         check_version(exchange)
+        of = (UNARY[operation] if operation in UNARY else STREAMING[operation])[0]
+        asked = await _asked(exchange, of, bound)
+        agent = await request.agent()
+        caller = request.caller(asked, check_extensions(exchange, agent.card))
         if operation in UNARY:
-            of, unary = UNARY[operation]
-            asked = _with_tenant(await _asked(exchange, operation, of, task_id), tenant)
-            caller, agent = request.caller(asked), await request.agent()
-            result = await unary(self._operations, caller, agent, asked)
+            result = await UNARY[operation][1](self._operations, caller, agent, asked)
             request.shows(result)
             # Mirrored, because the specification's media type is a SHOULD and some clients insist on plain JSON.
             mirrored = JSON if exchange.header(b"content-type").startswith("application/json") else A2A_JSON
             await exchange.answer(200, result.json, mirrored)
         else:
-            of, streaming = STREAMING[operation]
-            asked = _with_tenant(await _asked(exchange, operation, of, task_id), tenant)
-            caller, agent = request.caller(asked), await request.agent()
             self._streams.check()
-            updates = await streaming(self._operations, caller, agent, asked, exchange.cursor)
+            updates = await STREAMING[operation][1](self._operations, caller, agent, asked, exchange.cursor)
             request.streams(updates)
             request.outcome = await self._streams.run(exchange, updates, sse.plain)
 
 
-def _route_with_tenant(path: str) -> tuple[str, str, str]:
-    """Operation, task id and tenant of a raw path; paths without a tenant are looked at first (specification 11)."""
-    try:
-        return (*_route(unquote(path)), "")
-    except MethodNotFoundError:
-        tenant, slash, rest = path.partition("/")
-        if not slash:
-            raise
-        return (*_route(unquote(rest)), unquote(tenant))
+def _route(method: str, path: str) -> tuple[str, dict[str, str]]:
+    """The operation of a verb and a raw path, and the members that the path binds.
 
+    Paths without a tenant are looked at first (specification 11).
 
-def _with_tenant(asked: Any, tenant: str) -> Any:
-    return msgspec.structs.replace(asked, tenant=tenant) if tenant else asked
-
-
-def _route(path: str) -> tuple[str, str]:
-    """Operation and task id that a path names."""
-    if path in _MESSAGE:
-        return _MESSAGE[path], ""
-    if _NOT_OFFERED.fullmatch(path):
-        raise UnsupportedOperationError
-    match = _TASK.fullmatch(path)
-    if match is None:
+    Raises:
+        MethodNotFoundError: there is nothing at this path.
+        MethodNotAllowed: there is, with another verb.
+    """
+    segments = [unquote(segment) for segment in path.split("/")]
+    verbs, bound = _place(segments)
+    if verbs is None and len(segments) > 1:
+        verbs, bound = _place(segments[1:])
+        bound = {**bound, "tenant": segments[0]}
+    if verbs is None:
         raise MethodNotFoundError("There is nothing at this path")
-    return {None: "GetTask", "cancel": "CancelTask", "subscribe": "SubscribeToTask"}[match["verb"]], match["id"]
+    if method not in verbs:
+        raise MethodNotAllowed(", ".join(verbs))
+    return verbs[method], bound
 
 
-async def _asked(exchange: Exchange, operation: str, of: type[Any], task_id: str) -> Any:
-    """The request object: its members are in the body or the query, and what is in the path wins (specification 11)."""
-    if operation in _MESSAGE.values():
-        return decode(await exchange.body(), of)
-    if operation == "GetTask":
-        return decode(encode({**_query(exchange, of), "id": task_id}), of)
-    content = (await exchange.body()).strip()  # an empty body is an empty object
+def _place(segments: list[str]) -> tuple[dict[str, str] | None, dict[str, str]]:
+    """What may be done at a path, by verb, and the members that it binds; None if there is nothing."""
+    match segments:
+        case ["message:send"]:
+            return {"POST": "SendMessage"}, {}
+        case ["message:stream"]:
+            return {"POST": "SendStreamingMessage"}, {}
+        case ["extendedAgentCard"]:
+            return {"GET": "GetExtendedAgentCard"}, {}
+        case ["tasks"]:
+            return {"GET": "ListTasks"}, {}
+        case ["tasks", task]:
+            task_id, _, verb = task.rpartition(":")  # ids may hold colons
+            if task_id and verb in _TASK_VERBS:
+                return _TASK_VERBS[verb], {"id": task_id}
+            return {"GET": "GetTask"}, {"id": task}
+        case ["tasks", task, "pushNotificationConfigs"]:
+            return _CONFIGS, {"task_id": task}
+        case ["tasks", task, "pushNotificationConfigs", config]:
+            return _CONFIG, {"task_id": task, "id": config}
+        case _:
+            return None, {}
+
+
+_TASK_VERBS: Final = {
+    "cancel": {"POST": "CancelTask"},
+    "subscribe": {"GET": "SubscribeToTask", "POST": "SubscribeToTask"},
+}
+_CONFIGS: Final = {"POST": "CreateTaskPushNotificationConfig", "GET": "ListTaskPushNotificationConfigs"}
+_CONFIG: Final = {"GET": "GetTaskPushNotificationConfig", "DELETE": "DeleteTaskPushNotificationConfig"}
+
+
+async def _asked(exchange: Exchange, of: type[Any], bound: dict[str, str]) -> Any:
+    """The request object: its members are in the body or the query, and what the path binds wins (specification 11)."""
+    if exchange.method != "POST":
+        return decode_query({**dict(parse_qsl(exchange.query)), **bound}, of)
+    content = (await exchange.body()).strip()
+    if not bound:
+        return decode(content, of)
     if content and not content.startswith(b"{"):
         raise InvalidParamsError("The body must be an object")
-    members: dict[str, Any] = decode(content, dict[str, Any]) if content else {}
-    return decode(encode({**members, "id": task_id}), of)
-
-
-def _query(exchange: Exchange, of: type[Any]) -> dict[str, str]:
-    known = {field.encode_name for field in msgspec.structs.fields(of)}
-    pairs = parse_qsl(exchange.query)
-    return {name: value for name, value in pairs if _camel(name) in known}
-
-
-def _camel(name: str) -> str:
-    head, *rest = name.split("_")
-    return head + "".join(word.title() for word in rest)
+    members: dict[str, Any] = decode(content, dict[str, Any]) if content else {}  # an empty body is an empty object
+    free = {name: value for name, value in members.items() if camel(name) not in {camel(known) for known in bound}}
+    return decode(encode({**free, **{camel(name): value for name, value in bound.items()}}), of)

@@ -10,8 +10,8 @@ from msgspec import Raw, Struct
 from a2a_events.bindings import sse
 from a2a_events.bindings.errors import jsonrpc_body, retry_after, shown
 from a2a_events.bindings.exchange import ClientGone, Exchange, Streams
-from a2a_events.bindings.methods import NOT_OFFERED, STREAMING, UNARY
-from a2a_events.bindings.negotiation import check_version
+from a2a_events.bindings.methods import STREAMING, UNARY, WITHOUT_PARAMS
+from a2a_events.bindings.negotiation import check_extensions, check_version
 from a2a_events.bindings.requests import Request
 from a2a_events.errors import (
     InvalidParamsError,
@@ -21,7 +21,6 @@ from a2a_events.errors import (
     PayloadTooLargeError,
     UnavailableError,
     UnsupportedEncodingError,
-    UnsupportedOperationError,
 )
 from a2a_events.model import decode
 from a2a_events.model.decode import check_depth, parse
@@ -76,20 +75,20 @@ class JsonRpc:
         if method in UNARY:
             of, unary = UNARY[method]
             asked = _params(envelope, of)
-            caller, agent = request.caller(asked), await request.agent()
+            agent = await request.agent()
+            caller = request.caller(asked, check_extensions(exchange, agent.card))
             result = await unary(self._operations, caller, agent, asked)
             request.shows(result)
             await exchange.answer(200, b'{"jsonrpc":"2.0","id":' + request_id + b',"result":' + result.json + b"}")
         elif method in STREAMING:
             of, streaming = STREAMING[method]
             asked = _params(envelope, of)
-            caller, agent = request.caller(asked), await request.agent()
+            agent = await request.agent()
+            caller = request.caller(asked, check_extensions(exchange, agent.card))
             self._streams.check()
             updates = await streaming(self._operations, caller, agent, asked, exchange.cursor)
             request.streams(updates)
             request.outcome = await self._streams.run(exchange, updates, sse.jsonrpc(request_id))
-        elif method in NOT_OFFERED:
-            raise UnsupportedOperationError(f"{method} is not offered by this server")
         else:
             raise MethodNotFoundError(f"There is no method {method[:64]!r}")
 
@@ -118,6 +117,8 @@ def _id(envelope: _Envelope) -> bytes:
 
 def _params(envelope: _Envelope, of: type[Any]) -> Any:
     params = bytes(envelope.params).strip()
+    if envelope.method in WITHOUT_PARAMS and params in {b"", b"null"}:
+        params = b"{}"
     if not params.startswith(b"{"):
         raise InvalidParamsError("params must be an object", violations=(("params", "must be an object"),))
     try:

@@ -1,4 +1,8 @@
-"""Which version of A2A a request is in (specification 3.6): absent means 0.3, patch numbers do not count."""
+"""What a request and this server agree on: the version (absent means 0.3, patch numbers do not count) and extensions.
+
+Specification 3.6 and 4.6: an extension is active when the client asks for it and the card names it; one that the card
+requires must be asked for.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +11,8 @@ from typing import Final
 from urllib.parse import parse_qs
 
 from a2a_events.bindings.exchange import Exchange
-from a2a_events.errors import VersionNotSupportedError
+from a2a_events.errors import ExtensionSupportRequiredError, VersionNotSupportedError
+from a2a_events.model import AgentCard
 
 SERVED: Final = ("1.0",)
 _VERSION = re.compile(r"(\d{1,4}\.\d{1,4})(?:\.\d{1,9})?")
@@ -32,3 +37,25 @@ def check_version(exchange: Exchange) -> None:
             f"This server speaks A2A {served}; set the A2A-Version header accordingly (absent means 0.3)",
             metadata={"supportedVersions": served},
         )
+
+
+def check_extensions(exchange: Exchange, card: AgentCard) -> tuple[str, ...]:
+    """The extensions that are active for a request, in the card's order; they are named in the answer's header.
+
+    Raises:
+        ExtensionSupportRequiredError: the card requires one that the client does not ask for.
+    """
+    known = card.capabilities.extensions
+    if not known:
+        return ()
+    asked = {uri.strip() for uri in exchange.header(b"a2a-extensions").split(",")}
+    missing = [extension.uri for extension in known if extension.required and extension.uri not in asked]
+    if missing:
+        raise ExtensionSupportRequiredError(
+            f"This agent requires the extension {missing[0]}; name it in the A2A-Extensions header",
+            metadata={"extensions": ",".join(missing)},
+        )
+    active = tuple(extension.uri for extension in known if extension.uri in asked)
+    if active:
+        exchange.add_header(b"a2a-extensions", ",".join(active).encode())
+    return active

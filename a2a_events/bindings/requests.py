@@ -9,8 +9,9 @@ import structlog
 
 from a2a_events import limits
 from a2a_events.errors import A2AError, InvalidParamsError, TaskNotFoundError
+from a2a_events.runtime.caller import Caller, Result
 from a2a_events.runtime.directory import Directory, ServedAgent
-from a2a_events.runtime.operations import Caller, Result, Updates
+from a2a_events.runtime.operations import Updates
 from a2a_events.timeline.ids import parse_task_id
 
 logger = structlog.get_logger("a2a_events.request")
@@ -46,19 +47,23 @@ class Request:
         self.revision = 0
         self.updates: Updates | None = None
 
-    def caller(self, asked: Any) -> Caller:
+    def caller(self, asked: Any, extensions: tuple[str, ...] = ()) -> Caller:
         """Who asks, by the request's routing string; nobody is asked to identify themselves.
+
+        Args:
+            asked: the request object.
+            extensions: that are active for this request.
 
         Raises:
             InvalidParamsError: the tenant is longer than an identifier may be.
         """
-        asked_id = getattr(asked, "id", "")
+        asked_id = getattr(asked, "task_id", "") or getattr(asked, "id", "")
         if parse_task_id(asked_id):  # what we never made is not repeated in logs
             self.task_id = asked_id
         tenant: str = asked.tenant
         if len(tenant) > limits.IDENTIFIER_CHARACTERS:
             raise InvalidParamsError(violations=(("tenant", f"at most {limits.IDENTIFIER_CHARACTERS} characters"),))
-        return Caller(tenant=tenant)
+        return Caller(tenant=tenant, extensions=extensions)
 
     async def agent(self) -> ServedAgent:
         """The agent that the path names.

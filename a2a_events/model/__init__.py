@@ -14,13 +14,20 @@ from a2a_events.model.card import (
     AgentProvider,
     AgentSkill,
 )
-from a2a_events.model.decode import decode, encode
+from a2a_events.model.decode import decode, decode_query, encode
 from a2a_events.model.requests import (
+    AuthenticationInfo,
     CancelTaskRequest,
+    DeleteTaskPushNotificationConfigRequest,
+    GetExtendedAgentCardRequest,
+    GetTaskPushNotificationConfigRequest,
     GetTaskRequest,
+    ListTaskPushNotificationConfigsRequest,
+    ListTasksRequest,
     SendMessageConfiguration,
     SendMessageRequest,
     SubscribeToTaskRequest,
+    TaskPushNotificationConfig,
 )
 from a2a_events.model.timestamps import milliseconds_of, timestamp_of
 from a2a_events.model.wire import (
@@ -48,8 +55,14 @@ __all__ = [
     "AgentProvider",
     "AgentSkill",
     "Artifact",
+    "AuthenticationInfo",
     "CancelTaskRequest",
+    "DeleteTaskPushNotificationConfigRequest",
+    "GetExtendedAgentCardRequest",
+    "GetTaskPushNotificationConfigRequest",
     "GetTaskRequest",
+    "ListTaskPushNotificationConfigsRequest",
+    "ListTasksRequest",
     "Message",
     "Part",
     "Role",
@@ -59,10 +72,12 @@ __all__ = [
     "SubscribeToTaskRequest",
     "Task",
     "TaskArtifactUpdateEvent",
+    "TaskPushNotificationConfig",
     "TaskState",
     "TaskStatus",
     "TaskStatusUpdateEvent",
     "decode",
+    "decode_query",
     "encode",
     "milliseconds_of",
     "timestamp_of",

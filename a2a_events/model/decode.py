@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import base64
 import re
-from collections.abc import Hashable
+from collections.abc import Hashable, Mapping
 from functools import cache
 from typing import Any, TypeVar, cast
 
@@ -79,6 +79,20 @@ def decode(body: bytes, of: type[T]) -> T:
         raise InvalidParamsError(violations=(_violation(error),)) from None
 
 
+def decode_query(members: Mapping[str, str], of: type[T]) -> T:
+    """One wire object out of the names and values of a URL: numbers and booleans are text there.
+
+    Names that the object does not have are ignored; snake_case is accepted.
+
+    Raises:
+        InvalidParamsError: ``violations`` names the field.
+    """
+    try:
+        return msgspec.convert({camel(name): value for name, value in members.items()}, of, strict=False)
+    except (msgspec.ValidationError, ValueError) as error:
+        raise InvalidParamsError(violations=(_violation(error),)) from None
+
+
 def parse(body: bytes) -> Any:
     """Plain values out of JSON.
 
@@ -132,12 +146,12 @@ def _canonical(value: Any) -> Any:
         return value
     members: dict[str, Any] = {}
     for name, content in _any(value).items():
-        camel = _camel(name)
-        if camel in _FREE_FORM:
-            if content is not None or camel == "data":
-                members[camel] = content
+        spelled = camel(name)
+        if spelled in _FREE_FORM:
+            if content is not None or spelled == "data":
+                members[spelled] = content
         elif content is not None:
-            members[camel] = _scalar(camel, _canonical(content))
+            members[spelled] = _scalar(spelled, _canonical(content))
     return members
 
 
@@ -146,7 +160,8 @@ def _any(value: Any) -> Any:
     return value
 
 
-def _camel(name: str) -> str:
+def camel(name: str) -> str:
+    """A member's name as it is written: ``contextId`` for ``context_id`` and for itself."""
     head, *rest = name.split("_")
     return head + "".join(word[:1].upper() + word[1:] for word in rest) if head else name
 

@@ -11,6 +11,9 @@ from a2a_events.model.wire import Message, Task, Wire
 HistoryLength = Annotated[int, Meta(ge=0, le=2**31 - 1)]
 """0: no history; n: at most the n newest messages; absent: all."""
 
+PageSize = Annotated[int, Meta(ge=1, le=100)]
+"""How many entries one page may hold."""
+
 
 class AuthenticationInfo(Wire, frozen=True):
     """How a webhook wants to be authenticated to."""
@@ -68,6 +71,50 @@ class SubscribeToTaskRequest(Wire, frozen=True):
     """SubscribeToTask."""
 
     id: str
+    tenant: str = ""
+
+
+class ListTasksRequest(Wire, frozen=True):
+    """ListTasks. ``status`` is the name of a state; empty or ``TASK_STATE_UNSPECIFIED`` for all."""
+
+    tenant: str = ""
+    context_id: str = ""
+    status: str = ""
+    page_size: PageSize | None = None
+    page_token: str = ""
+    history_length: HistoryLength | None = None
+    status_timestamp_after: str = ""
+    include_artifacts: bool = False
+
+
+class GetTaskPushNotificationConfigRequest(Wire, frozen=True):
+    """GetTaskPushNotificationConfig."""
+
+    task_id: str
+    id: str
+    tenant: str = ""
+
+
+class ListTaskPushNotificationConfigsRequest(Wire, frozen=True):
+    """ListTaskPushNotificationConfigs."""
+
+    task_id: str
+    tenant: str = ""
+    page_size: PageSize | None = None
+    page_token: str = ""
+
+
+class DeleteTaskPushNotificationConfigRequest(Wire, frozen=True):
+    """DeleteTaskPushNotificationConfig."""
+
+    task_id: str
+    id: str
+    tenant: str = ""
+
+
+class GetExtendedAgentCardRequest(Wire, frozen=True):
+    """GetExtendedAgentCard."""
+
     tenant: str = ""
 
 

@@ -35,15 +35,19 @@ from a2a_events.log.port import Log, Watch
 from a2a_events.model import (
     TERMINAL_STATES,
     CancelTaskRequest,
+    GetExtendedAgentCardRequest,
     GetTaskRequest,
+    ListTasksRequest,
     Message,
     Role,
     SendMessageRequest,
     SubscribeToTaskRequest,
     encode,
 )
+from a2a_events.runtime.caller import Caller, Result
 from a2a_events.runtime.directory import ServedAgent
 from a2a_events.runtime.load import advance, content, load
+from a2a_events.runtime.push_configs import PushConfigs
 from a2a_events.timeline import cursor as cursors
 from a2a_events.timeline import decide
 from a2a_events.timeline.events import NOTHING, Actor, Kind, MessageReceived, Submitted
@@ -59,22 +63,6 @@ REPLAY_EXTENSION: Final = "urn:a2a-events:replay:v1"
 _REPLY: Final = Kind.REPLY.value
 
 logger = structlog.get_logger(__name__)
-
-
-class Caller(Struct, frozen=True):
-    """Who asks. ``tenant`` is the raw routing string of the request, ``subject`` who was authenticated."""
-
-    tenant: str = ""
-    subject: str = "anonymous"
-
-
-class Result(Struct, frozen=True):
-    """The answer of an operation as JSON, and what it was about."""
-
-    json: bytes
-    task_id: str
-    context_id: str
-    revision: int
 
 
 class Update(Struct, frozen=True):
@@ -144,6 +132,7 @@ class Operations:
         self._writer = writer
         self._cancel_wait_seconds = cancel_wait_seconds
         self._now = now
+        self.push_configs = PushConfigs()
 
     # --- SendMessage --------------------------------------------------------------------------------------------------
 
@@ -231,6 +220,19 @@ class Operations:
                     pass  # the worker ends it within its grace time; the answer is the task as it is
             shown = await self._task_json(task, fold, None)
             return Result(shown, task.task_id, fold.head.context_id, fold.head.revision)
+
+    async def list_tasks(self, caller: Caller, agent: ServedAgent, request: ListTasksRequest) -> Result:  # noqa: ARG002 -- to come
+        """ListTasks (specification 3.1.4)."""
+        raise UnsupportedOperationError("ListTasks is not offered by this server")
+
+    async def extended_card(
+        self,
+        caller: Caller,  # noqa: ARG002 -- to come
+        agent: ServedAgent,  # noqa: ARG002 -- to come
+        request: GetExtendedAgentCardRequest,  # noqa: ARG002 -- to come
+    ) -> Result:
+        """GetExtendedAgentCard (specification 3.1.11)."""
+        raise UnsupportedOperationError("The extended agent card is not offered by this server")
 
     # --- SubscribeToTask ----------------------------------------------------------------------------------------------
 

@@ -24,8 +24,9 @@ from a2a_events.model import (
     Task,
 )
 from a2a_events.runtime.agent import Agent, as_agent
+from a2a_events.runtime.caller import Caller
 from a2a_events.runtime.directory import ServedAgent
-from a2a_events.runtime.operations import Caller, Operations, Updates
+from a2a_events.runtime.operations import Operations, Updates
 from a2a_events.runtime.turn import Content, parts_of
 from a2a_events.runtime.worker import Worker
 from a2a_events.timeline.record import Writer

@@ -1,0 +1,29 @@
+"""Who asks for an operation, in which form, and what they get: what every operation takes and gives."""
+
+from __future__ import annotations
+
+from msgspec import Struct
+
+
+class Caller(Struct, frozen=True):
+    """Who asks, and how.
+
+    ``tenant`` is the raw routing string of the request, ``subject`` who was authenticated, ``protocol_version`` and
+    ``dialect`` the form in which the request came, ``extensions`` the URIs that were asked for and that this server
+    knows.
+    """
+
+    tenant: str = ""
+    subject: str = "anonymous"
+    protocol_version: str = "1.0"
+    dialect: str = "1.0"
+    extensions: tuple[str, ...] = ()
+
+
+class Result(Struct, frozen=True):
+    """The answer of an operation as JSON, and what it was about; ids are empty where it is about no single task."""
+
+    json: bytes
+    task_id: str = ""
+    context_id: str = ""
+    revision: int = 0
