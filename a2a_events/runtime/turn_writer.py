@@ -113,7 +113,11 @@ class TurnWriter:
     # --- reports (turn.Reports) ---------------------------------------------------------------------------------------
 
     async def say_status(self, state: TaskState, message: Raw) -> None:
-        """See ``turn.Reports``."""
+        """See ``turn.Reports``. WORKING once more, with nothing to say, is a sign of life and no event."""
+        if state is self.fold.head.state and not bytes(message) and not self._queue:
+            self._raise()
+            self.last_said = time.monotonic()
+            return
         made = status_entry(self._task.task_id, self.fold.head.context_id, state, self._now(), message)
         await self._say(made, urgent=True)
 

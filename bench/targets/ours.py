@@ -10,7 +10,7 @@ from pathlib import Path
 from bench.jobs import Dialect, Server
 from bench.processes import Process, free_port
 
-_AGENT = "a2a_events.agents:scripted"
+_AGENT = "bench.targets.agent:scripted"
 _PROVISION_SECONDS = 30.0
 _SETTINGS = {
     "A2A_EVENTS_LOG_LEVEL": "warning",  # the others write no line per request either

@@ -65,6 +65,22 @@ async def test_everything_said_comes_in_the_order_it_was_said(serve: StackOf) ->
     assert said == ["one", "two", "three", "four", "five", "six"]
 
 
+async def test_working_once_more_with_nothing_to_say_is_no_update(serve: StackOf) -> None:
+    async def busy(turn: Turn) -> None:
+        await turn.working()
+        await turn.flush()
+        await turn.working()
+        await turn.flush()
+        await turn.working("half of it")
+        await turn.flush()
+
+    stack = await serve(busy)
+    await stack.worker()
+    updates = await stack.calls.collect("go")
+
+    assert states(updates) == [TaskState.SUBMITTED, WORKING, WORKING, COMPLETED]
+
+
 async def test_the_first_chunk_makes_an_artifact_and_later_ones_add_to_it(serve: StackOf) -> None:
     async def chunks(turn: Turn) -> None:
         await turn.chunk("a", "1", name="numbers")
