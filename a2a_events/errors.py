@@ -154,6 +154,16 @@ class VersionNotSupportedError(A2AError):
     default_message = "This A2A version is not supported"
 
 
+class TaskGenerationMismatchError(A2AError):
+    """The task has changed since the generation that the request names (A2A 1.1, behind a setting)."""
+
+    reason = "TASK_GENERATION_MISMATCH"
+    jsonrpc_code = -32010
+    http_status = 409
+    grpc_status = "ABORTED"
+    default_message = "The task has changed since"
+
+
 class ParseError(A2AError):
     """The body is not JSON."""
 
@@ -260,6 +270,7 @@ A2A_ERRORS: tuple[type[A2AError], ...] = (
     ExtendedAgentCardNotConfiguredError,
     ExtensionSupportRequiredError,
     VersionNotSupportedError,
+    TaskGenerationMismatchError,
     ParseError,
     InvalidRequestError,
     MethodNotFoundError,

@@ -25,6 +25,8 @@ READ_BATCH_RECORDS: Final = 512
 """Records asked for in one batched read; the next batch is asked for when these have arrived."""
 READ_BATCH_BYTES: Final = 8 * 1024 * 1024
 """Bytes asked for in one batched read: bounds the memory of a reader that catches up."""
+SCAN_BATCH_RECORDS: Final = 256
+"""Records asked for in one batch by a projection of the whole log; folding them must not hold up other requests."""
 REQUEST_TIMEOUT_SECONDS: Final = 5.0
 """How long the broker may take to answer one request."""
 APPEND_PATIENCE_SECONDS: Final = 15.0
@@ -66,6 +68,22 @@ IDENTIFIER_CHARACTERS: Final = 512
 MESSAGE_PARTS: Final = 1000
 """Most parts in one message."""
 
+# --- lists -----------------------------------------------------------------------------------------------------------
+PAGE_TASKS: Final = 50
+"""Tasks on a page where the client does not say (specification 3.1.4)."""
+PAGE_TOKEN_SECONDS: Final = 3600
+"""How long a page token is good for: so long the index keeps the order of tasks that have moved since."""
+INDEX_PATIENCE_SECONDS: Final = 10.0
+"""How long ListTasks waits for an index that is being built before it answers 503."""
+INDEX_RETRY_SECONDS: Final = 5
+"""Retry-After of that answer."""
+INDEX_WARM_SECONDS: Final = 600.0
+"""How long an index that nobody asks keeps up with the log; reading every record is not free."""
+INDEX_KEEP_UP_SECONDS: Final = 1.0
+"""How often it does."""
+INDEX_STATUS_BYTES: Final = 8 * 1024
+"""Largest status kept in the index; a larger one is read from the log when it is shown."""
+
 # --- workers ---------------------------------------------------------------------------------------------------------
 TURNS_PER_WORKER: Final = 1000
 """Turns one worker process runs at once; agents mostly wait for models."""
@@ -79,6 +97,8 @@ CANCEL_GRACE_SECONDS: Final = 10.0
 """What a canceled agent gets to stop by itself."""
 CANCEL_WAIT_SECONDS: Final = 5.0
 """How long CancelTask waits for the terminal state before it answers with the task as it is."""
+LONG_POLL_SECONDS: Final = 30.0
+"""How long GetTask waits for a generation that has not come yet (A2A 1.1); proxies cut at 60 s."""
 DRAIN_SECONDS: Final = 20.0
 """What turns get to end when a worker is asked to stop."""
 TURN_DEADLINE_SECONDS: Final = 3600.0

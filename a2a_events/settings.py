@@ -42,6 +42,12 @@ class Settings(Struct, frozen=True, kw_only=True):
     """Agent at the root; default: the first by name."""
     card: str = ""
     """Path of an agent card (JSON) that overrides what workers announce."""
+    extended_card: str = ""
+    """Path of an extended agent card (JSON), shown by GetExtendedAgentCard."""
+    a2a_1_1: bool = False
+    """Show what A2A 1.1 is going to add: generations of tasks and updates, long polling, conditional messages."""
+    index: str = ""
+    """File of the index behind ListTasks, one process a file; default: in memory, built anew when first asked."""
     agent: str = ""
     """Agents to serve, as module:attr, comma-separated."""
     turns: int = limits.TURNS_PER_WORKER

@@ -30,7 +30,6 @@ def create_app(
     operations: Operations,
     directory: Directory,
     *,
-    base_url: str,
     streams: Streams | None = None,
     ready: Callable[[], bool] = lambda: True,
     lifespan: Sequence[Any] = (),
@@ -40,7 +39,6 @@ def create_app(
     Args:
         operations: what it offers.
         directory: the agents it serves.
-        base_url: the address that clients use, shown in cards.
         streams: where open streams are kept, for who wants to end them.
         ready: whether requests can be served right now.
         lifespan: Litestar lifespan managers.
@@ -48,7 +46,7 @@ def create_app(
     streams = streams or Streams()
     jsonrpc = JsonRpc(operations, streams)
     http_json = HttpJson(operations, streams)
-    cards = Cards(base_url)
+    cards = Cards()
 
     @asgi("/livez", copy_scope=False)
     async def livez(scope: Scope, receive: Receive, send: Send) -> None:
@@ -83,7 +81,7 @@ def create_app(
         if found is None:
             await exchange.answer(404, http_body(TaskNotFoundError("No agent is served here")))
         else:
-            await cards.serve(exchange, found, f"/agents/{name}" if name else "")
+            await cards.serve(exchange, found.card, name)
 
     return Litestar(
         route_handlers=[livez, readyz, agents],

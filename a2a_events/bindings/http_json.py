@@ -63,8 +63,8 @@ class HttpJson:
         check_version(exchange)
         of = (UNARY[operation] if operation in UNARY else STREAMING[operation])[0]
         asked = await _asked(exchange, of, bound)
-        agent = await request.agent()
-        caller = request.caller(asked, check_extensions(exchange, agent.card))
+        agent = await request.agent(asked)
+        caller = request.caller(asked, agent, check_extensions(exchange, agent.card))
         if operation in UNARY:
             result = await UNARY[operation][1](self._operations, caller, agent, asked)
             request.shows(result)

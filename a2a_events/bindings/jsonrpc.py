@@ -75,16 +75,16 @@ class JsonRpc:
         if method in UNARY:
             of, unary = UNARY[method]
             asked = _params(envelope, of)
-            agent = await request.agent()
-            caller = request.caller(asked, check_extensions(exchange, agent.card))
+            agent = await request.agent(asked)
+            caller = request.caller(asked, agent, check_extensions(exchange, agent.card))
             result = await unary(self._operations, caller, agent, asked)
             request.shows(result)
             await exchange.answer(200, b'{"jsonrpc":"2.0","id":' + request_id + b',"result":' + result.json + b"}")
         elif method in STREAMING:
             of, streaming = STREAMING[method]
             asked = _params(envelope, of)
-            agent = await request.agent()
-            caller = request.caller(asked, check_extensions(exchange, agent.card))
+            agent = await request.agent(asked)
+            caller = request.caller(asked, agent, check_extensions(exchange, agent.card))
             self._streams.check()
             updates = await streaming(self._operations, caller, agent, asked, exchange.cursor)
             request.streams(updates)

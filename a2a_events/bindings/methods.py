@@ -47,7 +47,7 @@ UNARY: Final[dict[str, tuple[type[Any], Unary]]] = {
     ),
     "GetExtendedAgentCard": (
         GetExtendedAgentCardRequest,
-        lambda ops, caller, agent, asked: ops.extended_card(caller, agent, asked),
+        lambda ops, _caller, agent, _asked: ops.extended_card(agent),
     ),
 }
 STREAMING: Final[dict[str, tuple[type[Any], Streaming]]] = {

@@ -47,31 +47,31 @@ class Request:
         self.revision = 0
         self.updates: Updates | None = None
 
-    def caller(self, asked: Any, extensions: tuple[str, ...] = ()) -> Caller:
+    def caller(self, asked: Any, agent: ServedAgent, extensions: tuple[str, ...] = ()) -> Caller:
         """Who asks, by the request's routing string; nobody is asked to identify themselves.
 
         Args:
             asked: the request object.
+            agent: who is asked; a tenant that only routed to it is nobody's.
             extensions: that are active for this request.
-
-        Raises:
-            InvalidParamsError: the tenant is longer than an identifier may be.
         """
         asked_id = getattr(asked, "task_id", "") or getattr(asked, "id", "")
         if parse_task_id(asked_id):  # what we never made is not repeated in logs
             self.task_id = asked_id
         tenant: str = asked.tenant
-        if len(tenant) > limits.IDENTIFIER_CHARACTERS:
-            raise InvalidParamsError(violations=(("tenant", f"at most {limits.IDENTIFIER_CHARACTERS} characters"),))
-        return Caller(tenant=tenant, extensions=extensions)
+        return Caller(tenant="" if agent.tenant == tenant else tenant, extensions=extensions)
 
-    async def agent(self) -> ServedAgent:
-        """The agent that the path names.
+    async def agent(self, asked: Any) -> ServedAgent:
+        """The agent that the path names, or the request's tenant.
 
         Raises:
+            InvalidParamsError: the tenant is longer than an identifier may be.
             TaskNotFoundError: there is none, so there is no task of it either.
         """
-        found = await self._directory.find(self._agent_name)
+        tenant: str = asked.tenant
+        if len(tenant) > limits.IDENTIFIER_CHARACTERS:
+            raise InvalidParamsError(violations=(("tenant", f"at most {limits.IDENTIFIER_CHARACTERS} characters"),))
+        found = await self._directory.find(self._agent_name, tenant)
         if found is None:
             raise TaskNotFoundError("No agent is served here")
         return found

@@ -27,6 +27,9 @@ _HELP: Final[dict[str, tuple[str, click.ParamType[Any] | type]]] = {
     "public_url": ("Address that clients use, as agent cards show it.", str),
     "default_agent": ("Agent at the root URL; the others are at /agents/NAME.", str),
     "card": ("Agent card (JSON file) to show instead of the announced one.", str),
+    "extended_card": ("Extended agent card (JSON file), shown by GetExtendedAgentCard.", str),
+    "index": ("File of the index behind ListTasks, one process a file.", str),
+    "a2a_1_1": ("Show what A2A 1.1 is going to add: generations, long polling, conditional messages.", bool),
     "turns": ("Turns that a worker runs at once.", _COUNT),
     "ack_wait_seconds": ("Silence after which a worker's turn is offered to another.", _SECONDS),
     "drain_seconds": ("What turns get to end when a worker is stopped.", _SECONDS),
@@ -39,6 +42,8 @@ _HELP: Final[dict[str, tuple[str, click.ParamType[Any] | type]]] = {
 _DERIVED: Final = {
     "public_url": "http://HOST:PORT",
     "default_agent": "first by name",
+    "index": "in memory",
+    "a2a_1_1": "off",
     "instance": "host name and random",
     "log_format": "pretty on a terminal, json elsewhere",
 }
@@ -61,10 +66,11 @@ def settings(*names: str, **derived: str) -> Callable[[Command], Command]:
             text, kind = _HELP[name]
             default = getattr(defaults, name)
             shown = derived.get(name) or _DERIVED.get(name) or (str(default) if default != "" else False)
+            spelled = name.replace("_", "-")
             command = click.option(
-                f"--{name.replace('_', '-')}",
+                f"--{spelled}/--no-{spelled}" if kind is bool else f"--{spelled}",
                 name,
-                type=kind,
+                type=None if kind is bool else kind,
                 default=None,
                 show_default=shown,
                 help=f"{text}  [{PREFIX}{name.upper()}]",

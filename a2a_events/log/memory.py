@@ -14,7 +14,7 @@ from collections.abc import AsyncIterator, Callable
 
 from a2a_events import limits
 from a2a_events.errors import Conflict, RecordTooLarge
-from a2a_events.log.port import AgentEntry, Dispatch, Handle, Wakeup
+from a2a_events.log.port import AgentEntry, Dispatch, End, Handle, Stored, Wakeup
 from a2a_events.log.tail import Silence, Tail, TailWatch, Watched
 from a2a_events.timeline.ids import TaskRef
 from a2a_events.timeline.record import Draft, Record
@@ -156,6 +156,24 @@ class MemoryLog:
     async def _due(queue: asyncio.Queue[_Wakeup]) -> AsyncIterator[Wakeup]:
         while True:
             yield await queue.get()
+
+    async def ends(self) -> dict[int, End]:
+        """See ``port.Log``."""
+        return {0: End(self._incarnation, self._position)}
+
+    async def scan(self, shard: int, start: int, end: int) -> AsyncIterator[list[Stored]]:
+        """See ``port.Log``."""
+        assert shard == 0, "a log in memory has one shard"
+        found = [
+            Stored(task, record)
+            for task, timeline in self._timelines.items()
+            for record in timeline
+            if start <= record.position <= end
+        ]
+        found.sort(key=lambda stored: stored.record.position)
+        for at in range(0, len(found), limits.SCAN_BATCH_RECORDS):
+            yield found[at : at + limits.SCAN_BATCH_RECORDS]
+            await asyncio.sleep(0)
 
     async def find(self, task_id: str) -> TaskRef | None:
         """See ``port.Log``."""

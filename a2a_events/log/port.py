@@ -102,6 +102,22 @@ class AgentEntry(Struct, frozen=True, rename="camel", omit_defaults=True):
     replies: str = "task"
     policy: str = "fail"
     version: str = ""
+    tenant: str = ""
+    """Routing string that reaches the agent at the root of a gateway that serves several."""
+
+
+class End(Struct, frozen=True):
+    """The newest position of a shard, 0 for none, and the shard's incarnation."""
+
+    incarnation: str
+    position: int
+
+
+class Stored(Struct, frozen=True):
+    """A record and whose it is."""
+
+    task: TaskRef
+    record: Record
 
 
 class Log(Protocol):
@@ -197,6 +213,25 @@ class Log(Protocol):
 
     async def wakeups(self, agent: str) -> AsyncIterator[Wakeup]:
         """Wake-ups of the agent's tasks, at least once, shared with every other follower."""
+        ...
+
+    async def ends(self) -> dict[int, End]:
+        """Where each shard ends, from the leaders; one round trip a shard, all at once.
+
+        Raises:
+            Unavailable: no answer; repeating is safe.
+        """
+        ...
+
+    def scan(self, shard: int, start: int, end: int) -> AsyncIterator[list[Stored]]:
+        """Records of all tasks of a shard, in order, from one position to another, both included.
+
+        For projections of the whole log. A record that cannot be read is left out and logged: it must not stop them.
+        One request per ``limits.SCAN_BATCH_RECORDS``.
+
+        Raises:
+            Unavailable: no answer; scanning on after the last record received is safe.
+        """
         ...
 
     async def find(self, task_id: str) -> TaskRef | None:

@@ -43,7 +43,7 @@ _ENUM_NUMBERS: dict[str, dict[int, str]] = {
     "status": {number: state.value for number, state in _STATE_NUMBERS.items()},
     "role": {number: role.value for number, role in _ROLE_NUMBERS.items()},
 }
-_INTEGERS = frozenset({"historyLength", "pageSize"})
+_INTEGERS = frozenset({"historyLength", "pageSize", "currentGeneration", "ifGenerationMatch"})
 
 
 def encode(value: object) -> bytes:

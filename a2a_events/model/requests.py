@@ -11,6 +11,8 @@ from a2a_events.model.wire import Message, Task, Wire
 HistoryLength = Annotated[int, Meta(ge=0, le=2**31 - 1)]
 """0: no history; n: at most the n newest messages; absent: all."""
 
+Generation = Annotated[int, Meta(ge=0, le=2**63 - 1)]
+"""A2A 1.1: how often a task has visibly changed."""
 PageSize = Annotated[int, Meta(ge=1, le=100)]
 """How many entries one page may hold."""
 
@@ -40,6 +42,8 @@ class SendMessageConfiguration(Wire, frozen=True):
     task_push_notification_config: TaskPushNotificationConfig | None = None
     history_length: HistoryLength | None = None
     return_immediately: bool = False
+    if_generation_match: Generation | None = None
+    """A2A 1.1: the message is refused unless the task is at this generation."""
 
 
 class SendMessageRequest(Wire, frozen=True):
@@ -57,6 +61,8 @@ class GetTaskRequest(Wire, frozen=True):
     id: str
     tenant: str = ""
     history_length: HistoryLength | None = None
+    current_generation: Generation | None = None
+    """A2A 1.1: wait for the task to be past this generation."""
 
 
 class CancelTaskRequest(Wire, frozen=True):
@@ -85,6 +91,15 @@ class ListTasksRequest(Wire, frozen=True):
     history_length: HistoryLength | None = None
     status_timestamp_after: str = ""
     include_artifacts: bool = False
+
+
+class ListTasksResponse(Wire, frozen=True):
+    """ListTasks' answer: all four members are always there."""
+
+    tasks: tuple[Task, ...]
+    next_page_token: str
+    page_size: int
+    total_size: int
 
 
 class GetTaskPushNotificationConfigRequest(Wire, frozen=True):

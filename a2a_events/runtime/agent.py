@@ -19,7 +19,7 @@ from typing import Any, Protocol, TypeAlias, runtime_checkable
 from msgspec import Struct
 
 from a2a_events import limits
-from a2a_events.model import AgentCapabilities, AgentCard, AgentSkill, encode
+from a2a_events.model import AgentCapabilities, AgentCard, AgentExtension, AgentSkill, encode
 from a2a_events.runtime.turn import Turn
 from a2a_events.timeline.decide import FAIL, Terms
 from a2a_events.timeline.ids import is_name
@@ -50,13 +50,14 @@ class Agent(Struct, frozen=True):
     """What a worker serves: the handler, and what it announces of it.
 
     ``replies``: ``task`` (default), or ``either`` for an agent that may answer with a bare Message; clients of such an
-    agent see nothing before its first report.
+    agent see nothing before its first report. ``tenant``: routing string that reaches the agent at a gateway's root.
     """
 
     name: str
     handler: Handler
     card: AgentCard
     replies: str = "task"
+    tenant: str = ""
     policy: str = FAIL
     deadlines: Deadlines = Deadlines()
     cancel_grace_seconds: float = limits.CANCEL_GRACE_SECONDS
@@ -84,6 +85,8 @@ def agent(
     cancel_grace_seconds: float = limits.CANCEL_GRACE_SECONDS,
     linger_seconds: float = limits.LINGER_SECONDS,
     input_modes: tuple[str, ...] = (),
+    tenant: str = "",
+    extensions: tuple[AgentExtension, ...] = (),
 ) -> Callable[[Handler], Agent]:
     """Make an :class:`Agent` of an async function.
 
@@ -97,6 +100,8 @@ def agent(
         cancel_grace_seconds: what it gets to stop by itself.
         linger_seconds: how long an artifact chunk may wait for others; 0 sends each at once.
         input_modes: media types it takes; empty: any.
+        tenant: routing string that reaches it at the root of a gateway that serves several agents.
+        extensions: A2A extensions that it knows, or requires.
     """
 
     def make(handler: Handler) -> Agent:
@@ -111,6 +116,8 @@ def agent(
             cancel_grace_seconds=cancel_grace_seconds,
             linger_seconds=linger_seconds,
             input_modes=input_modes,
+            tenant=tenant,
+            extensions=extensions,
         )
 
     return make
@@ -146,7 +153,7 @@ def _agent(handler: Handler, **given: Any) -> Agent:
         description=description,
         version=given.pop("version", "1.0.0"),
         supported_interfaces=(),
-        capabilities=AgentCapabilities(streaming=True),
+        capabilities=AgentCapabilities(streaming=True, extensions=given.pop("extensions", ())),
         default_input_modes=modes,
         default_output_modes=("text/plain", "application/json"),
         skills=skills,

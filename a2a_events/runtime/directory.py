@@ -1,33 +1,49 @@
-"""Which agents there are: what workers announced, and the cards an operator gave by file (design: agents)."""
+"""Which agents there are, as this gateway shows them: what workers announced, with the gateway's addresses and offers.
+
+Several agents share one public address: the default one is at its root, each has a path of its own, and one that
+announced a tenant is also reached at the root by that tenant (specification 4.4.6, 8.3.2).
+"""
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 import msgspec
 import structlog
+from msgspec import Struct
 
 from a2a_events.errors import LogError
 from a2a_events.log.port import AgentEntry, Log
-from a2a_events.model import AgentCard
+from a2a_events.model import AgentCard, AgentExtension, AgentInterface
+from a2a_events.runtime.framing import REPLAY_EXTENSION
 
 FRESH_SECONDS: Final = 5.0
 """How old what is known may be before it is read again, in the background."""
 MISSING_SECONDS: Final = 0.25
 """How often the registry is asked about an agent that is not known."""
+REPLAY: Final = AgentExtension(
+    uri=REPLAY_EXTENSION,
+    description="Streams resume after any update: each carries its revision and a cursor, in its metadata",
+)
+"""What every agent behind this gateway can do."""
 
 logger = structlog.get_logger(__name__)
 
 
-class ServedAgent(msgspec.Struct, frozen=True):
-    """An agent as a gateway serves it."""
+class ServedAgent(Struct, frozen=True):
+    """An agent as a gateway serves it at one place."""
 
     name: str
     card: AgentCard
+    """What clients see: with interfaces, and the capabilities that this gateway adds."""
     replies: str
+    tenant: str = ""
+    """Routes to this agent at the root; consumed by that, so it is nobody's tenant any more."""
+    extended: AgentCard | None = None
+    """What GetExtendedAgentCard shows."""
 
 
 class Directory:
@@ -37,48 +53,105 @@ class Directory:
         log: whose registry.
         default: name of the agent at the root; empty: the first by name.
         cards: cards that override what workers announce, by agent.
+        extended: extended cards, by agent.
+        interfaces: this gateway's addresses, in order of preference; those with a path get the agent's.
     """
 
-    def __init__(self, log: Log, *, default: str = "", cards: Mapping[str, AgentCard] | None = None) -> None:
+    def __init__(
+        self,
+        log: Log,
+        *,
+        default: str = "",
+        cards: Mapping[str, AgentCard] | None = None,
+        extended: Mapping[str, AgentCard] | None = None,
+        interfaces: Sequence[AgentInterface] = (),
+    ) -> None:
         self._log = log
         self._default = default
         self._cards = dict(cards or {})
-        self._agents: dict[str, ServedAgent] = {}
+        self._extended = dict(extended or {})
+        self._interfaces = tuple(interfaces)
+        self._at_root: dict[str, ServedAgent] = {}
+        """Every agent, as it would be the default one."""
+        self._at_path: dict[str, ServedAgent] = {}
+        self._by_tenant: dict[str, ServedAgent] = {}
         self._read = -1e9
         self._reading: asyncio.Task[None] | None = None
 
-    async def find(self, name: str = "") -> ServedAgent | None:
-        """The agent of this name, or the default one; None if no worker ever announced it. No round trip if known."""
-        found = self._find(name)
+    async def find(self, name: str = "", tenant: str = "") -> ServedAgent | None:
+        """The agent at a place, or None if no worker ever announced one for it. No round trip if it is known.
+
+        Args:
+            name: the agent of that path; empty for the root: the agent of the tenant, or the default one.
+            tenant: of the request.
+        """
+        found = self._find(name, tenant)
         age = time.monotonic() - self._read
         if found is None and age > MISSING_SECONDS:
             await self._refresh()
-            return self._find(name)
+            return self._find(name, tenant)
         if age > FRESH_SECONDS and self._reading is None:
             self._reading = asyncio.get_running_loop().create_task(self._refresh())
         return found
 
     async def all(self) -> list[ServedAgent]:
-        """Every agent, by name."""
+        """Every agent at its path, by name."""
         await self.find()
-        return [self._agents[name] for name in sorted(self._agents)]
+        return [self._at_path[name] for name in sorted(self._at_path)]
 
-    def _find(self, name: str) -> ServedAgent | None:
-        wanted = name or self._default
-        if wanted:
-            return self._agents.get(wanted)
-        return self._agents[min(self._agents)] if self._agents else None
+    def _find(self, name: str, tenant: str) -> ServedAgent | None:
+        if name:
+            return self._at_path.get(name)
+        if tenant in self._by_tenant:
+            return self._by_tenant[tenant]
+        if self._default:
+            return self._at_root.get(self._default)
+        return self._at_root[min(self._at_root)] if self._at_root else None
 
     async def _refresh(self) -> None:
         try:
             entries = await self._log.agents()
-            self._agents = {name: self._served(entry) for name, entry in entries.items()}
+            self._at_root = {name: self._served(entry, "") for name, entry in entries.items()}
+            self._at_path = {name: self._served(entry, f"/agents/{name}") for name, entry in entries.items()}
+            self._by_tenant = {
+                entry.tenant: self._served(entry, f"/agents/{name}", entry.tenant)
+                for name, entry in entries.items()
+                if entry.tenant
+            }
             self._read = time.monotonic()
         except (LogError, msgspec.DecodeError) as error:
             logger.warning("agent registry not read", error=str(error))
         finally:
             self._reading = None
 
-    def _served(self, entry: AgentEntry) -> ServedAgent:
+    def _served(self, entry: AgentEntry, path: str, tenant: str = "") -> ServedAgent:
         card = self._cards.get(entry.name) or msgspec.json.decode(entry.card, type=AgentCard)
-        return ServedAgent(entry.name, card, entry.replies)
+        extended = self._extended.get(entry.name)
+        return ServedAgent(
+            entry.name,
+            self._shown(card, path, entry.tenant, extended=extended is not None),
+            entry.replies,
+            tenant,
+            self._shown(extended, path, entry.tenant, extended=True) if extended is not None else None,
+        )
+
+    def _shown(self, card: AgentCard, path: str, tenant: str, *, extended: bool) -> AgentCard:
+        """A card with this gateway's addresses, and what it offers beyond the agent."""
+        capabilities = card.capabilities
+        return msgspec.structs.replace(
+            card,
+            supported_interfaces=_interfaces(self._interfaces, path, tenant),
+            capabilities=msgspec.structs.replace(
+                capabilities,
+                extended_agent_card=extended or capabilities.extended_agent_card,
+                extensions=(*(e for e in capabilities.extensions if e.uri != REPLAY.uri), REPLAY),
+            ),
+        )
+
+
+def _interfaces(addresses: Sequence[AgentInterface], path: str, tenant: str) -> tuple[AgentInterface, ...]:
+    """The addresses of an agent: at its path where the binding has paths, and at the root under its tenant."""
+    replace = msgspec.structs.replace
+    own = [replace(a, url=a.url + path) for a in addresses if not path or "://" in a.url]
+    shared = [replace(a, tenant=tenant) for a in addresses] if tenant and path else []
+    return (*own, *shared)

@@ -23,6 +23,7 @@ from a2a_events import limits
 from a2a_events.errors import (
     Conflict,
     ContentTypeNotSupportedError,
+    ExtendedAgentCardNotConfiguredError,
     InvalidParamsError,
     PushNotificationNotSupportedError,
     TaskNotFoundError,
@@ -35,7 +36,6 @@ from a2a_events.log.port import Log, Watch
 from a2a_events.model import (
     TERMINAL_STATES,
     CancelTaskRequest,
-    GetExtendedAgentCardRequest,
     GetTaskRequest,
     ListTasksRequest,
     Message,
@@ -46,6 +46,9 @@ from a2a_events.model import (
 )
 from a2a_events.runtime.caller import Caller, Result
 from a2a_events.runtime.directory import ServedAgent
+from a2a_events.runtime.framing import REPLAY_EXTENSION, Framing, Update, with_generation
+from a2a_events.runtime.index import TaskIndex
+from a2a_events.runtime.listing import Listing
 from a2a_events.runtime.load import advance, content, load
 from a2a_events.runtime.push_configs import PushConfigs
 from a2a_events.timeline import cursor as cursors
@@ -57,20 +60,9 @@ from a2a_events.timeline.record import Entry, Record, Writer, draft
 from a2a_events.timeline.render import segment_keys
 from a2a_events.timeline.render import task as render_task
 
-REPLAY_EXTENSION: Final = "urn:a2a-events:replay:v1"
-"""URI of the replay extension; a gap is marked in a Task's metadata under it."""
-
 _REPLY: Final = Kind.REPLY.value
 
 logger = structlog.get_logger(__name__)
-
-
-class Update(Struct, frozen=True):
-    """One frame of a stream: a StreamResponse as JSON, its revision, and the cursor that resumes after it."""
-
-    revision: int
-    cursor: str
-    line: bytes
 
 
 class Run(Struct, frozen=True):
@@ -116,6 +108,8 @@ class Operations:
     Args:
         log: the log.
         writer: names this process in records.
+        index: of the log; default: one in memory, made when a list is first asked for.
+        generations: whether tasks and updates show the generation that A2A 1.1 adds.
         cancel_wait_seconds: how long CancelTask waits for the end.
         now: the clock, milliseconds since 1970.
     """
@@ -125,6 +119,8 @@ class Operations:
         log: Log,
         writer: Writer,
         *,
+        index: TaskIndex | None = None,
+        generations: bool = False,
         cancel_wait_seconds: float = limits.CANCEL_WAIT_SECONDS,
         now: Callable[[], int] = lambda: int(time.time() * 1000),
     ) -> None:
@@ -133,6 +129,14 @@ class Operations:
         self._cancel_wait_seconds = cancel_wait_seconds
         self._now = now
         self.push_configs = PushConfigs()
+        self._index = index
+        self._generations = generations
+        self._listing: Listing | None = None
+
+    async def close(self) -> None:
+        """Let go of the index."""
+        if self._index is not None:
+            await self._index.close()
 
     # --- SendMessage --------------------------------------------------------------------------------------------------
 
@@ -173,12 +177,13 @@ class Operations:
         Raises:
             A2AError: as :meth:`send`; once this has returned, the message is in the log.
         """
+        _require_streaming(agent)
         if cursor:
             text = "To resume a stream use SubscribeToTask with the cursor; sending again would start a second task"
             raise InvalidParamsError(text, violations=(("Last-Event-ID", text),))
         length = request.configuration.history_length if request.configuration else None
         task, watch, fold = await self._begin(caller, agent, request)
-        runs = self._follow(task, watch, fold, length, until_interrupted=True)
+        runs = self._follow(task, watch, fold, length, self._framing(caller, task), until_interrupted=True)
         return Updates(task, fold.head.context_id, runs, watch)
 
     # --- GetTask, CancelTask ------------------------------------------------------------------------------------------
@@ -191,8 +196,25 @@ class Operations:
         """
         task = _task(caller, agent, request.id)
         fold = await self._visible(caller, task)
-        shown = await self._task_json(task, fold, request.history_length)
+        if self._generations and request.current_generation is not None:
+            fold = await self._newer(task, fold, request.current_generation)
+        shown = await self._shown(task, fold, request.history_length)
         return Result(shown, task.task_id, fold.head.context_id, fold.head.revision)
+
+    async def _newer(self, task: TaskRef, fold: TaskFold, generation: int) -> TaskFold:
+        """The task once it is past a generation, or as it is after a bounded wait (A2A 1.1, behind a setting)."""
+        if fold.head.terminal or fold.head.generation > generation:
+            return fold
+        async with self._log.watch(task) as watch:
+            fold = await load(self._log, task)
+            try:
+                async with asyncio.timeout(limits.LONG_POLL_SECONDS), aclosing(_after(watch, fold)) as runs:
+                    while not fold.head.terminal and fold.head.generation <= generation:
+                        for record in await anext(runs):
+                            fold.apply(record)
+            except TimeoutError:
+                pass
+            return fold
 
     async def cancel(self, caller: Caller, agent: ServedAgent, request: CancelTaskRequest) -> Result:
         """CancelTask (specification 3.1.5): the latest Task, after a bounded wait for it to end.
@@ -218,21 +240,28 @@ class Operations:
                                 break
                 except TimeoutError:
                     pass  # the worker ends it within its grace time; the answer is the task as it is
-            shown = await self._task_json(task, fold, None)
+            shown = await self._shown(task, fold, None)
             return Result(shown, task.task_id, fold.head.context_id, fold.head.revision)
 
-    async def list_tasks(self, caller: Caller, agent: ServedAgent, request: ListTasksRequest) -> Result:  # noqa: ARG002 -- to come
-        """ListTasks (specification 3.1.4)."""
-        raise UnsupportedOperationError("ListTasks is not offered by this server")
+    async def list_tasks(self, caller: Caller, agent: ServedAgent, request: ListTasksRequest) -> Result:
+        """ListTasks (specification 3.1.4). See ``listing.Listing.page``."""
+        if self._listing is None:
+            self._index = self._index or TaskIndex(self._log)
+            self._listing = Listing(self._log, self._index)
+        return await self._listing.page(caller, agent, request)
 
-    async def extended_card(
-        self,
-        caller: Caller,  # noqa: ARG002 -- to come
-        agent: ServedAgent,  # noqa: ARG002 -- to come
-        request: GetExtendedAgentCardRequest,  # noqa: ARG002 -- to come
-    ) -> Result:
-        """GetExtendedAgentCard (specification 3.1.11)."""
-        raise UnsupportedOperationError("The extended agent card is not offered by this server")
+    async def extended_card(self, agent: ServedAgent) -> Result:
+        """GetExtendedAgentCard (specification 3.1.11).
+
+        Raises:
+            UnsupportedOperationError: the card does not declare one.
+            ExtendedAgentCardNotConfiguredError: it does, and this gateway has none.
+        """
+        if not agent.card.capabilities.extended_agent_card:
+            raise UnsupportedOperationError("This agent has no extended card")
+        if agent.extended is None:
+            raise ExtendedAgentCardNotConfiguredError
+        return Result(encode(agent.extended))
 
     # --- SubscribeToTask ----------------------------------------------------------------------------------------------
 
@@ -250,23 +279,25 @@ class Operations:
             UnsupportedOperationError: it has ended, and no cursor was given.
             InvalidParamsError: the cursor is not one of this task.
         """
+        _require_streaming(agent)
         task = _task(caller, agent, request.id)
         at = cursors.parse(cursor, task) if cursor else None
+        framing = self._framing(caller, task)
         watch = await self._log.watch(task).__aenter__()
         try:
             fold = await self._visible(caller, task)
             if at is None:
                 if fold.head.terminal:
                     raise UnsupportedOperationError("The task has ended: GetTask shows it")
-                runs = self._follow(task, watch, fold, None, until_interrupted=False)
+                runs = self._follow(task, watch, fold, None, framing, until_interrupted=False)
             elif at.incarnation != self._log.incarnation(task):
-                runs = self._after_gap(task, watch, fold)
+                runs = self._after_gap(task, watch, fold, framing)
             elif at.revision > fold.head.revision or at.position > fold.head.position:
                 raise InvalidParamsError(
                     "The cursor is ahead of the task", violations=(("Last-Event-ID", "ahead of the task"),)
                 )
             else:
-                runs = self._replay(task, watch, fold, at)
+                runs = self._replay(task, watch, fold, at, framing)
             return Updates(task, fold.head.context_id, runs, watch)
         except BaseException:
             await watch.close()
@@ -283,6 +314,9 @@ class Operations:
             raise PushNotificationNotSupportedError
         if request.message.task_id:
             return await self._continue(caller, agent, request)
+        if self._match_generation(request) is not None:
+            text = "only a message to an existing task can ask for its generation"
+            raise InvalidParamsError(violations=(("configuration.ifGenerationMatch", text),))
         log = self._log
         shard = os.urandom(1)[0] % log.shards if log.shards > 1 else 0
         new_id = task_id(log.name, shard, os.urandom(RANDOM_BYTES))
@@ -295,9 +329,11 @@ class Operations:
             owner=actor,
             actor=actor,
             replies=agent.replies,
+            protocol_version=caller.protocol_version,
+            dialect=caller.dialect,
             configuration=_raw(request.configuration),
             metadata=_raw(request.metadata),
-            extensions=request.message.extensions,
+            extensions=caller.extensions,
         )
         watch = await log.watch(task).__aenter__()
         try:
@@ -320,14 +356,21 @@ class Operations:
                 actor=Actor(tenant=caller.tenant, subject=caller.subject),
                 configuration=_raw(request.configuration),
                 metadata=_raw(request.metadata),
-                extensions=request.message.extensions,
+                extensions=caller.extensions,
             )
             said = request.message.context_id
-            await self._decide(task, fold, lambda: decide.message(fold.head, event, said, self._now()))
+            match_generation = self._match_generation(request)
+            await self._decide(
+                task, fold, lambda: decide.message(fold.head, event, said, self._now(), generation=match_generation)
+            )
         except BaseException:
             await watch.close()
             raise
         return task, watch, fold
+
+    def _match_generation(self, request: SendMessageRequest) -> int | None:
+        configuration = request.configuration
+        return configuration.if_generation_match if self._generations and configuration is not None else None
 
     async def _decide(
         self, task: TaskRef, fold: TaskFold, decision: Callable[[], list[Entry]], *, new: bool = False
@@ -368,14 +411,20 @@ class Operations:
         return fold
 
     async def _follow(
-        self, task: TaskRef, watch: Watch, fold: TaskFold, length: int | None, *, until_interrupted: bool
+        self,
+        task: TaskRef,
+        watch: Watch,
+        fold: TaskFold,
+        length: int | None,
+        framing: Framing,
+        *,
+        until_interrupted: bool,
     ) -> AsyncGenerator[Run]:
         """The Task, then its updates. Keeps the head only: a stream's memory does not grow with the task."""
-        prefix = cursors.prefix(task, self._log.incarnation(task))
         head = fold.head
         waiting: TaskFold | None = fold
         if head.exists:
-            yield Run([await self._task_update(task, fold, length, prefix)])
+            yield Run([framing.task(head, await self._task_json(task, fold, length))])
             waiting = None
         del fold
         async with aclosing(watch.after(head.position, head.revision)) as runs:
@@ -385,9 +434,9 @@ class Operations:
                     if waiting is not None and is_public(record):
                         # An agent that may reply with a bare Message now shows whether it does.
                         if _REPLY not in record.header.kinds:
-                            shown.append(await self._task_update(task, waiting, length, prefix))
+                            shown.append(framing.task(waiting.head, await self._task_json(task, waiting, length)))
                         waiting = None
-                    shown += _shown(record, head.revision, prefix)
+                    shown += framing.updates(record, head.revision)
                     if waiting is not None:
                         waiting.apply(record)
                     else:
@@ -398,11 +447,12 @@ class Operations:
                 if ended:
                     return
 
-    async def _replay(self, task: TaskRef, watch: Watch, fold: TaskFold, at: cursors.Cursor) -> AsyncGenerator[Run]:
+    async def _replay(
+        self, task: TaskRef, watch: Watch, fold: TaskFold, at: cursors.Cursor, framing: Framing
+    ) -> AsyncGenerator[Run]:
         if fold.head.terminal and at.revision >= fold.head.revision:
             yield Run([], last=True)
             return
-        prefix = cursors.prefix(task, at.incarnation)
         revision = at.revision
         live = watch.after(at.position, at.revision)
         try:
@@ -412,7 +462,7 @@ class Operations:
                     shown: list[Update] = []
                     ended = False
                     for record in records:
-                        shown += _shown(record, revision, prefix)
+                        shown += framing.updates(record, revision)
                         revision = record.header.last_revision
                         ended = ended or _ends(record)
                     if shown or ended or not records:
@@ -421,24 +471,21 @@ class Operations:
                         return
         except Unreadable:
             logger.info("cursor overtaken by retention", task_id=task.task_id, revision=at.revision)
-            async for run in self._after_gap(task, watch, await load(self._log, task)):
+            async for run in self._after_gap(task, watch, await load(self._log, task), framing):
                 yield run
 
-    async def _after_gap(self, task: TaskRef, watch: Watch, fold: TaskFold) -> AsyncGenerator[Run]:
-        prefix = cursors.prefix(task, self._log.incarnation(task))
-        shown = await self._task_json(task, fold, None)
-        mark = encode({REPLAY_EXTENSION: {"gap": True}})
-        line = b'{"task":' + shown[:-1] + b',"metadata":' + mark + b"}}"
+    async def _after_gap(self, task: TaskRef, watch: Watch, fold: TaskFold, framing: Framing) -> AsyncGenerator[Run]:
         head = fold.head
+        shown = await self._task_json(task, fold, None)
         ended = head.terminal
-        yield Run([Update(head.revision, f"{prefix}{head.position}.{head.revision}", line)], ended)
+        yield Run([framing.task(head, shown, gap=True)], ended)
         if ended:
             return
         async with aclosing(_after(watch, fold)) as runs:
             async for records in runs:
                 updates: list[Update] = []
                 for record in records:
-                    updates += _shown(record, head.revision, prefix)
+                    updates += framing.updates(record, head.revision)
                     head.apply(record)
                 ended = head.terminal
                 if updates or ended or not records:
@@ -446,10 +493,13 @@ class Operations:
                 if ended:
                     return
 
-    async def _task_update(self, task: TaskRef, fold: TaskFold, length: int | None, prefix: str) -> Update:
-        shown = await self._task_json(task, fold, length)
-        head = fold.head
-        return Update(head.revision, f"{prefix}{head.position}.{head.revision}", b'{"task":' + shown + b"}")
+    def _framing(self, caller: Caller, task: TaskRef) -> Framing:
+        return Framing(
+            task,
+            self._log.incarnation(task),
+            replay=REPLAY_EXTENSION in caller.extensions,
+            generations=self._generations,
+        )
 
     async def _task_json(self, task: TaskRef, fold: TaskFold, length: int | None) -> bytes:
         whole, segments = await content(self._log, task, fold, segment_keys(fold))
@@ -458,7 +508,11 @@ class Operations:
     async def _response(self, task: TaskRef, fold: TaskFold, length: int | None) -> bytes:
         if fold.head.replied:
             return b'{"message":' + fold.content.reply + b"}"
-        return b'{"task":' + await self._task_json(task, fold, length) + b"}"
+        return b'{"task":' + await self._shown(task, fold, length) + b"}"
+
+    async def _shown(self, task: TaskRef, fold: TaskFold, length: int | None) -> bytes:
+        shown = await self._task_json(task, fold, length)
+        return with_generation(shown, fold.head.generation) if self._generations else shown
 
 
 def _after(watch: Watch, fold: TaskFold) -> AsyncGenerator[list[Record]]:
@@ -486,13 +540,6 @@ async def _replayed(
                 yield after
 
 
-def _shown(record: Record, after_revision: int, prefix: str) -> list[Update]:
-    if not is_public(record):
-        return []
-    place = f"{prefix}{record.position}."
-    return [Update(revision, f"{place}{revision}", line) for revision, line in record.updates(after_revision)]
-
-
 def _waits(head: Head) -> bool:
     """Whether the task waits for its client: interrupted, and no message of the client's still to be read."""
     return head.interrupted and head.phase in {Phase.RESTING, Phase.RUNNING}
@@ -500,6 +547,11 @@ def _waits(head: Head) -> bool:
 
 def _ends(record: Record) -> bool:
     return _REPLY in record.header.kinds or any(s in TERMINAL_STATES for s in public_states(record))
+
+
+def _require_streaming(agent: ServedAgent) -> None:
+    if not agent.card.capabilities.streaming:
+        raise UnsupportedOperationError("This agent does not stream: use SendMessage and GetTask")
 
 
 def _task(caller: Caller, agent: ServedAgent, raw_id: str) -> TaskRef:

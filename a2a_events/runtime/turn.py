@@ -82,6 +82,7 @@ class Turn:
         attempt: 1, or more when earlier workers disappeared.
         configuration: how the caller wants the answer.
         metadata: what the caller sent beside the message.
+        extensions: URIs of the A2A extensions that are active for the message.
     """
 
     def __init__(
@@ -92,6 +93,7 @@ class Turn:
         attempt: int,
         configuration: SendMessageConfiguration,
         metadata: dict[str, Any],
+        extensions: tuple[str, ...],
         reports: Reports,
         task_id: str,
         context_id: str,
@@ -100,6 +102,7 @@ class Turn:
         self.attempt = attempt
         self.configuration = configuration
         self.metadata = metadata
+        self.extensions = extensions
         self.task_id = task_id
         self.context_id = context_id
         self._task = task

@@ -147,6 +147,7 @@ class Worker:
     async def _announce_once(self) -> None:
         for agent in self._agents.values():
             entry = AgentEntry(
+                tenant=agent.tenant,
                 name=agent.name,
                 card=agent.card_json(),
                 replies=agent.replies,
@@ -405,6 +406,7 @@ class _Running:
             configuration=_optional(newest.configuration if newest else b"", SendMessageConfiguration)
             or SendMessageConfiguration(),
             metadata=_optional(newest.metadata if newest else b"", dict[str, Any]) or {},
+            extensions=newest.extensions if newest else (),
             reports=self.writer,
             task_id=task_id,
             context_id=fold.head.context_id,

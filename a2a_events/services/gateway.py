@@ -16,8 +16,9 @@ import uvicorn
 from a2a_events.bindings.app import create_app
 from a2a_events.bindings.exchange import Streams
 from a2a_events.log.jetstream import Connection, JetStreamLog
-from a2a_events.model import AgentCard
+from a2a_events.model import AgentCard, AgentInterface
 from a2a_events.runtime.directory import Directory
+from a2a_events.runtime.index import TaskIndex
 from a2a_events.runtime.operations import Operations
 from a2a_events.services import event_loop, logs
 from a2a_events.services.connect import jetstream_log, writer
@@ -71,12 +72,16 @@ async def serve(log: JetStreamLog, connection: Connection, settings: Settings, s
         CannotListen: the port is taken.
     """
     listener = listen(settings.host, settings.port)
-    operations = Operations(log, writer(settings, "gateway"))
-    directory = Directory(log, default=settings.default_agent, cards=_cards(settings))
-    streams = Streams()
-    app = create_app(
-        operations, directory, base_url=settings.base_url, streams=streams, ready=lambda: connection.connected
+    operations = Operations(log, writer(settings, "gateway"), index=_index(log, settings), generations=settings.a2a_1_1)
+    directory = Directory(
+        log,
+        default=settings.default_agent,
+        cards=_cards(settings.card),
+        extended=_cards(settings.extended_card),
+        interfaces=_addresses(settings),
     )
+    streams = Streams()
+    app = create_app(operations, directory, streams=streams, ready=lambda: connection.connected)
     config = uvicorn.Config(
         app,
         log_config=None,
@@ -97,6 +102,7 @@ async def serve(log: JetStreamLog, connection: Connection, settings: Settings, s
     server.should_exit = True
     streams.close()
     await serving
+    await operations.close()
     logger.info("gateway stopped")
 
 
@@ -108,13 +114,29 @@ async def run(settings: Settings) -> None:
         await serve(log, connection, settings, stop)
 
 
-def _cards(settings: Settings) -> dict[str, AgentCard]:
-    if not settings.card:
+def _index(log: JetStreamLog, settings: Settings) -> TaskIndex:
+    try:
+        return TaskIndex(log, settings.index)
+    except OSError as error:
+        raise SettingsError(f"{error}; set A2A_EVENTS_INDEX to a file that can be written") from None
+
+
+def _addresses(settings: Settings) -> list[AgentInterface]:
+    """This gateway's addresses, from configuration: never taken from a request."""
+    return [
+        AgentInterface(url=settings.base_url, protocol_binding=binding, protocol_version="1.0")
+        for binding in ("JSONRPC", "HTTP+JSON")
+    ]
+
+
+def _cards(path: str) -> dict[str, AgentCard]:
+    """The card in a file, by its agent's name."""
+    if not path:
         return {}
     try:
-        card = msgspec.json.decode(Path(settings.card).read_bytes(), type=AgentCard)
+        card = msgspec.json.decode(Path(path).read_bytes(), type=AgentCard)
     except (OSError, msgspec.DecodeError) as error:
-        raise SettingsError(f"cannot read the agent card {settings.card}: {error}") from None
+        raise SettingsError(f"cannot read the agent card {path}: {error}") from None
     return {card.name: card}
 
 

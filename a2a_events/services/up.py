@@ -121,7 +121,11 @@ async def _serve(plan: Plan, announce: Callable[[Ready], None], hurry: asyncio.E
     if not settings.default_agent:
         # A store may know agents of earlier runs; the root is for the first of this one.
         settings = replace(settings, default_agent=agents[0].name)
-    gateways = [replace(settings, port=settings.port + number) for number in range(plan.gateways)]
+    gateways = [
+        # Each has an index of its own.
+        replace(settings, port=settings.port + number, index=settings.index and f"{settings.index}{number or ''}")
+        for number in range(plan.gateways)
+    ]
     for one in gateways:
         gateway.listen(one.host, one.port).close()
     store: Path | None = None

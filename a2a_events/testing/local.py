@@ -15,6 +15,8 @@ from a2a_events.log.port import Log
 from a2a_events.model import (
     CancelTaskRequest,
     GetTaskRequest,
+    ListTasksRequest,
+    ListTasksResponse,
     Message,
     Role,
     SendMessageConfiguration,
@@ -130,6 +132,20 @@ class Calls:
             answer = await self._operations.get(self._caller, self._agent, GetTaskRequest(id=task_id))
         return msgspec.json.decode(answer.json, type=Task)
 
+    async def page(self, request: ListTasksRequest | None = None) -> ListTasksResponse:
+        """ListTasks: one page.
+
+        Raises:
+            A2AError: as the operation does.
+        """
+        async with asyncio.timeout(self._timeout_seconds):
+            answer = await self._operations.list_tasks(self._caller, self._agent, request or ListTasksRequest())
+        return msgspec.json.decode(answer.json, type=ListTasksResponse)
+
+    async def close(self) -> None:
+        """Let go of what the operations keep."""
+        await self._operations.close()
+
     async def cancel(self, task_id: str) -> Task:
         """CancelTask.
 
@@ -187,6 +203,7 @@ async def in_memory(agent: object, *, log: Log | None = None, timeout_seconds: f
     """
     served = as_agent(agent)
     home = log or MemoryLog()
+    calls = Calls(Operations(home, Writer("gateway", "gateway-test")), served, timeout_seconds=timeout_seconds)
     worker = Worker(home, [served], Writer("worker", "worker-test"), drain_seconds=0.0)
     running = asyncio.get_running_loop().create_task(worker.run())
     try:
@@ -195,8 +212,9 @@ async def in_memory(agent: object, *, log: Log | None = None, timeout_seconds: f
         ready.cancel()
         if running.done():
             running.result()
-        yield Calls(Operations(home, Writer("gateway", "gateway-test")), served, timeout_seconds=timeout_seconds)
+        yield calls
     finally:
+        await calls.close()
         worker.stop()
         try:
             await asyncio.wait_for(running, _STOP_SECONDS)

@@ -16,6 +16,7 @@ from msgspec import Raw, Struct
 from a2a_events import limits
 from a2a_events.errors import (
     InvalidParamsError,
+    TaskGenerationMismatchError,
     TaskNotCancelableError,
     TaskNotFoundError,
     UnavailableError,
@@ -49,7 +50,9 @@ def submit(event: Submitted, now: int) -> list[Entry]:
     return [entry(event, now)]
 
 
-def message(head: Head, event: MessageReceived, context_id: str, now: int) -> list[Entry]:
+def message(
+    head: Head, event: MessageReceived, context_id: str, now: int, *, generation: int | None = None
+) -> list[Entry]:
     """A further message to the task.
 
     Args:
@@ -57,9 +60,11 @@ def message(head: Head, event: MessageReceived, context_id: str, now: int) -> li
         event: the message, with the task's ids.
         context_id: what the client said the context is; empty if it did not say.
         now: milliseconds.
+        generation: what the client believes the task's generation to be, if it says (A2A 1.1).
 
     Raises:
         TaskNotFoundError: clients may not see a task here.
+        TaskGenerationMismatchError: the task has changed since.
         InvalidParamsError: the context is not the task's (specification 3.4.3).
         UnsupportedOperationError: the task has ended (specification 3.1.1).
         UnavailableError: ``limits.PENDING_MESSAGES`` wait already.
@@ -69,6 +74,8 @@ def message(head: Head, event: MessageReceived, context_id: str, now: int) -> li
     if context_id and context_id != head.context_id:
         text = "The message's contextId is not the context of its task"
         raise InvalidParamsError(text, violations=(("message.contextId", text),))
+    if generation is not None and generation != head.generation:
+        raise TaskGenerationMismatchError(metadata={"generation": str(head.generation)})
     if head.terminal:
         text = "The task has ended; start a new one in the same context"
         raise UnsupportedOperationError(text)

@@ -63,7 +63,14 @@ def segment_keys(fold: TaskFold) -> list[str]:
     return [key for piece in pieces for key in piece.segments]
 
 
-def task(fold: TaskFold, task_id: str, segments: Mapping[str, bytes], history_length: int | None = None) -> bytes:
+def task(
+    fold: TaskFold,
+    task_id: str,
+    segments: Mapping[str, bytes],
+    history_length: int | None = None,
+    *,
+    artifacts: bool = True,
+) -> bytes:
     """The Task that a fold amounts to, as JSON.
 
     Args:
@@ -71,6 +78,7 @@ def task(fold: TaskFold, task_id: str, segments: Mapping[str, bytes], history_le
         task_id: its id.
         segments: content of every key in :func:`segment_keys`.
         history_length: None for all of it, 0 for none, n for the n newest messages (specification 3.2.4).
+        artifacts: whether they are shown.
 
     Raises:
         Unreadable: a segment is missing.
@@ -78,7 +86,7 @@ def task(fold: TaskFold, task_id: str, segments: Mapping[str, bytes], history_le
     content = fold.content
     status = _encode(content.status)
     members = [b'{"id":', _encode(task_id), b',"contextId":', _encode(fold.head.context_id), b',"status":', status]
-    if content.artifacts:
+    if content.artifacts and artifacts:
         members += [b',"artifacts":[', b",".join(_artifact(a, segments) for a in content.artifacts.values()), b"]"]
     if history_length != 0 and content.history:
         elements = _elements(content.history, segments)

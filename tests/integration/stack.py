@@ -97,6 +97,8 @@ class Stack:
         return "".join(record.header.kinds for record in await self.records(task_id))
 
     async def close(self) -> None:
+        await self.calls.close()
+        await self.other.close()
         for worker in self._workers:
             if not worker.task.done():
                 await worker.vanish()

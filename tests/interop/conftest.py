@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
 
 import httpx
 import pytest
@@ -11,6 +13,7 @@ import pytest_asyncio
 
 from a2a_events import Turn, agent
 from a2a_events.agents import echo, scripted
+from a2a_events.runtime.agent import Agent
 from a2a_events.services import gateway, provisioner, worker
 from a2a_events.services.connect import jetstream_log
 from a2a_events.settings import Settings
@@ -27,9 +30,14 @@ async def reader(turn: Turn) -> None:
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def url(nats_url: str) -> AsyncIterator[str]:
     """Where the gateway listens. ``scripted`` is at the root; ``echo`` and ``reader`` are below ``/agents/``."""
-    settings = Settings(
-        nats=nats_url, namespace=unique_namespace(), shards=2, port=free_port(), default_agent="scripted"
-    )
+    async with serving([scripted, echo, reader], nats=nats_url, default_agent="scripted") as settings:
+        yield settings.base_url
+
+
+@asynccontextmanager
+async def serving(agents: list[Agent], **given: Any) -> AsyncIterator[Settings]:
+    """A gateway and a worker with these agents, in the event loop of the test."""
+    settings = Settings(namespace=unique_namespace(), shards=2, port=free_port(), **given)
     await provisioner.run(settings)
     stop = asyncio.Event()
     async with (
@@ -37,12 +45,12 @@ async def url(nats_url: str) -> AsyncIterator[str]:
         jetstream_log(settings, "gateway") as (seen, connection),
         asyncio.TaskGroup() as services,
     ):
-        services.create_task(worker.serve(log, settings, [scripted, echo, reader], stop))
+        services.create_task(worker.serve(log, settings, agents, stop))
         services.create_task(gateway.serve(seen, connection, settings, stop))
-        await eventually(lambda: _are_served(settings.base_url, "scripted", "echo", "reader"))
-        yield settings.base_url
+        await eventually(lambda: _are_served(settings.base_url, *(served.name for served in agents)))
+        yield settings
         stop.set()
-    await remove_streams(nats_url, settings.namespace)
+    await remove_streams(settings.nats, settings.namespace)
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")

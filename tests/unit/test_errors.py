@@ -18,6 +18,7 @@ TABLE = [
     ("ExtendedAgentCardNotConfiguredError", "EXTENDED_AGENT_CARD_NOT_CONFIGURED", -32007, 400, "FAILED_PRECONDITION"),
     ("ExtensionSupportRequiredError", "EXTENSION_SUPPORT_REQUIRED", -32008, 400, "FAILED_PRECONDITION"),
     ("VersionNotSupportedError", "VERSION_NOT_SUPPORTED", -32009, 400, "FAILED_PRECONDITION"),
+    ("TaskGenerationMismatchError", "TASK_GENERATION_MISMATCH", -32010, 409, "ABORTED"),
     ("ParseError", "PARSE_ERROR", -32700, 400, "INVALID_ARGUMENT"),
     ("InvalidRequestError", "INVALID_REQUEST", -32600, 400, "INVALID_ARGUMENT"),
     ("MethodNotFoundError", "METHOD_NOT_FOUND", -32601, 404, "UNIMPLEMENTED"),

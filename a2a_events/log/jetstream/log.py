@@ -29,7 +29,7 @@ from a2a_events.log.jetstream.streams import (
     shards_of,
 )
 from a2a_events.log.jetstream.wire import header_block, header_value, status
-from a2a_events.log.port import AgentEntry, Dispatch, Wakeup
+from a2a_events.log.port import AgentEntry, Dispatch, End, Stored, Wakeup
 from a2a_events.log.tail import Silence, Tail, TailWatch, Watched
 from a2a_events.model import timestamp_of
 from a2a_events.timeline.ids import TaskRef, is_name, parse_task_id
@@ -183,30 +183,80 @@ class JetStreamLog:
 
     async def _batch(self, task: TaskRef, start: int, until: int) -> list[Record]:
         """What one batched direct get gives, in order; may end early."""
-        request = {
-            "seq": start,
-            "next_by_subj": self._names.task("log", task, "*"),
-            "batch": limits.READ_BATCH_RECORDS,
-            "max_bytes": limits.READ_BATCH_BYTES,
-        }
+        stream, subjects = self._names.log_stream(task.log, task.shard), self._names.task("log", task, "*")
+        return [
+            self._direct(answer)
+            async for answer in self._answers(stream, subjects, start, until, limits.READ_BATCH_RECORDS)
+        ]
+
+    async def _answers(self, stream: str, subjects: str, start: int, until: int, batch: int) -> AsyncIterator[Answer]:
+        """The messages of a stream from one position to another that one batched direct get gives."""
+        request = {"seq": start, "next_by_subj": subjects, "batch": batch, "max_bytes": limits.READ_BATCH_BYTES}
         answers = await self._connection.request_many(
-            f"$JS.API.DIRECT.GET.{self._names.log_stream(task.log, task.shard)}",
-            _encode(request),
-            timeout=limits.REQUEST_TIMEOUT_SECONDS,
+            f"$JS.API.DIRECT.GET.{stream}", _encode(request), timeout=limits.REQUEST_TIMEOUT_SECONDS
         )
-        records: list[Record] = []
         try:
             while (answer := await answers.next()) is not None:
-                code = status(answer.headers)
-                if code:
+                position = 0 if status(answer.headers) else _position(answer)
+                if not 0 < position <= until:
                     break
-                record = self._direct(answer)
-                records.append(record)
-                if record.position >= until:
+                yield answer
+                if position == until:
                     break
         finally:
             answers.close()
-        return records
+
+    async def ends(self) -> dict[int, End]:
+        """See ``port.Log``."""
+        # One more than are known: shards may have been added.
+        streams = [self._names.log_stream(self.name, shard) for shard in range(self.shards + 1)]
+        try:
+            infos = await asyncio.gather(*(self._connection.api(f"STREAM.INFO.{stream}") for stream in streams))
+        except Uncertain as error:
+            raise Unavailable(str(error)) from None
+        if "error" not in infos[-1]:
+            await self.refresh()
+            return await self.ends()
+        ends: dict[int, End] = {}
+        for shard, info in enumerate(infos[:-1]):
+            if "error" in info:
+                raise Unavailable(f"cannot read the stream of shard {shard}: {info['error'].get('description')}")
+            metadata: dict[str, str] = info["config"].get("metadata") or {}
+            ends[shard] = End(metadata.get(INCARNATION, ""), info["state"]["last_seq"])
+        return ends
+
+    async def scan(self, shard: int, start: int, end: int) -> AsyncIterator[list[Stored]]:
+        """See ``port.Log``."""
+        stream, subjects = self._names.log_stream(self.name, shard), self._names.shard("log", self.name, shard)
+        at, answered = start, time.monotonic()
+        while at <= end:
+            batch = [a async for a in self._answers(stream, subjects, at, end, limits.SCAN_BATCH_RECORDS)]
+            if batch:
+                at, answered = _position(batch[-1]) + 1, time.monotonic()
+                yield self._stored(batch)
+            elif await self._nothing_from(stream, at, end):
+                return
+            elif time.monotonic() - answered > limits.REQUEST_TIMEOUT_SECONDS:
+                raise Unavailable(f"stream {stream} does not answer from {at}")
+            else:
+                await asyncio.sleep(limits.VERIFY_AFTER_SECONDS[0])  # a replica that is behind catches up
+
+    async def _nothing_from(self, stream: str, start: int, end: int) -> bool:
+        """Whether the leader has no record between two positions, both included: those there were are deleted."""
+        answer = await self._connection.api(f"STREAM.MSG.GET.{stream}", {"seq": start, "next_by_subj": ">"})
+        if "error" in answer:
+            return bool(answer["error"].get("code") == _NOT_FOUND)
+        return bool(answer["message"]["seq"] > end)
+
+    def _stored(self, answers: list[Answer]) -> list[Stored]:
+        found: list[Stored] = []
+        for answer in answers:
+            subject = header_value(answer.headers, b"Nats-Subject")
+            try:
+                found.append(Stored(self._names.task_of(subject), self._direct(answer)))
+            except (LogError, ValueError, IndexError) as error:
+                logger.error("record left out", position=_position(answer), error=str(error))
+        return found
 
     async def _get(self, task: TaskRef, request: dict[str, Any]) -> Record | None:
         shard = self._shards.get((task.log, task.shard)) or await self._new_shard(task)
@@ -245,7 +295,7 @@ class JetStreamLog:
     @staticmethod
     def _direct(answer: Answer) -> Record:
         subject = header_value(answer.headers, b"Nats-Subject")
-        return _record(subject, int(header_value(answer.headers, b"Nats-Sequence")), answer.headers, answer.payload)
+        return _record(subject, _position(answer), answer.headers, answer.payload)
 
     # --- watch --------------------------------------------------------------------------------------------------------
 
@@ -437,6 +487,10 @@ def _live(watched: Watched) -> Any:
         watched.offer(record)
 
     return sink
+
+
+def _position(answer: Answer) -> int:
+    return int(header_value(answer.headers, b"Nats-Sequence"))
 
 
 def _record(subject: str, position: int, headers: bytes, payload: bytes) -> Record:

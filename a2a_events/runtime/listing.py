@@ -1,0 +1,157 @@
+"""ListTasks (specification 3.1.4): pages of a caller's tasks, newest status first."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import hashlib
+import time
+from collections.abc import Mapping
+from typing import Final
+
+import msgspec
+from msgspec import Struct
+
+from a2a_events import limits
+from a2a_events.errors import InvalidParamsError
+from a2a_events.log.port import End, Log
+from a2a_events.model import ListTasksRequest, TaskState, encode, milliseconds_of
+from a2a_events.runtime.caller import Caller, Result
+from a2a_events.runtime.directory import ServedAgent
+from a2a_events.runtime.index import Filters, Place, Row, Scope, TaskIndex
+from a2a_events.runtime.load import content, load
+from a2a_events.timeline.ids import token
+from a2a_events.timeline.render import segment_keys
+from a2a_events.timeline.render import task as render_task
+
+_ANY_STATE: Final = frozenset({"", "TASK_STATE_UNSPECIFIED"})
+
+
+class _PageToken(Struct, frozen=True, array_like=True):
+    """Where the next page begins. ``check`` binds it to caller, agent, filters and the log."""
+
+    check: str
+    issued: int
+    total: int
+    positions: tuple[int, ...]
+    updated: int
+    task_id: str
+
+
+class Listing:
+    """The operation, on an index.
+
+    Args:
+        log: for what the index does not hold: history and artifacts.
+        index: of the same log.
+    """
+
+    def __init__(self, log: Log, index: TaskIndex) -> None:
+        self._log = log
+        self._index = index
+
+    async def page(self, caller: Caller, agent: ServedAgent, request: ListTasksRequest) -> Result:
+        """One page. All pages of a listing show each task that was there when it began once, in the order of then.
+
+        Costs one round trip a shard; with history or artifacts some more a task. Without ``historyLength`` a list has
+        no history.
+
+        Returns:
+            A ListTasksResponse.
+
+        Raises:
+            InvalidParamsError: a filter is malformed, or the page token was not issued for this listing or is old.
+            UnavailableError: the index is being built; retry later.
+        """
+        filters = _filters(request)
+        size = request.page_size or limits.PAGE_TASKS
+        await self._index.caught_up()
+        ends = self._index.ends
+        scope = Scope(agent.name, token(caller.tenant), caller.subject)
+        check = _check(scope, filters, ends)
+        at = _read(request.page_token, check) if request.page_token else None
+        if at is None:
+            positions = {shard: end.position for shard, end in ends.items()}
+            total, after = self._index.count(scope, filters), None
+        else:
+            positions = dict(enumerate(at.positions))
+            total, after = at.total, Place(at.updated, at.task_id)
+        rows = self._index.page(scope, filters, size + 1, as_of=positions, after=after)
+        following = ""
+        if len(rows) > size:
+            last = rows[size - 1].place
+            following = _written(
+                _PageToken(
+                    check,
+                    at.issued if at else int(time.time()),
+                    total,
+                    tuple(positions[shard] for shard in sorted(positions)),
+                    last.updated,
+                    last.task_id,
+                )
+            )
+        shown = await asyncio.gather(*(self._task(row, request) for row in rows[:size]))
+        return Result(
+            b'{"tasks":[%b],"nextPageToken":%b,"pageSize":%d,"totalSize":%d}'
+            % (b",".join(shown), encode(following), size, total)
+        )
+
+    async def _task(self, row: Row, request: ListTasksRequest) -> bytes:
+        if row.status and not request.include_artifacts and not request.history_length:
+            task_id, context_id = encode(row.task.task_id), encode(row.context_id)
+            return b'{"id":%b,"contextId":%b,"status":%b}' % (task_id, context_id, row.status)
+        fold = await load(self._log, row.task)
+        whole, segments = await content(self._log, row.task, fold, segment_keys(fold))
+        return render_task(
+            whole, row.task.task_id, segments, request.history_length or 0, artifacts=request.include_artifacts
+        )
+
+
+def _filters(request: ListTasksRequest) -> Filters:
+    """The filters of a request.
+
+    Raises:
+        InvalidParamsError: names every field that is wrong.
+    """
+    violations: list[tuple[str, str]] = []
+    state: TaskState | None = None
+    if request.status not in _ANY_STATE:
+        try:
+            state = TaskState(request.status)
+        except ValueError:
+            violations.append(("status", "must be the name of a task state"))
+    not_before = 0
+    if request.status_timestamp_after:
+        try:
+            not_before = milliseconds_of(request.status_timestamp_after)
+        except ValueError as error:
+            violations.append(("statusTimestampAfter", str(error)))
+    if violations:
+        raise InvalidParamsError(violations=tuple(violations))
+    return Filters(request.context_id, state, not_before)
+
+
+def _check(scope: Scope, filters: Filters, ends: Mapping[int, End]) -> str:
+    log = [(shard, ends[shard].incarnation) for shard in sorted(ends)]
+    return hashlib.blake2s(encode((scope, filters, log)), digest_size=8).hexdigest()
+
+
+def _written(page_token: _PageToken) -> str:
+    return base64.urlsafe_b64encode(msgspec.msgpack.encode(page_token)).decode().rstrip("=")
+
+
+def _read(text: str, check: str) -> _PageToken:
+    try:
+        raw = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
+        at = msgspec.msgpack.decode(raw, type=_PageToken)
+    except (ValueError, msgspec.DecodeError):
+        at = None
+    if at is None or at.check != check:
+        raise _refused("was not issued for this list")
+    if time.time() - at.issued > limits.PAGE_TOKEN_SECONDS:
+        raise _refused("is too old: begin the list again")
+    return at
+
+
+def _refused(why: str) -> InvalidParamsError:
+    return InvalidParamsError(f"The page token {why}", violations=(("pageToken", why),))
