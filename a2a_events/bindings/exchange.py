@@ -195,6 +195,7 @@ class Streams:
                 await exchange.part(frame(run) if run.updates else _KEEP_ALIVE)
                 stream.sending_since = 0.0
                 updates.sent(run)
+                del run  # what was sent is not kept while nothing comes
                 run = await anext(runs)
             await exchange.end(frame(run))
             updates.sent(run)

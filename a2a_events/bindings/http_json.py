@@ -14,7 +14,7 @@ from a2a_events.bindings.requests import Request
 from a2a_events.errors import InvalidParamsError, MethodNotFoundError
 from a2a_events.model import decode, decode_query, encode
 from a2a_events.model.decode import camel
-from a2a_events.runtime.operations import Operations
+from a2a_events.runtime.operations import Operations, Updates
 
 
 class MethodNotAllowed(MethodNotFoundError):
@@ -43,7 +43,9 @@ class HttpJson:
             path: raw, below the agent's path, without the slashes at its ends.
         """
         try:
-            await self._dispatch(exchange, request, path)
+            updates = await self._dispatch(exchange, request, path)
+            if updates is not None:
+                request.outcome = await self._streams.run(exchange, updates, sse.plain)
         except ClientGone:
             request.outcome = "client gone"
         except Exception as error:  # noqa: BLE001 -- the edge: whatever it is, the client gets the protocol's error
@@ -57,7 +59,8 @@ class HttpJson:
                 headers.append((b"allow", seen.allowed.encode()))
             await exchange.answer(seen.http_status, http_body(seen), headers=headers)
 
-    async def _dispatch(self, exchange: Exchange, request: Request, path: str) -> None:
+    async def _dispatch(self, exchange: Exchange, request: Request, path: str) -> Updates | None:
+        """Answer, or give the stream that is the answer."""
         operation, bound = _route(exchange.method, path)
         request.operation = operation
         check_version(exchange)
@@ -71,11 +74,11 @@ class HttpJson:
             # Mirrored, because the specification's media type is a SHOULD and some clients insist on plain JSON.
             mirrored = JSON if exchange.header(b"content-type").startswith("application/json") else A2A_JSON
             await exchange.answer(200, result.json, mirrored)
-        else:
-            self._streams.check()
-            updates = await STREAMING[operation][1](self._operations, caller, agent, asked, exchange.cursor)
-            request.streams(updates)
-            request.outcome = await self._streams.run(exchange, updates, sse.plain)
+            return None
+        self._streams.check()
+        updates = await STREAMING[operation][1](self._operations, caller, agent, asked, exchange.cursor)
+        request.streams(updates)
+        return updates
 
 
 def _route(method: str, path: str) -> tuple[str, dict[str, str]]:

@@ -24,7 +24,7 @@ from a2a_events.errors import (
 )
 from a2a_events.model import decode
 from a2a_events.model.decode import check_depth, parse
-from a2a_events.runtime.operations import Operations
+from a2a_events.runtime.operations import Operations, Updates
 
 _NULL: Final = b"null"
 _HTTP_ERRORS: Final = (UnavailableError, PayloadTooLargeError, UnsupportedEncodingError)
@@ -57,7 +57,10 @@ class JsonRpc:
             request.operation = envelope.method[:64]
             request_id = _id(envelope)
             check_version(exchange)
-            await self._dispatch(exchange, request, envelope, request_id)
+            updates = await self._dispatch(exchange, request, envelope, request_id)
+            if updates is not None:
+                del envelope  # a stream may be open for days
+                request.outcome = await self._streams.run(exchange, updates, sse.jsonrpc(request_id))
         except ClientGone:
             request.outcome = "client gone"
         except Exception as error:  # noqa: BLE001 -- the edge: whatever it is, the client gets the protocol's error
@@ -70,7 +73,10 @@ class JsonRpc:
                 known_id = b"null" if isinstance(seen, InvalidRequestError | ParseError) else request_id
                 await exchange.answer(status, jsonrpc_body(seen, known_id), headers=retry_after(seen))
 
-    async def _dispatch(self, exchange: Exchange, request: Request, envelope: _Envelope, request_id: bytes) -> None:
+    async def _dispatch(
+        self, exchange: Exchange, request: Request, envelope: _Envelope, request_id: bytes
+    ) -> Updates | None:
+        """Answer, or give the stream that is the answer."""
         method = envelope.method
         if method in UNARY:
             of, unary = UNARY[method]
@@ -88,9 +94,10 @@ class JsonRpc:
             self._streams.check()
             updates = await streaming(self._operations, caller, agent, asked, exchange.cursor)
             request.streams(updates)
-            request.outcome = await self._streams.run(exchange, updates, sse.jsonrpc(request_id))
+            return updates
         else:
             raise MethodNotFoundError(f"There is no method {method[:64]!r}")
+        return None
 
 
 def _read(content: bytes) -> _Envelope:

@@ -17,6 +17,8 @@ from a2a_events.model import AgentExtension
 from tests.interop.conftest import serving
 from tests.interop.wire import BINDINGS, JSONRPC, Caller, Frame, script, send
 
+pytestmark = [pytest.mark.interop, pytest.mark.asyncio(loop_scope="module")]
+
 REPLAY = "urn:a2a-events:replay:v1"
 ACTIVE = {"A2A-Extensions": REPLAY}
 NEEDED = "https://example.com/needed/v1"
@@ -112,7 +114,7 @@ async def test_a_replay_is_activated_like_a_stream(caller: Caller) -> None:
 async def test_the_answer_names_the_extensions_that_are_active_and_no_others(caller: Caller) -> None:
     for asked, named in [
         (REPLAY, REPLAY),
-        (f"https://example.com/other/v1, {REPLAY} ", REPLAY),
+        (f"https://example.com/other/v1, {REPLAY}", REPLAY),
         ("https://example.com/other/v1", None),
         ("", None),
     ]:
