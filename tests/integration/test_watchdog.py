@@ -12,7 +12,7 @@ import pytest
 from a2a_events.agents import scripted
 from a2a_events.errors import LogError
 from a2a_events.log.append import append
-from a2a_events.log.jetstream import Connection, JetStreamLog
+from a2a_events.log.jetstream import Connection, JetStreamLog, dispatch
 from a2a_events.model import StreamResponse
 from a2a_events.services.nats_server import NatsServer
 from a2a_events.testing import eventually, unique_namespace
@@ -71,6 +71,30 @@ async def test_deliveries_go_on_after_a_client_was_rebuilt(kit: Kit) -> None:
         while (handle := await anext(handles)).task != author.task:
             await handle.acknowledge()
     await dispatch.close()
+
+
+async def test_wakeups_that_are_waited_for_while_the_broker_is_away_hold_up_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dispatch, "PULL_SECONDS", 0.01)
+    monkeypatch.setattr(dispatch, "OVERDUE_SECONDS", 0.0)
+    monkeypatch.setattr(dispatch, "TEND_SECONDS", 0.01)
+    server = NatsServer(tmp_path)
+    await server.start()
+    try:
+        async with jetstream_kit(server.url, unique_namespace(), raw=True) as kit:
+            task = new_task(kit.log)
+            waiting = asyncio.ensure_future(anext(aiter(await kit.log.wakeups(task.agent))))
+            server.kill()
+            await eventually(lambda: not kit.connections[0].connected)
+            await server.start()
+            await eventually(lambda: kit.connections[0].connected)
+            await kit.log.wake_at(task, 1, 0)
+
+            assert (await asyncio.wait_for(waiting, 20)).task == task
+    finally:
+        await server.stop()
+        server.clean()
 
 
 async def test_a_request_under_way_when_a_client_dies_is_not_left_hanging(kit: Kit) -> None:

@@ -26,6 +26,8 @@ from a2a_events.timeline.record import Record, unpack
 PULL_RECORDS: Final = 64
 """Most records asked for in one pull request; it is renewed when half are used."""
 PULL_SECONDS: Final = 30.0
+OVERDUE_SECONDS: Final = 1.0
+"""How long after its end a pull request is still waited for."""
 SHORT_PULL_SECONDS: Final = 1.0
 """With less capacity than shards, so that every shard gets its turn."""
 TEND_SECONDS: Final = 0.5
@@ -83,7 +85,7 @@ class _Pulls:
         self._next += 1
         body = msgspec.json.encode({"batch": batch, "expires": int(seconds * 1e9)})
         await self._connection.publish(self._subject, body, reply=f"{self.inbox}.{number}")
-        self._requests.append([number, batch, now + seconds + 1.0])
+        self._requests.append([number, batch, now + seconds + OVERDUE_SECONDS])
 
     def received(self) -> None:
         """A record came: the oldest request has one less."""
@@ -254,8 +256,10 @@ async def wakeups(connection: Connection, names: Names, log: str, agent: str) ->
                 if not pulls.outstanding:
                     await pulls.ask(PULL_RECORDS, PULL_SECONDS)
                 yield await asyncio.wait_for(queue.get(), TEND_SECONDS)
-            except (TimeoutError, Unavailable):
+            except TimeoutError:
                 continue
+            except Unavailable:
+                await asyncio.sleep(TEND_SECONDS)
     finally:
         connection.on_return.remove(pulls.forget_all)
         await connection.unsubscribe(subscription)
