@@ -307,8 +307,8 @@ def test_not_found_without_a_reason_is_a_task_and_not_a_path() -> None:
 
 def test_an_unknown_reason_is_kept() -> None:
     assert (
-        "TASK_GENERATION_MISMATCH"
-        == _error(409, {"code": 409, "details": _info("TASK_GENERATION_MISMATCH")}).metadata["reason"]
+        "SOMETHING_OF_TOMORROW"
+        == _error(409, {"code": 409, "details": _info("SOMETHING_OF_TOMORROW")}).metadata["reason"]
     )
 
 

@@ -359,7 +359,7 @@ async def test_a_cursor_that_was_not_issued_for_the_task_is_refused(site: Site, 
         ("GET", "/agents/nobody/tasks/x"),
         ("POST", "/agents/*/message:send"),
         ("POST", "/agents/%2e%2e/message:send"),
-        ("GET", "/tasks"),
+        ("DELETE", "/tasks"),
         ("GET", "/extendedAgentCard"),
     ],
 )

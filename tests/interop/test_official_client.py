@@ -14,7 +14,6 @@ from a2a.types import (
     AgentCard,
     CancelTaskRequest,
     GetTaskRequest,
-    ListTasksRequest,
     Message,
     Part,
     Role,
@@ -191,12 +190,6 @@ async def test_an_unknown_task_is_not_found_by_any_operation(connect: Connect, t
         _ = [response async for response in client.subscribe(SubscribeToTaskRequest(id=task_id))]
     with pytest.raises(TaskNotFoundError):
         _ = [response async for response in client.send_message(saying("hello?", task_id=task_id))]
-
-
-async def test_an_operation_that_is_not_there_yet_is_unsupported(connect: Connect) -> None:
-    client = await connect()
-    with pytest.raises(UnsupportedOperationError):
-        await client.list_tasks(ListTasksRequest())
 
 
 @pytest.mark.parametrize(("asks", "waits"), [("inputAt", "INPUT_REQUIRED"), ("authAt", "AUTH_REQUIRED")])

@@ -157,7 +157,6 @@ async def test_a_bare_reply_leaves_no_task(caller: Caller) -> None:
 
 
 NOT_OFFERED: list[tuple[str, dict[str, Any]]] = [
-    ("ListTasks", {}),
     ("CreateTaskPushNotificationConfig", {"taskId": UNKNOWN, "url": "https://example.com/hook"}),
     ("GetTaskPushNotificationConfig", {"taskId": UNKNOWN, "id": "c"}),
     ("ListTaskPushNotificationConfigs", {"taskId": UNKNOWN}),
@@ -783,7 +782,9 @@ async def test_every_agent_has_a_card_with_its_own_addresses(url: str, http: htt
     assert [("JSONRPC", "1.0", url + path), ("HTTP+JSON", "1.0", url + path)] == [
         (i["protocolBinding"], i["protocolVersion"], i["url"]) for i in card["supportedInterfaces"]
     ]
-    assert {"streaming": True} == card["capabilities"]
+    capabilities = dict(card["capabilities"])
+    assert ["urn:a2a-events:replay:v1"] == [extension["uri"] for extension in capabilities.pop("extensions")]
+    assert {"streaming": True} == capabilities
     for member in ("description", "version", "defaultInputModes", "defaultOutputModes", "skills"):
         assert card[member], member
     assert all(skill["id"] and skill["name"] and skill["description"] and skill["tags"] for skill in card["skills"])
