@@ -302,6 +302,8 @@ class _Answers:
 
     async def next(self) -> Answer | None:
         """The next answer, or None when the connection broke or none came in time."""
+        if not self._queue.empty():
+            return self._queue.get_nowait()
         getting: Awaitable[Answer | None] = self._queue.get()
         try:
             return await asyncio.wait_for(getting, self._timeout)
