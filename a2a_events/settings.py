@@ -48,6 +48,8 @@ class Settings(Struct, frozen=True, kw_only=True):
     """Show what A2A 1.1 is going to add: generations of tasks and updates, long polling, conditional messages."""
     index: str = ""
     """File of the index behind ListTasks, one process a file; default: in memory, built anew when first asked."""
+    hybrid_card: bool = False
+    """Whether agent cards also hold the members of A2A 0.3, which 1.0's schema does not know."""
     agent: str = ""
     """Agents to serve, as module:attr, comma-separated."""
     turns: int = limits.TURNS_PER_WORKER

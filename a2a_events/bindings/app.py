@@ -13,17 +13,20 @@ from urllib.parse import unquote
 from litestar import Litestar, asgi
 from litestar.types import HTTPScope, Receive, Scope, Send
 
-from a2a_events.bindings.card import Cards
+from a2a_events.bindings import fasta2a
+from a2a_events.bindings.card import CardForm, Cards
 from a2a_events.bindings.errors import http_body
 from a2a_events.bindings.exchange import Exchange, Streams
 from a2a_events.bindings.http_json import HttpJson, MethodNotAllowed
-from a2a_events.bindings.jsonrpc import JsonRpc
+from a2a_events.bindings.jsonrpc import Fasta2a, JsonRpc
 from a2a_events.bindings.requests import Request
 from a2a_events.errors import TaskNotFoundError
 from a2a_events.runtime.directory import Directory
 from a2a_events.runtime.operations import Operations
 
 CARD_PATH = "/.well-known/agent-card.json"
+V0_3_CARD_PATH = "/.well-known/agent.json"
+"""Where clients looked before 0.3; a card for 0.3 alone."""
 
 
 def create_app(
@@ -32,6 +35,7 @@ def create_app(
     *,
     streams: Streams | None = None,
     ready: Callable[[], bool] = lambda: True,
+    hybrid_card: bool = False,
     lifespan: Sequence[Any] = (),
 ) -> Litestar:
     """The application of one gateway.
@@ -41,12 +45,18 @@ def create_app(
         directory: the agents it serves.
         streams: where open streams are kept, for who wants to end them.
         ready: whether requests can be served right now.
+        hybrid_card: whether the card also holds the members of A2A 0.3.
         lifespan: Litestar lifespan managers.
     """
     streams = streams or Streams()
-    jsonrpc = JsonRpc(operations, streams)
+    endpoints = {"": JsonRpc(operations, streams), fasta2a.PATH: Fasta2a(operations, streams)}
     http_json = HttpJson(operations, streams)
     cards = Cards()
+    forms = {
+        CARD_PATH: CardForm.HYBRID if hybrid_card else CardForm.V1_0,
+        V0_3_CARD_PATH: CardForm.V0_3,
+        f"/{fasta2a.PATH}{CARD_PATH}": CardForm.FASTA2A,
+    }
 
     @asgi("/livez", copy_scope=False)
     async def livez(scope: Scope, receive: Receive, send: Send) -> None:
@@ -62,26 +72,27 @@ def create_app(
     async def agents(scope: Scope, receive: Receive, send: Send) -> None:
         exchange = _exchange(scope, receive, send)
         name, path = _place(exchange.scope)
-        if unquote(path) == CARD_PATH:
-            await card(exchange, name)
+        form = forms.get(unquote(path))
+        if form is not None:
+            await card(exchange, name, form)
             return
-        at_root = path in {"", "/"}
-        if at_root and exchange.method != "POST":
+        rpc = endpoints.get(path.strip("/"))
+        if rpc is not None and exchange.method != "POST":
             refused = MethodNotAllowed("POST")
             await exchange.answer(refused.http_status, http_body(refused), headers=[(b"allow", b"POST")])
             return
-        request = Request(name, directory, "JSONRPC" if at_root else "HTTP+JSON")
+        request = Request(name, directory, "JSONRPC" if rpc else "HTTP+JSON")
         try:
-            await (jsonrpc(exchange, request) if at_root else http_json(exchange, request, path.strip("/")))
+            await (rpc(exchange, request) if rpc else http_json(exchange, request, path.strip("/")))
         finally:
             request.log()
 
-    async def card(exchange: Exchange, name: str) -> None:
+    async def card(exchange: Exchange, name: str, form: CardForm) -> None:
         found = await directory.find(name)
         if found is None:
             await exchange.answer(404, http_body(TaskNotFoundError("No agent is served here")))
         else:
-            await cards.serve(exchange, found.card, name)
+            await cards.serve(exchange, found.card, name, form)
 
     return Litestar(
         route_handlers=[livez, readyz, agents],

@@ -6,15 +6,20 @@ from typing import Any, Final
 from urllib.parse import parse_qsl, unquote
 
 from a2a_events.bindings import sse
+from a2a_events.bindings.dialect import V1_0, Dialect
 from a2a_events.bindings.errors import http_body, retry_after, shown
 from a2a_events.bindings.exchange import A2A_JSON, JSON, ClientGone, Exchange, Streams
 from a2a_events.bindings.methods import STREAMING, UNARY
-from a2a_events.bindings.negotiation import check_extensions, check_version
+from a2a_events.bindings.negotiation import asked_version, check_extensions, not_served
 from a2a_events.bindings.requests import Request
+from a2a_events.bindings.v0_3 import errors as v0_3_errors
+from a2a_events.bindings.v0_3.dialects import HTTP_JSON as V0_3
 from a2a_events.errors import InvalidParamsError, MethodNotFoundError
-from a2a_events.model import decode, decode_query, encode
-from a2a_events.model.decode import camel
+from a2a_events.model.decode import parse
 from a2a_events.runtime.operations import Operations, Updates
+
+_V0_3_PREFIX: Final = "v1/"
+"""Before every path of 0.3. In 1.0 the same segment is a tenant's name."""
 
 
 class MethodNotAllowed(MethodNotFoundError):
@@ -42,38 +47,47 @@ class HttpJson:
             request: what is logged of it.
             path: raw, below the agent's path, without the slashes at its ends.
         """
+        of_0_3 = path.startswith(_V0_3_PREFIX) and asked_version(exchange) == V0_3.version
+        dialect = V0_3 if of_0_3 else V1_0
         try:
-            updates = await self._dispatch(exchange, request, path)
+            updates = await self._serve(exchange, request, dialect, path)
             if updates is not None:
-                request.outcome = await self._streams.run(exchange, updates, sse.plain)
+                request.outcome = await self._streams.run(exchange, updates, dialect.framed(sse.plain))
         except ClientGone:
             request.outcome = "client gone"
         except Exception as error:  # noqa: BLE001 -- the edge: whatever it is, the client gets the protocol's error
-            seen = shown(error)
+            seen = dialect.error(shown(error))
             request.failed(seen)
+            status, body = seen.http_status, http_body(seen)
+            if of_0_3:
+                status, body = v0_3_errors.http_status(seen), v0_3_errors.http_body(seen)
             if exchange.begun:
-                await exchange.end(sse.plain_error(seen))
+                await exchange.end(sse.plain_error(body))
                 return
             headers = retry_after(seen)
             if isinstance(seen, MethodNotAllowed):
                 headers.append((b"allow", seen.allowed.encode()))
-            await exchange.answer(seen.http_status, http_body(seen), headers=headers)
+            await exchange.answer(status, body, headers=headers)
 
-    async def _dispatch(self, exchange: Exchange, request: Request, path: str) -> Updates | None:
+    async def _serve(self, exchange: Exchange, request: Request, dialect: Dialect, path: str) -> Updates | None:
         """Answer, or give the stream that is the answer."""
-        operation, bound = _route(exchange.method, path)
+        if dialect is V0_3:
+            operation, bound = _allowed(exchange.method, *_v0_3_place(path))
+        else:
+            operation, bound = _route(exchange.method, path)
         request.operation = operation
-        check_version(exchange)
-        of = (UNARY[operation] if operation in UNARY else STREAMING[operation])[0]
-        asked = await _asked(exchange, of, bound)
+        if dialect is V1_0 and asked_version(exchange) != V1_0.version:
+            raise not_served(V1_0.version)
+        asked = await _asked(exchange, dialect, operation, bound)
         agent = await request.agent(asked)
-        caller = request.caller(asked, agent, check_extensions(exchange, agent.card))
+        extensions = check_extensions(exchange, agent.card, dialect.extension_headers)
+        caller = request.caller(asked, agent, extensions, dialect)
         if operation in UNARY:
-            result = await UNARY[operation][1](self._operations, caller, agent, asked)
+            result = await dialect.call(operation)(self._operations, caller, agent, asked)
             request.shows(result)
             # Mirrored, because the specification's media type is a SHOULD and some clients insist on plain JSON.
-            mirrored = JSON if exchange.header(b"content-type").startswith("application/json") else A2A_JSON
-            await exchange.answer(200, result.json, mirrored)
+            plain = dialect is V0_3 or exchange.header(b"content-type").startswith("application/json")
+            await exchange.answer(200, dialect.shown(operation, result.json), JSON if plain else A2A_JSON)
             return None
         self._streams.check()
         updates = await STREAMING[operation][1](self._operations, caller, agent, asked, exchange.cursor)
@@ -95,6 +109,16 @@ def _route(method: str, path: str) -> tuple[str, dict[str, str]]:
     if verbs is None and len(segments) > 1:
         verbs, bound = _place(segments[1:])
         bound = {**bound, "tenant": segments[0]}
+    return _allowed(method, verbs, bound)
+
+
+def _v0_3_place(path: str) -> tuple[dict[str, str] | None, dict[str, str]]:
+    """As :func:`_place`, of a path of 0.3: there are no tenants, and the card is called so."""
+    segments = [unquote(segment) for segment in path.removeprefix(_V0_3_PREFIX).split("/")]
+    return _place(["extendedAgentCard"] if segments == ["card"] else segments)
+
+
+def _allowed(method: str, verbs: dict[str, str] | None, bound: dict[str, str]) -> tuple[str, dict[str, str]]:
     if verbs is None:
         raise MethodNotFoundError("There is nothing at this path")
     if method not in verbs:
@@ -134,15 +158,13 @@ _CONFIGS: Final = {"POST": "CreateTaskPushNotificationConfig", "GET": "ListTaskP
 _CONFIG: Final = {"GET": "GetTaskPushNotificationConfig", "DELETE": "DeleteTaskPushNotificationConfig"}
 
 
-async def _asked(exchange: Exchange, of: type[Any], bound: dict[str, str]) -> Any:
+async def _asked(exchange: Exchange, dialect: Dialect, operation: str, bound: dict[str, str]) -> Any:
     """The request object: its members are in the body or the query, and what the path binds wins (specification 11)."""
     if exchange.method != "POST":
-        return decode_query({**dict(parse_qsl(exchange.query)), **bound}, of)
+        return dialect.made(operation, dict(parse_qsl(exchange.query)), bound, strict=False)
     content = (await exchange.body()).strip()
     if not bound:
-        return decode(content, of)
+        return dialect.read(operation, content)
     if content and not content.startswith(b"{"):
         raise InvalidParamsError("The body must be an object")
-    members: dict[str, Any] = decode(content, dict[str, Any]) if content else {}  # an empty body is an empty object
-    free = {name: value for name, value in members.items() if camel(name) not in {camel(known) for known in bound}}
-    return decode(encode({**free, **{camel(name): value for name, value in bound.items()}}), of)
+    return dialect.made(operation, parse(content) if content else {}, bound)  # an empty body is an empty object

@@ -1,4 +1,4 @@
-"""The JSON-RPC binding (specification 9): one endpoint, one method a request."""
+"""The JSON-RPC binding (specification 9): one endpoint, one method a request, and the dialects that it is spoken in."""
 
 from __future__ import annotations
 
@@ -8,11 +8,14 @@ import msgspec
 from msgspec import Raw, Struct
 
 from a2a_events.bindings import sse
+from a2a_events.bindings.dialect import V1_0, Dialect
 from a2a_events.bindings.errors import jsonrpc_body, retry_after, shown
 from a2a_events.bindings.exchange import ClientGone, Exchange, Streams
+from a2a_events.bindings.fasta2a import FASTA2A
 from a2a_events.bindings.methods import STREAMING, UNARY, WITHOUT_PARAMS
-from a2a_events.bindings.negotiation import check_extensions, check_version
+from a2a_events.bindings.negotiation import asked_version, check_extensions, not_served
 from a2a_events.bindings.requests import Request
+from a2a_events.bindings.v0_3.dialects import JSONRPC as V0_3
 from a2a_events.errors import (
     InvalidParamsError,
     InvalidRequestError,
@@ -22,7 +25,6 @@ from a2a_events.errors import (
     UnavailableError,
     UnsupportedEncodingError,
 )
-from a2a_events.model import decode
 from a2a_events.model.decode import check_depth, parse
 from a2a_events.runtime.operations import Operations, Updates
 
@@ -30,6 +32,7 @@ _NULL: Final = b"null"
 _HTTP_ERRORS: Final = (UnavailableError, PayloadTooLargeError, UnsupportedEncodingError)
 """What HTTP itself has a word for; every other error rides on a 200."""
 _ID_STARTS: Final = frozenset(b'"-0123456789n')
+_DIALECTS: Final = {dialect.version: dialect for dialect in (V1_0, V0_3)}
 
 
 class _Envelope(Struct, frozen=True):
@@ -49,23 +52,46 @@ class JsonRpc:
         self._operations = operations
         self._streams = streams
 
+    def spoken(self, exchange: Exchange, method: str) -> tuple[Dialect, str]:
+        """The dialect and the operation of a method: the version that is asked for decides.
+
+        Raises:
+            VersionNotSupportedError: the version is not served, or this is a method of 1.0 and no version was given.
+            MethodNotFoundError: the version has no such method.
+        """
+        version = asked_version(exchange)
+        dialect = _DIALECTS.get(version)
+        if dialect is None:
+            served = [name for name, known in _DIALECTS.items() if method in known.methods]
+            raise not_served(*(served or _DIALECTS))
+        operation = dialect.methods.get(method)
+        if operation is None:
+            if dialect is V0_3 and method in V1_0.methods:
+                raise not_served(V1_0.version)
+            raise _no_method(method)
+        return dialect, operation
+
     async def __call__(self, exchange: Exchange, request: Request) -> None:
         """Serve one request; every failure is an answer."""
         request_id = _NULL
+        dialect, operation = V1_0, ""
         try:
             envelope = _read(await exchange.body())
             request.operation = envelope.method[:64]
             request_id = _id(envelope)
-            check_version(exchange)
-            updates = await self._dispatch(exchange, request, envelope, request_id)
+            dialect, operation = self.spoken(exchange, envelope.method)
+            updates = await self._serve(exchange, request, dialect, operation, envelope)
             if updates is not None:
                 del envelope  # a stream may be open for days
-                request.outcome = await self._streams.run(exchange, updates, sse.jsonrpc(request_id))
+                request.outcome = await self._streams.run(exchange, updates, dialect.framed(sse.jsonrpc(request_id)))
         except ClientGone:
             request.outcome = "client gone"
         except Exception as error:  # noqa: BLE001 -- the edge: whatever it is, the client gets the protocol's error
-            seen = shown(error)
+            seen = dialect.error(shown(error))
             request.failed(seen)
+            in_stream = dialect.refuses_in_streams and operation in STREAMING and not isinstance(seen, _HTTP_ERRORS)
+            if in_stream and not exchange.begun:
+                await exchange.begin_stream()
             if exchange.begun:
                 await exchange.end(sse.jsonrpc_error(seen, request_id))
             else:
@@ -73,31 +99,44 @@ class JsonRpc:
                 known_id = b"null" if isinstance(seen, InvalidRequestError | ParseError) else request_id
                 await exchange.answer(status, jsonrpc_body(seen, known_id), headers=retry_after(seen))
 
-    async def _dispatch(
-        self, exchange: Exchange, request: Request, envelope: _Envelope, request_id: bytes
+    async def _serve(
+        self, exchange: Exchange, request: Request, dialect: Dialect, operation: str, envelope: _Envelope
     ) -> Updates | None:
         """Answer, or give the stream that is the answer."""
-        method = envelope.method
-        if method in UNARY:
-            of, unary = UNARY[method]
-            asked = _params(envelope, of)
-            agent = await request.agent(asked)
-            caller = request.caller(asked, agent, check_extensions(exchange, agent.card))
-            result = await unary(self._operations, caller, agent, asked)
+        asked = _asked(envelope, dialect, operation)
+        agent = await request.agent(asked)
+        extensions = check_extensions(exchange, agent.card, dialect.extension_headers)
+        caller = request.caller(asked, agent, extensions, dialect)
+        if operation in UNARY:
+            result = await dialect.call(operation)(self._operations, caller, agent, asked)
             request.shows(result)
-            await exchange.answer(200, b'{"jsonrpc":"2.0","id":' + request_id + b',"result":' + result.json + b"}")
-        elif method in STREAMING:
-            of, streaming = STREAMING[method]
-            asked = _params(envelope, of)
-            agent = await request.agent(asked)
-            caller = request.caller(asked, agent, check_extensions(exchange, agent.card))
-            self._streams.check()
-            updates = await streaming(self._operations, caller, agent, asked, exchange.cursor)
-            request.streams(updates)
-            return updates
-        else:
-            raise MethodNotFoundError(f"There is no method {method[:64]!r}")
-        return None
+            content = dialect.shown(operation, result.json)
+            answer = b'{"jsonrpc":"2.0","id":' + bytes(envelope.id) + b',"result":' + content + b"}"
+            await exchange.answer(200, answer)
+            return None
+        self._streams.check()
+        updates = await STREAMING[operation][1](self._operations, caller, agent, asked, exchange.cursor)
+        request.streams(updates)
+        return updates
+
+
+class Fasta2a(JsonRpc):
+    """The endpoint of fasta2a's clients: no version is asked for, the method's name decides."""
+
+    def spoken(self, exchange: Exchange, method: str) -> tuple[Dialect, str]:  # noqa: ARG002 -- as it is above
+        """The dialect and the operation of a method.
+
+        Raises:
+            MethodNotFoundError: there is none.
+        """
+        for dialect in (FASTA2A, V1_0):
+            if method in dialect.methods:
+                return dialect, dialect.methods[method]
+        raise _no_method(method)
+
+
+def _no_method(method: str) -> MethodNotFoundError:
+    return MethodNotFoundError(f"There is no method {method[:64]!r}")
 
 
 def _read(content: bytes) -> _Envelope:
@@ -122,13 +161,13 @@ def _id(envelope: _Envelope) -> bytes:
     return request_id
 
 
-def _params(envelope: _Envelope, of: type[Any]) -> Any:
+def _asked(envelope: _Envelope, dialect: Dialect, operation: str) -> Any:
     params = bytes(envelope.params).strip()
-    if envelope.method in WITHOUT_PARAMS and params in {b"", b"null"}:
+    if operation in WITHOUT_PARAMS and params in {b"", b"null"}:
         params = b"{}"
     if not params.startswith(b"{"):
         raise InvalidParamsError("params must be an object", violations=(("params", "must be an object"),))
     try:
-        return decode(params, of)
+        return dialect.read(operation, params)
     except ParseError:
         raise InvalidParamsError("params are not valid JSON") from None

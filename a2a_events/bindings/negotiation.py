@@ -7,40 +7,44 @@ requires must be asked for.
 from __future__ import annotations
 
 import re
-from typing import Final
+from collections.abc import Sequence
 from urllib.parse import parse_qs
 
 from a2a_events.bindings.exchange import Exchange
 from a2a_events.errors import ExtensionSupportRequiredError, VersionNotSupportedError
 from a2a_events.model import AgentCard
 
-SERVED: Final = ("1.0",)
 _VERSION = re.compile(r"(\d{1,4}\.\d{1,4})(?:\.\d{1,9})?")
 
 
-def check_version(exchange: Exchange) -> None:
-    """Refuse a request in a version that is not served here.
-
-    Raises:
-        VersionNotSupportedError: names the versions that are.
-    """
+def asked_version(exchange: Exchange) -> str:
+    """The version that a request asks for, without its patch number; empty for what is none."""
     asked = exchange.header(b"a2a-version").strip()
-    if asked == "1.0":
-        return
     if not asked:
         query = parse_qs(exchange.query)
         asked = next((values[0] for name, values in query.items() if name.lower() == "a2a-version"), "0.3")
     match = _VERSION.fullmatch(asked.strip())
-    if match is None or match[1] not in SERVED:
-        served = ", ".join(SERVED)
-        raise VersionNotSupportedError(
-            f"This server speaks A2A {served}; set the A2A-Version header accordingly (absent means 0.3)",
-            metadata={"supportedVersions": served},
-        )
+    return match[1] if match else ""
 
 
-def check_extensions(exchange: Exchange, card: AgentCard) -> tuple[str, ...]:
+def not_served(*versions: str) -> VersionNotSupportedError:
+    """The refusal of a request in another version than these."""
+    served = ", ".join(versions)
+    return VersionNotSupportedError(
+        f"This is served in A2A {served}; set the A2A-Version header accordingly (absent means 0.3)",
+        metadata={"supportedVersions": served},
+    )
+
+
+def check_extensions(
+    exchange: Exchange, card: AgentCard, headers: Sequence[bytes] = (b"a2a-extensions",)
+) -> tuple[str, ...]:
     """The extensions that are active for a request, in the card's order; they are named in the answer's header.
+
+    Args:
+        exchange: the request.
+        card: of the agent that is asked.
+        headers: that name them, in the request and in the answer.
 
     Raises:
         ExtensionSupportRequiredError: the card requires one that the client does not ask for.
@@ -48,7 +52,7 @@ def check_extensions(exchange: Exchange, card: AgentCard) -> tuple[str, ...]:
     known = card.capabilities.extensions
     if not known:
         return ()
-    asked = {uri.strip() for uri in exchange.header(b"a2a-extensions").split(",")}
+    asked = {uri.strip() for header in headers for uri in exchange.header(header).split(",")}
     missing = [extension.uri for extension in known if extension.required and extension.uri not in asked]
     if missing:
         raise ExtensionSupportRequiredError(
@@ -56,6 +60,6 @@ def check_extensions(exchange: Exchange, card: AgentCard) -> tuple[str, ...]:
             metadata={"extensions": ",".join(missing)},
         )
     active = tuple(extension.uri for extension in known if extension.uri in asked)
-    if active:
-        exchange.add_header(b"a2a-extensions", ",".join(active).encode())
+    for header in headers if active else ():
+        exchange.add_header(header, ",".join(active).encode())
     return active

@@ -8,6 +8,7 @@ from typing import Any
 import structlog
 
 from a2a_events import limits
+from a2a_events.bindings.dialect import V1_0, Dialect
 from a2a_events.errors import A2AError, InvalidParamsError, TaskNotFoundError
 from a2a_events.runtime.caller import Caller, Result
 from a2a_events.runtime.directory import Directory, ServedAgent
@@ -47,19 +48,27 @@ class Request:
         self.revision = 0
         self.updates: Updates | None = None
 
-    def caller(self, asked: Any, agent: ServedAgent, extensions: tuple[str, ...] = ()) -> Caller:
+    def caller(
+        self, asked: Any, agent: ServedAgent, extensions: tuple[str, ...] = (), dialect: Dialect = V1_0
+    ) -> Caller:
         """Who asks, by the request's routing string; nobody is asked to identify themselves.
 
         Args:
             asked: the request object.
             agent: who is asked; a tenant that only routed to it is nobody's.
             extensions: that are active for this request.
+            dialect: the form in which the request came.
         """
         asked_id = getattr(asked, "task_id", "") or getattr(asked, "id", "")
         if parse_task_id(asked_id):  # what we never made is not repeated in logs
             self.task_id = asked_id
         tenant: str = asked.tenant
-        return Caller(tenant="" if agent.tenant == tenant else tenant, extensions=extensions)
+        return Caller(
+            tenant="" if agent.tenant == tenant else tenant,
+            extensions=extensions,
+            protocol_version=dialect.version,
+            dialect=dialect.name,
+        )
 
     async def agent(self, asked: Any) -> ServedAgent:
         """The agent that the path names, or the request's tenant.

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from a2a_events.bindings.errors import http_body, jsonrpc_body
+from a2a_events.bindings.errors import jsonrpc_body
 from a2a_events.errors import A2AError
 from a2a_events.runtime.operations import Run
 
@@ -27,9 +27,9 @@ def jsonrpc(request_id: bytes) -> Callable[[Run], bytes]:
     return frame
 
 
-def plain_error(error: A2AError) -> bytes:
+def plain_error(body: bytes) -> bytes:
     """An error in mid-stream, HTTP+JSON."""
-    return b"event: error\ndata: " + http_body(error) + b"\n\n"
+    return b"event: error\ndata: " + body + b"\n\n"
 
 
 def jsonrpc_error(error: A2AError, request_id: bytes) -> bytes:

@@ -14,7 +14,7 @@ from a2a_events.model.card import (
     AgentProvider,
     AgentSkill,
 )
-from a2a_events.model.decode import decode, decode_query, encode
+from a2a_events.model.decode import decode, encode
 from a2a_events.model.requests import (
     AuthenticationInfo,
     CancelTaskRequest,
@@ -79,7 +79,6 @@ __all__ = [
     "TaskStatus",
     "TaskStatusUpdateEvent",
     "decode",
-    "decode_query",
     "encode",
     "milliseconds_of",
     "timestamp_of",

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import base64
 import re
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable
 from functools import cache
 from typing import Any, TypeVar, cast
 
@@ -72,23 +72,22 @@ def decode(body: bytes, of: type[T]) -> T:
             return decoded
     except (msgspec.ValidationError, ValueError):
         pass  # the slow path tells malformed JSON, a tolerated spelling and a real violation apart
-    plain = parse(body)
-    try:
-        return msgspec.convert(_canonical(plain), of)
-    except (msgspec.ValidationError, ValueError) as error:
-        raise InvalidParamsError(violations=(_violation(error),)) from None
+    return convert(canonical(parse(body)), of)
 
 
-def decode_query(members: Mapping[str, str], of: type[T]) -> T:
-    """One wire object out of the names and values of a URL: numbers and booleans are text there.
+def convert(plain: Any, of: type[T], *, strict: bool = True) -> T:
+    """One wire object out of plain values in canonical form.
 
-    Names that the object does not have are ignored; snake_case is accepted.
+    Args:
+        plain: as :func:`canonical` gives them.
+        of: the struct to make.
+        strict: whether text is no number and no boolean; it is both in a URL.
 
     Raises:
         InvalidParamsError: ``violations`` names the field.
     """
     try:
-        return msgspec.convert({camel(name): value for name, value in members.items()}, of, strict=False)
+        return msgspec.convert(plain, of, strict=strict)
     except (msgspec.ValidationError, ValueError) as error:
         raise InvalidParamsError(violations=(_violation(error),)) from None
 
@@ -139,9 +138,10 @@ def _violation(error: Exception) -> tuple[str, str]:
     return (".".join(name for name in names if name), _PATH.sub("", text))
 
 
-def _canonical(value: Any) -> Any:
+def canonical(value: Any) -> Any:
+    """Plain values as we write them: camelCase, no null, enum names, integers; content of the sender's stays."""
     if isinstance(value, list):
-        return [_canonical(item) for item in _any(value)]
+        return [canonical(item) for item in _any(value)]
     if not isinstance(value, dict):
         return value
     members: dict[str, Any] = {}
@@ -151,7 +151,7 @@ def _canonical(value: Any) -> Any:
             if content is not None or spelled == "data":
                 members[spelled] = content
         elif content is not None:
-            members[spelled] = _scalar(spelled, _canonical(content))
+            members[spelled] = _scalar(spelled, canonical(content))
     return members
 
 

@@ -81,7 +81,13 @@ async def serve(log: JetStreamLog, connection: Connection, settings: Settings, s
         interfaces=_addresses(settings),
     )
     streams = Streams()
-    app = create_app(operations, directory, streams=streams, ready=lambda: connection.connected)
+    app = create_app(
+        operations,
+        directory,
+        streams=streams,
+        ready=lambda: connection.connected,
+        hybrid_card=settings.hybrid_card,
+    )
     config = uvicorn.Config(
         app,
         log_config=None,
