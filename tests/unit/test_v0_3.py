@@ -172,45 +172,18 @@ def test_a_malformed_send_is_refused_by_the_name_of_its_field(dialect: Any, para
     assert [field] == refused(dialect, "SendMessage", params)
 
 
+MEMBERS = (
+    *("message", "request", "parts", "content", "file", "data", "text", "kind", "role", "metadata", "messageId"),
+    *("configuration", "blocking", "historyLength", "status", "bytes", "uri", "fileWithBytes", "value", "name"),
+    *("pushNotificationConfig", "pushNotification", "authentication", "schemes", "config", "configId", "id", "url"),
+    *("taskId", "data_part_compat"),
+)
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers(-9, 9) | texts,
     lambda inner: (
         st.lists(inner, max_size=3)
         | st.dictionaries(
-            st.sampled_from(
-                [
-                    "message",
-                    "request",
-                    "parts",
-                    "content",
-                    "file",
-                    "data",
-                    "text",
-                    "kind",
-                    "role",
-                    "configuration",
-                    "blocking",
-                    "metadata",
-                    "pushNotificationConfig",
-                    "pushNotification",
-                    "authentication",
-                    "schemes",
-                    "config",
-                    "configId",
-                    "id",
-                    "taskId",
-                    "value",
-                    "data_part_compat",
-                    "status",
-                    "messageId",
-                    "url",
-                    "name",
-                    "bytes",
-                    "uri",
-                    "fileWithBytes",
-                    "historyLength",
-                ]
-            ),
+            st.sampled_from(MEMBERS),
             inner,
             max_size=5,
         )

@@ -1,0 +1,158 @@
+"""The client of ``@a2a-js/sdk`` 0.3 on Node against our gateway, in both bindings of A2A 0.3.
+
+One program holds all conversations with a gateway (``node_0_3/converse.mjs``); each test looks at one of them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any, Final, TypeAlias
+
+import msgspec
+import pytest
+import pytest_asyncio
+
+from tests.interop.wire import BINDINGS, JSONRPC
+
+pytestmark = [pytest.mark.interop, pytest.mark.asyncio(loop_scope="module")]
+
+FOLDER: Final = Path(__file__).with_name("node_0_3")
+INSTALL_SECONDS: Final = 50
+RUN_SECONDS: Final = 45
+
+Seen: TypeAlias = dict[str, Any]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the program and the packages it needs; the tests are skipped where those cannot be had."""
+    npm, node = shutil.which("npm"), shutil.which("node")
+    if npm is None or node is None:
+        pytest.skip("npm or node is not installed")
+    made = tmp_path_factory.mktemp("node")
+    for name in ("package.json", "converse.mjs"):
+        shutil.copy(FOLDER / name, made)
+    command = [npm, "install", "--ignore-scripts", "--no-package-lock", "--no-audit", "--no-fund", "--loglevel=error"]
+    try:
+        done = subprocess.run(command, cwd=made, capture_output=True, text=True, timeout=INSTALL_SECONDS, check=False)
+    except subprocess.TimeoutExpired:
+        pytest.skip(f"npm did not install the packages within {INSTALL_SECONDS} s: is there a network?")
+    if done.returncode:
+        pytest.skip(f"npm could not install the packages: {(done.stderr or done.stdout).strip()[-300:]}")
+    return made
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module", params=BINDINGS)
+async def conversations(url: str, folder: Path, request: pytest.FixtureRequest) -> Seen:
+    """What the client saw in each scenario, in one binding."""
+    node = shutil.which("node")
+    assert node is not None
+    process = await asyncio.create_subprocess_exec(
+        node, str(folder / "converse.mjs"), url, request.param, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    try:
+        output, errors = await asyncio.wait_for(process.communicate(), RUN_SECONDS)
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+    assert process.returncode == 0, errors.decode()
+    return {"binding": request.param, **msgspec.json.decode(output)}
+
+
+def saw(conversations: Seen, scenario: str) -> Any:
+    """One conversation that came to its end."""
+    result = conversations[scenario]
+    assert "failed" not in result, result["failed"]
+    return result
+
+
+def chunks(events: list[Seen]) -> list[str]:
+    """The number that each artifact chunk begins with."""
+    updates = [event for event in events if event["kind"] == "artifact-update"]
+    return [part["text"][:6] for update in updates for part in update["artifact"]["parts"]]
+
+
+def numbers(end: int, begin: int = 0) -> list[str]:
+    return [f"{number:06d}" for number in range(begin, end)]
+
+
+async def test_the_card_is_understood_and_either_transport_can_be_chosen(conversations: Seen) -> None:
+    transport = "JsonRpcTransport" if conversations["binding"] == JSONRPC else "RestTransport"
+    shown = saw(conversations, "card")
+    assert transport == shown["transport"].lstrip("_")
+    assert ("scripted", "0.3.0", "JSONRPC") == (shown["name"], shown["protocolVersion"], shown["preferredTransport"])
+
+
+async def test_a_stream_is_the_task_then_every_chunk_in_order_then_the_final_update(conversations: Seen) -> None:
+    seen = saw(conversations, "streamed")
+    assert "task" == seen[0]["kind"]
+    assert numbers(12) == chunks(seen)
+    assert ("status-update", "completed", True) == (seen[-1]["kind"], seen[-1]["status"]["state"], seen[-1]["final"])
+    assert 1 == sum(event.get("final", False) for event in seen)
+
+
+async def test_a_blocking_send_gives_the_task_with_all_it_has_made(conversations: Seen) -> None:
+    seen = saw(conversations, "sent")
+    assert seen["sent"] == seen["got"]
+    assert ("task", "completed") == (seen["sent"]["kind"], seen["sent"]["status"]["state"])
+    texts = [[part["text"][:6] for part in artifact["parts"]] for artifact in seen["sent"]["artifacts"]]
+    assert [numbers(3), numbers(5, 3)] == texts
+
+
+async def test_an_agent_may_answer_with_a_message_and_no_task(conversations: Seen) -> None:
+    message = saw(conversations, "replied")
+    assert ("message", "agent", "done") == (message["kind"], message["role"], message["parts"][0]["text"])
+
+
+async def test_a_question_ends_the_stream_with_a_final_update_and_the_answer_goes_on(conversations: Seen) -> None:
+    seen = saw(conversations, "asked")
+    before, after = seen["before"], seen["after"]
+    assert ("input-required", True) == (before[-1]["status"]["state"], before[-1]["final"])
+    assert ("task", before[0]["id"]) == (after[0]["kind"], after[0]["id"])
+    assert (numbers(2), numbers(4, 2)) == (chunks(before), chunks(after))
+    assert ("completed", True) == (after[-1]["status"]["state"], after[-1]["final"])
+    assert ["yes"] == [said["parts"][0]["text"] for said in seen["newest"]["history"]]
+
+
+async def test_canceling_ends_the_task_and_the_stream_of_a_second_connection(conversations: Seen) -> None:
+    seen = saw(conversations, "canceled")
+    assert seen["begun"]["status"]["state"] in {"submitted", "working"}
+    assert "canceled" == seen["answer"]["status"]["state"] == seen["seen"][-1]["status"]["state"]
+    assert "task" == seen["seen"][0]["kind"]
+    assert seen["seen"][-1]["final"]
+
+
+async def test_a_second_connection_misses_nothing_after_the_task_it_is_shown(conversations: Seen) -> None:
+    seen = saw(conversations, "resubscribed")
+    assert numbers(30) == chunks(seen["first"])
+    held = [part["text"][:6] for artifact in seen["second"][0]["artifacts"] for part in artifact["parts"]]
+    assert numbers(30) == held + chunks(seen["second"])
+    assert "completed" == seen["first"][-1]["status"]["state"] == seen["second"][-1]["status"]["state"]
+
+
+async def test_files_come_back_as_they_were_sent(conversations: Seen) -> None:
+    content, link, text = saw(conversations, "file")
+    assert ("+/8=", "image/png") == (content["file"]["bytes"], content["file"]["mimeType"])
+    assert "https://example.com/a" == link["file"]["uri"]
+    assert {"kind": "text", "text": "look"} == text
+
+
+async def test_errors_arrive_as_the_clients_own_classes(conversations: Seen) -> None:
+    names = {
+        case: error["class"].lstrip("_").replace("JSONRPC", "") for case, error in saw(conversations, "refused").items()
+    }
+    missing, ended = "TaskNotFoundError", "UnsupportedOperationError"
+    assert {
+        "get unknown": missing,
+        "cancel unknown": missing,
+        "resubscribe to unknown": missing,
+        "send to unknown": missing,
+        "cancel ended": "TaskNotCancelableError",
+        "resubscribe to ended": ended,
+        "send to ended": ended,
+        "stream to ended": ended,
+    } == names
