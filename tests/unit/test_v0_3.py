@@ -454,7 +454,7 @@ INTERFACES = [
     {"url": "https://example.com", "transport": "JSONRPC"},
     {"url": "https://example.com", "transport": "HTTP+JSON"},
 ]
-SCHEMES = {
+SCHEMES: dict[str, dict[str, Any]] = {
     "key": {"type": "apiKey", "in": "header", "name": "X-Key"},
     "bearer": {"type": "http", "scheme": "Bearer", "bearerFormat": "JWT"},
     "oauth": {"type": "oauth2", "flows": {"clientCredentials": {"tokenUrl": "u", "scopes": {"a": "b"}}}},
