@@ -17,7 +17,8 @@ from a2a_events.bindings.shape import Form
 from a2a_events.errors import A2AError, InvalidParamsError
 from a2a_events.model import decode, encode
 from a2a_events.model.decode import canonical, convert, parse
-from a2a_events.runtime.operations import Run, Update
+from a2a_events.runtime.framing import Update
+from a2a_events.runtime.operations import Run
 
 Frame: TypeAlias = Callable[[Run], bytes]
 

@@ -103,7 +103,8 @@ def card(value: Any) -> Any:
         value: the card of 1.0, with the addresses of this gateway.
     """
     members = members_of(value)
-    offered = {offer["protocolBinding"]: offer["url"] for offer in members.get("supportedInterfaces", [])}
+    untenanted = [offer for offer in elements_of(members.get("supportedInterfaces")) if not offer.get("tenant")]
+    offered = {offer["protocolBinding"]: offer["url"] for offer in untenanted}
     interfaces = [{"url": offered[name], "transport": name} for name in TRANSPORTS if name in offered]
     return {
         "protocolVersion": PROTOCOL_VERSION,

@@ -5,15 +5,17 @@ from __future__ import annotations
 from typing import Final
 
 from a2a_events.bindings.errors import details
-from a2a_events.errors import A2AError, ExtensionSupportRequiredError, InvalidRequestError, TaskNotCancelableError
+from a2a_events.errors import A2AError, InvalidRequestError, TaskNotCancelableError
 from a2a_events.model import encode
 
 _CONFLICT: Final = 409
+_LATER: Final = range(-32099, -32007)
+"""Codes of A2A that 0.3 does not have."""
 
 
 def error(raised: A2AError) -> A2AError:
-    """An error of 1.0 as one that 0.3 knows: a client that leaves out a required extension makes an invalid request."""
-    if isinstance(raised, ExtensionSupportRequiredError):
+    """An error that 0.3 knows, for any: later ones, as of a missing extension, are those of an invalid request."""
+    if raised.jsonrpc_code in _LATER:
         return InvalidRequestError(raised.message, metadata=raised.metadata)
     return raised
 
