@@ -9,8 +9,17 @@ from typing import Any
 import httpx
 import pytest
 import pytest_asyncio
+from a2a.client.card_resolver import parse_agent_card
 from a2a.compat.v0_3 import types as v0_3
 
+from a2a_events import Turn, agent
+from a2a_events.agents import echo
+from a2a_events.model import AgentExtension
+from a2a_events.services.connect import jetstream_log
+from a2a_events.settings import Settings
+from a2a_events.timeline.events import Submitted
+from a2a_events.timeline.ids import reference
+from tests.interop.conftest import serving
 from tests.interop.wire import BINDINGS, HTTP_JSON, JSONRPC, Caller, failure, script, send
 
 pytestmark = [pytest.mark.interop, pytest.mark.asyncio(loop_scope="module")]
@@ -314,3 +323,101 @@ async def test_the_old_path_shows_a_card_of_0_3(url: str, http: httpx.AsyncClien
 async def test_the_card_of_1_0_has_no_member_of_0_3(http: httpx.AsyncClient) -> None:
     shown = (await http.get("/.well-known/agent-card.json")).json()
     assert not {"url", "preferredTransport", "protocolVersion", "additionalInterfaces", "security"} & set(shown)
+
+
+# --- what a gateway may be set to, and what the log remembers --------------------------------------------------------
+
+NEEDED = "https://example.com/needed/v1"
+
+
+@agent(name="strict", extensions=(AgentExtension(uri=NEEDED, required=True),))
+async def strict(turn: Turn) -> None:
+    """Talks only to those who know its extension."""
+    await turn.artifact(turn.text)
+
+
+@pytest.fixture(scope="module")
+def extended_card(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A file with the extended card of ``echo``."""
+    path = tmp_path_factory.mktemp("cards") / "extended.json"
+    card = json.loads(echo.card_json())
+    path.write_text(json.dumps({**card, "description": "only for friends", "supportedInterfaces": []}))
+    return str(path)
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def other(nats_url: str, extended_card: str) -> AsyncIterator[Settings]:
+    """A gateway with a hybrid card and an extended one, and what 1.1 adds."""
+    given: dict[str, Any] = {"hybrid_card": True, "extended_card": extended_card, "a2a_1_1": True}
+    async with serving([echo, strict], nats=nats_url, default_agent="echo", **given) as settings:
+        yield settings
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def others(other: Settings) -> AsyncIterator[httpx.AsyncClient]:
+    """For the gateway that is set up so."""
+    async with httpx.AsyncClient(base_url=other.base_url, timeout=10) as client:
+        yield client
+
+
+async def test_a_hybrid_card_can_be_read_as_of_either_version(others: httpx.AsyncClient) -> None:
+    answer = (await others.get("/.well-known/agent-card.json")).json()
+    assert JSONRPC == v0_3.AgentCard.model_validate(answer).preferred_transport
+    card = parse_agent_card(answer)
+    versions = [(i.protocol_binding, i.protocol_version) for i in card.supported_interfaces]
+    assert {"1.0", "0.3"} == {version for _, version in versions}
+    assert "1.0" == versions[0][1]
+
+
+async def test_a_required_extension_is_asked_for_and_named_in_either_header(others: httpx.AsyncClient) -> None:
+    body = {"jsonrpc": "2.0", "id": 7, "method": "message/send", "params": {"message": said("hello")}}
+    without = (await others.post("/agents/strict", json=body)).json()
+    assert (-32600, NEEDED) == (without["error"]["code"], without["error"]["data"][0]["metadata"]["extensions"])
+    for header in ("X-A2A-Extensions", "A2A-Extensions"):
+        answer = await others.post("/agents/strict", json=body, headers={header: NEEDED})
+        assert "completed" == answer.json()["result"]["status"]["state"]
+        assert NEEDED == answer.headers["X-A2A-Extensions"] == answer.headers["A2A-Extensions"]
+
+
+async def test_the_extended_card_is_one_of_0_3(others: httpx.AsyncClient) -> None:
+    shown = await Older(others).call("agent/getAuthenticatedExtendedCard", None)
+    card = v0_3.AgentCard.model_validate(shown)
+    assert ("only for friends", True) == (card.description, card.supports_authenticated_extended_card)
+    assert "only for friends" == (await others.get("/v1/card")).json()["description"]
+
+
+async def test_nothing_of_1_1_is_shown(others: httpx.AsyncClient) -> None:
+    events = await Older(others).events("message/stream", {"message": said("hello")})
+    task = await Older(others).call("tasks/get", {"id": events[0][1]["id"]})
+    assert not [shown for shown in (task, *(event for _, event in events)) if "generation" in shown]
+
+
+async def test_tasks_are_listed_in_the_form_that_is_asked_for(others: httpx.AsyncClient) -> None:
+    older = Older(others)
+    task = await older.call("message/send", {"message": said("hello", contextId="listed")})
+    asked: dict[str, Any] = {"contextId": "listed", "status": "completed", "includeArtifacts": True}
+    page = await older.call("tasks/list", asked)
+    assert ([task], 1, "") == (page["tasks"], page["totalSize"], page["nextPageToken"])
+    rest = (await others.get("/v1/tasks", params={**asked, "includeArtifacts": "true"})).json()
+    assert [(task["id"], "TASK_STATE_COMPLETED")] == [(t["id"], t["status"]["state"]) for t in rest["tasks"]]
+    assert [] == (await older.call("tasks/list", {**asked, "status": "failed"}))["tasks"]
+
+
+async def test_the_first_event_of_a_task_remembers_the_form_it_came_in(
+    other: Settings, others: httpx.AsyncClient
+) -> None:
+    of_0_3 = await Older(others).call("message/send", {"message": said("hello")})
+    of_proto = (await others.post("/v1/message:send", json={"message": PROTO_MESSAGE})).json()["task"]
+    of_1_0 = (await Caller(others, JSONRPC).call("SendMessage", send("hello")))["task"]
+    of_fasta2a = {"role": "user", "messageId": "m", "parts": [{"text": "hello"}]}
+    sent = Caller(others, JSONRPC, "/fasta2a").call("message/send", {"message": of_fasta2a}, version=None)
+    remembered = []
+    async with jetstream_log(other, "test") as (log, _):
+        for task in (of_0_3, of_proto, of_1_0, (await sent)["task"]):
+            ref = reference(task["id"], agent="echo", tenant="")
+            assert ref is not None
+            records = [record async for run in log.read(ref) for record in run]
+            first = records[0].events()[0]
+            assert isinstance(first, Submitted)
+            remembered.append((first.dialect, first.protocol_version))
+    assert [("0.3", "0.3"), ("0.3", "0.3"), ("1.0", "1.0"), ("fasta2a", "1.0")] == remembered

@@ -25,7 +25,7 @@ from a2a_events.model import (
 )
 from tests.unit.wire_strategies import messages, tasks, texts
 
-PROPERTY = settings(max_examples=60, deadline=None)
+PROPERTY = settings(max_examples=40, deadline=None)
 DIALECTS = pytest.mark.parametrize("dialect", [JSONRPC, HTTP_JSON], ids=["schema", "proto"])
 KINDS = {"task", "message", "status-update", "artifact-update", "text", "file", "data"}
 
