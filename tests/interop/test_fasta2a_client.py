@@ -47,9 +47,11 @@ async def test_a_send_gives_a_task_that_can_be_got_until_it_has_ended(client: An
     assert [f"{number:06d}" for number in range(3)] == [part["text"][:6] for part in got["artifacts"][0]["parts"]]
 
 
-async def test_a_send_does_not_wait_unless_it_says_so(client: Any) -> None:
+async def test_a_send_does_not_wait_unless_it_says_so(http: httpx.AsyncClient, client: Any) -> None:
     sent = (await client.send_message(saying({"chunks": 10_000, "delayMs": 20})))["result"]["task"]
     assert sent["status"]["state"] in {"submitted", "working"}
+    canceled = await Caller(http, JSONRPC, "/fasta2a").call("tasks/cancel", {"id": sent["id"]}, version=None)
+    assert "canceled" == canceled["status"]["state"]
 
 
 async def test_a_stream_is_the_task_then_every_chunk_in_order_then_the_end(client: Any) -> None:
