@@ -23,6 +23,7 @@ _SUPERVISED: Final = click.option(
     "card",
     "extended_card",
     "index",
+    "hybrid_card",
     "a2a_1_1",
     *flags.CONNECTION,
     "log",

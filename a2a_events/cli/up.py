@@ -33,6 +33,7 @@ DEMO_AGENT: Final = "a2a_events.agents:scripted"
     "card",
     "extended_card",
     "index",
+    "hybrid_card",
     "a2a_1_1",
     "ack_wait_seconds",
     "drain_seconds",

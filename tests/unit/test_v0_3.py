@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from a2a_events.bindings.v0_3 import card, proto, requests, schema
+from a2a_events.bindings.v0_3 import card, configs, proto, requests, schema
 from a2a_events.bindings.v0_3.dialects import HTTP_JSON, JSONRPC
 from a2a_events.bindings.v0_3.errors import error, http_body, http_status
-from a2a_events.errors import A2A_ERRORS, A2AError, InvalidParamsError
+from a2a_events.errors import A2A_ERRORS, A2AError, InvalidParamsError, TaskNotFoundError
 from a2a_events.model import (
     TERMINAL_STATES,
+    GetTaskPushNotificationConfigRequest,
+    ListTaskPushNotificationConfigsRequest,
     Message,
     Part,
     SendMessageRequest,
@@ -23,6 +25,7 @@ from a2a_events.model import (
     TaskState,
     encode,
 )
+from a2a_events.runtime.caller import Caller, Result
 from tests.unit.wire_strategies import messages, tasks, texts
 
 PROPERTY = settings(max_examples=40, deadline=None)
@@ -499,3 +502,42 @@ def test_a_card_of_the_proto_writes_security_as_1_0_does() -> None:
     assert CARD["securitySchemes"] == shown["securitySchemes"]
     assert CARD["securityRequirements"] == shown["security"]
     assert CARD["skills"][0]["securityRequirements"] == shown["skills"][0]["security"]
+
+
+# --- the operations on webhooks that are put together ----------------------------------------------------------------
+
+
+class Kept:
+    """Configs of one task, shown in pages of one."""
+
+    def __init__(self, *ids: str) -> None:
+        self.push_configs = self
+        self._configs = [{"id": config_id, "taskId": "t", "url": "https://example.com"} for config_id in ids]
+
+    async def get(self, _caller: Caller, _agent: object, asked: GetTaskPushNotificationConfigRequest) -> Result:
+        return Result(encode(next(config for config in self._configs if config["id"] == asked.id)))
+
+    async def page(self, _caller: Caller, _agent: object, asked: ListTaskPushNotificationConfigsRequest) -> Result:
+        at = int(asked.page_token or 0)
+        more = {"nextPageToken": str(at + 1)} if at + 1 < len(self._configs) else {}
+        return Result(encode({"configs": self._configs[at : at + 1], **more}))
+
+
+async def test_all_webhooks_are_listed_whatever_pages_they_come_in() -> None:
+    for ids in ([], ["a"], ["a", "b", "c"]):
+        result = await configs.page(
+            cast("Any", Kept(*ids)), Caller(), cast("Any", None), ListTaskPushNotificationConfigsRequest(task_id="t")
+        )
+        assert ids == [config["id"] for config in msgspec.json.decode(result.json)["configs"]]
+
+
+async def test_a_webhook_is_got_by_its_id_or_is_the_first() -> None:
+    kept: Any = Kept("a", "b")
+    for asked, expected in (("b", "b"), ("", "a")):
+        request = GetTaskPushNotificationConfigRequest(task_id="t", id=asked)
+        result = await configs.get(kept, Caller(), cast("Any", None), request)
+        assert expected == msgspec.json.decode(result.json)["id"]
+    with pytest.raises(TaskNotFoundError):
+        await configs.get(
+            cast("Any", Kept()), Caller(), cast("Any", None), GetTaskPushNotificationConfigRequest(task_id="t", id="")
+        )
