@@ -112,15 +112,3 @@ async def test_what_is_no_method_is_not_found(http: httpx.AsyncClient) -> None:
     caller = Caller(http, JSONRPC, "/fasta2a")
     assert -32601 == (await caller.refused("tasks/shout", {}, version=None)).code
     assert 405 == (await http.get("/fasta2a")).status_code
-
-
-async def test_webhooks_are_refused_in_its_own_words(http: httpx.AsyncClient) -> None:
-    caller = Caller(http, JSONRPC, "/fasta2a")
-    for method, params in [
-        ("tasks/pushNotification/set", {"taskId": UNKNOWN, "url": "https://example.com/hook"}),
-        ("tasks/pushNotification/get", {"taskId": UNKNOWN, "id": "c"}),
-        ("tasks/pushNotificationConfig/list", {"taskId": UNKNOWN}),
-        ("tasks/pushNotificationConfig/delete", {"taskId": UNKNOWN, "id": "c"}),
-    ]:
-        refused = await caller.refused(method, params, version=None)
-        assert (-32003, "Push notification not supported") == (refused.code, refused.message)
