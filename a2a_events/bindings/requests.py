@@ -28,6 +28,7 @@ class Request:
         "binding",
         "code",
         "context_id",
+        "dialect",
         "operation",
         "outcome",
         "revision",
@@ -40,6 +41,7 @@ class Request:
         self._agent_name = agent
         self._started = time.perf_counter()
         self.binding = binding
+        self.dialect = V1_0.name
         self.operation = ""
         self.task_id = ""
         self.context_id = ""
@@ -59,6 +61,7 @@ class Request:
             extensions: that are active for this request.
             dialect: the form in which the request came.
         """
+        self.dialect = dialect.name
         asked_id = getattr(asked, "task_id", "") or getattr(asked, "id", "")
         if parse_task_id(asked_id):  # what we never made is not repeated in logs
             self.task_id = asked_id
@@ -102,6 +105,7 @@ class Request:
         logger.info(
             "request",
             binding=self.binding,
+            dialect=self.dialect,
             operation=self.operation,
             task_id=self.task_id or None,
             context_id=self.context_id or None,

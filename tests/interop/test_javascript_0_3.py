@@ -1,6 +1,7 @@
-"""The client of ``@a2a-js/sdk`` 0.3 on Node against our gateway, in both bindings of A2A 0.3.
+"""Clients of ``@a2a-js/sdk`` on Node against our gateway, in both bindings of A2A 0.3.
 
-One program holds all conversations with a gateway (``node_0_3/converse.mjs``); each test looks at one of them.
+That of 0.3 holds all its conversations in one program (``node_0_3/converse.mjs``), and so does that of 1.0, which takes
+the gateway for one of 0.3 (``later.mjs``); each test looks at one conversation.
 """
 
 from __future__ import annotations
@@ -28,12 +29,12 @@ Seen: TypeAlias = dict[str, Any]
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the program and the packages it needs; the tests are skipped where those cannot be had."""
+    """A folder with the programs and the packages they need; the tests are skipped where those cannot be had."""
     npm, node = shutil.which("npm"), shutil.which("node")
     if npm is None or node is None:
         pytest.skip("npm or node is not installed")
     made = tmp_path_factory.mktemp("node")
-    for name in ("package.json", "converse.mjs"):
+    for name in ("package.json", "converse.mjs", "later.mjs"):
         shutil.copy(FOLDER / name, made)
     command = [npm, "install", "--ignore-scripts", "--no-package-lock", "--no-audit", "--no-fund", "--loglevel=error"]
     try:
@@ -45,13 +46,12 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return made
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="module", params=BINDINGS)
-async def conversations(url: str, folder: Path, request: pytest.FixtureRequest) -> Seen:
-    """What the client saw in each scenario, in one binding."""
+async def conversed(folder: Path, program: str, url: str, binding: str) -> Seen:
+    """What a program saw."""
     node = shutil.which("node")
     assert node is not None
     process = await asyncio.create_subprocess_exec(
-        node, str(folder / "converse.mjs"), url, request.param, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        node, str(folder / program), url, binding, stdout=subprocess.PIPE, stderr=subprocess.PIPE
     )
     try:
         output, errors = await asyncio.wait_for(process.communicate(), RUN_SECONDS)
@@ -60,7 +60,13 @@ async def conversations(url: str, folder: Path, request: pytest.FixtureRequest) 
             process.kill()
             await process.wait()
     assert process.returncode == 0, errors.decode()
-    return {"binding": request.param, **msgspec.json.decode(output)}
+    return {"binding": binding, **msgspec.json.decode(output)}
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module", params=BINDINGS)
+async def conversations(url: str, folder: Path, request: pytest.FixtureRequest) -> Seen:
+    """What the client saw in each scenario, in one binding."""
+    return await conversed(folder, "converse.mjs", url, request.param)
 
 
 def saw(conversations: Seen, scenario: str) -> Any:
@@ -156,3 +162,26 @@ async def test_errors_arrive_as_the_clients_own_classes(conversations: Seen) -> 
         "send to ended": ended,
         "stream to ended": ended,
     } == names
+
+
+@pytest.mark.parametrize("binding", BINDINGS)
+async def test_a_later_client_takes_the_gateway_for_one_of_0_3(url: str, folder: Path, binding: str) -> None:
+    seen = await conversed(folder, "later.mjs", url, binding)
+    legacy = "LegacyJsonRpcTransport" if binding == JSONRPC else "LegacyRestTransport"
+    assert legacy == seen["transport"].lstrip("_")
+    updates = [response["artifactUpdate"] for response in seen["streamed"] if "artifactUpdate" in response]
+    assert numbers(5) == [part["text"][:6] for update in updates for part in update["artifact"]["parts"]]
+    assert "TASK_STATE_COMPLETED" == seen["streamed"][-1]["statusUpdate"]["status"]["state"]
+    assert seen["sent"] == seen["got"]
+    assert "TASK_STATE_INPUT_REQUIRED" == seen["asked"][-1]["statusUpdate"]["status"]["state"]
+    assert seen["asked"][0]["task"]["id"] == seen["answered"][0]["task"]["id"]
+    assert "TASK_STATE_COMPLETED" == seen["answered"][-1]["statusUpdate"]["status"]["state"]
+    assert "TASK_STATE_CANCELED" == seen["canceled"]["status"]["state"]
+    assert "TASK_STATE_CANCELED" == seen["watched"][-1]["statusUpdate"]["status"]["state"]
+    expected = {
+        "get": "TaskNotFoundError",
+        "cancel": "TaskNotCancelableError",
+        "stream": "UnsupportedOperationError",
+    }
+    refused = {case: name.lstrip("_").removeprefix("JsonRpc") for case, name in seen["refused"].items()}
+    assert expected == {case: name.removeprefix("Rest") for case, name in refused.items()}

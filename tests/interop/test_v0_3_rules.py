@@ -11,9 +11,12 @@ import pytest
 import pytest_asyncio
 from a2a.client.card_resolver import parse_agent_card
 from a2a.compat.v0_3 import types as v0_3
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from a2a_events import Turn, agent
 from a2a_events.agents import echo
+from a2a_events.bindings.v0_3.names import METHODS
 from a2a_events.model import AgentExtension
 from a2a_events.services.connect import jetstream_log
 from a2a_events.settings import Settings
@@ -21,10 +24,14 @@ from a2a_events.timeline.events import Submitted
 from a2a_events.timeline.ids import reference
 from tests.interop.conftest import serving
 from tests.interop.wire import BINDINGS, HTTP_JSON, JSONRPC, Caller, failure, script, send
+from tests.unit.wire_strategies import older_json
 
 pytestmark = [pytest.mark.interop, pytest.mark.asyncio(loop_scope="module")]
 
 UNKNOWN = "t1-main-0-AAAAAAAAAAAAAAAAAAAAAA"
+
+
+NAMES = ("message", "id", "configuration", "taskId", "pushNotificationConfig", "historyLength", "status", "metadata")
 
 
 def said(content: str | dict[str, Any], **members: Any) -> dict[str, Any]:
@@ -259,6 +266,19 @@ async def test_webhooks_are_set_shown_and_deleted_in_the_form_of_0_3(older: Olde
     assert {} == (await older.http.delete(f"{path}/other")).json()
     assert [] == await older.call("tasks/pushNotificationConfig/list", {"id": task_id})
     assert -32001 == (await older.refused("tasks/pushNotificationConfig/get", {"id": task_id}))["code"]
+
+
+@settings(max_examples=120, deadline=None)
+@given(method=st.sampled_from(sorted(METHODS)), params=st.dictionaries(st.sampled_from(NAMES), older_json, max_size=3))
+async def test_whatever_is_sent_is_answered_and_never_with_an_internal_error(
+    http: httpx.AsyncClient, method: str, params: dict[str, Any]
+) -> None:
+    body = {"jsonrpc": "2.0", "id": 7, "method": method, "params": params}
+    for path in ("/", "/fasta2a"):
+        answer = await http.post(path, json=body)
+        assert 200 == answer.status_code
+        shown = framed(answer.text)[0][1] if "event-stream" in answer.headers["content-type"] else answer.json()
+        assert -32603 != shown.get("error", {}).get("code")
 
 
 # --- HTTP+JSON -------------------------------------------------------------------------------------------------------

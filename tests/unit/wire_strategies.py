@@ -71,6 +71,26 @@ tasks = st.builds(
     metadata=metadata,
 )
 
+_OLDER_MEMBERS = (
+    *("message", "request", "parts", "content", "file", "data", "text", "kind", "role", "metadata", "messageId"),
+    *("configuration", "blocking", "historyLength", "status", "bytes", "uri", "fileWithBytes", "value", "name"),
+    *("pushNotificationConfig", "pushNotification", "authentication", "schemes", "config", "configId", "id", "url"),
+    *("taskId", "data_part_compat"),
+)
+older_json: st.SearchStrategy[Any] = st.recursive(
+    st.none() | st.booleans() | st.integers(-9, 9) | texts,
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(_OLDER_MEMBERS),
+            inner,
+            max_size=5,
+        )
+    ),
+    max_leaves=20,
+)
+"""Anything, of members that A2A 0.3 has in one place or another."""
+
 
 def in_proto_names(value: Any) -> Any:
     """Plain values of an object, its members named as in ``a2a.proto``; what belongs to the sender stays as it is."""
