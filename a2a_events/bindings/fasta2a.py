@@ -131,11 +131,11 @@ def card(value: Any) -> Any:
         value: the card of 1.0, with the addresses of this gateway.
     """
     members = members_of(value)
-    url = next(offer["url"] for offer in members["supportedInterfaces"] if offer["protocolBinding"] == "JSONRPC")
+    offers = [offer for offer in members["supportedInterfaces"] if offer["protocolBinding"] == "JSONRPC"]
     modes = {"inputModes": members["defaultInputModes"], "outputModes": members["defaultOutputModes"]}
     return {
         **members,
-        "supportedInterfaces": [{"url": f"{url}/{PATH}", "protocolBinding": "JSONRPC", "protocolVersion": "1.0"}],
+        "supportedInterfaces": [{**offer, "url": f"{offer['url']}/{PATH}"} for offer in offers[:1]],
         "skills": [{**modes, **members_of(skill)} for skill in members["skills"]],
     }
 

@@ -49,6 +49,7 @@ class HttpJson:
         """
         of_0_3 = path.startswith(_V0_3_PREFIX) and asked_version(exchange) == V0_3.version
         dialect = V0_3 if of_0_3 else V1_0
+        request.dialect = dialect.name
         try:
             updates = await self._serve(exchange, request, dialect, path)
             if updates is not None:

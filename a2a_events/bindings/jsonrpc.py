@@ -80,6 +80,7 @@ class JsonRpc:
             request.operation = envelope.method[:64]
             request_id = _id(envelope)
             dialect, operation = self.spoken(exchange, envelope.method)
+            request.dialect = dialect.name
             updates = await self._serve(exchange, request, dialect, operation, envelope)
             if updates is not None:
                 del envelope  # a stream may be open for days

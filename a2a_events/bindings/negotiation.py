@@ -18,12 +18,17 @@ _VERSION = re.compile(r"(\d{1,4}\.\d{1,4})(?:\.\d{1,9})?")
 
 
 def asked_version(exchange: Exchange) -> str:
-    """The version that a request asks for, without its patch number; empty for what is none."""
+    """The version that a request asks for, as :func:`version_of`: in its header, or else in its query."""
     asked = exchange.header(b"a2a-version").strip()
     if not asked:
         query = parse_qs(exchange.query)
-        asked = next((values[0] for name, values in query.items() if name.lower() == "a2a-version"), "0.3")
-    match = _VERSION.fullmatch(asked.strip())
+        asked = next((values[0] for name, values in query.items() if name.lower() == "a2a-version"), "")
+    return version_of(asked)
+
+
+def version_of(asked: str) -> str:
+    """A version without its patch number; 0.3 if none was named, and nothing if it is none."""
+    match = _VERSION.fullmatch(asked.strip() or "0.3")
     return match[1] if match else ""
 
 
@@ -49,17 +54,26 @@ def check_extensions(
     Raises:
         ExtensionSupportRequiredError: the card requires one that the client does not ask for.
     """
+    active = active_extensions(",".join(exchange.header(header) for header in headers), card)
+    for header in headers if active else ():
+        exchange.add_header(header, ",".join(active).encode())
+    return active
+
+
+def active_extensions(asked_for: str, card: AgentCard) -> tuple[str, ...]:
+    """:func:`check_extensions` of the URIs that were asked for, separated by commas.
+
+    Raises:
+        ExtensionSupportRequiredError: the card requires one that is not among them.
+    """
     known = card.capabilities.extensions
     if not known:
         return ()
-    asked = {uri.strip() for header in headers for uri in exchange.header(header).split(",")}
+    asked = {uri.strip() for uri in asked_for.split(",")}
     missing = [extension.uri for extension in known if extension.required and extension.uri not in asked]
     if missing:
         raise ExtensionSupportRequiredError(
             f"This agent requires the extension {missing[0]}; name it in the A2A-Extensions header",
             metadata={"extensions": ",".join(missing)},
         )
-    active = tuple(extension.uri for extension in known if extension.uri in asked)
-    for header in headers if active else ():
-        exchange.add_header(header, ",".join(active).encode())
-    return active
+    return tuple(extension.uri for extension in known if extension.uri in asked)

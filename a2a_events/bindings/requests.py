@@ -61,7 +61,6 @@ class Request:
             extensions: that are active for this request.
             dialect: the form in which the request came.
         """
-        self.dialect = dialect.name
         asked_id = getattr(asked, "task_id", "") or getattr(asked, "id", "")
         if parse_task_id(asked_id):  # what we never made is not repeated in logs
             self.task_id = asked_id
