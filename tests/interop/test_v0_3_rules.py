@@ -9,6 +9,7 @@ from typing import Any
 import httpx
 import pytest
 import pytest_asyncio
+import structlog
 from a2a.client.card_resolver import parse_agent_card
 from a2a.compat.v0_3 import types as v0_3
 from hypothesis import given, settings
@@ -435,6 +436,15 @@ async def test_tasks_are_listed_in_the_form_that_is_asked_for(others: httpx.Asyn
     rest = (await others.get("/v1/tasks", params={"contextId": "listed", "status": "completed"})).json()
     assert [(task["id"], "TASK_STATE_COMPLETED")] == [(t["id"], t["status"]["state"]) for t in rest["tasks"]]
     assert [] == (await older.call("tasks/list", {**asked, "status": "failed"}))["tasks"]
+
+
+async def test_the_line_that_is_logged_of_a_request_names_its_dialect(others: httpx.AsyncClient) -> None:
+    with structlog.testing.capture_logs() as lines:
+        await Older(others).refused("tasks/get", {"id": UNKNOWN})
+        await others.get(f"/v1/tasks/{UNKNOWN}")
+        await Caller(others, HTTP_JSON).refused("GetTask", {"id": UNKNOWN})
+        await Caller(others, JSONRPC, "/fasta2a").refused("tasks/get", {"id": UNKNOWN}, version=None)
+    assert ["0.3", "0.3", "1.0", "fasta2a"] == [line["dialect"] for line in lines if line["event"] == "request"]
 
 
 async def test_the_first_event_of_a_task_remembers_the_form_it_came_in(
