@@ -45,6 +45,14 @@ class Fenced(Exception):
     """The turn is no longer this worker's: write nothing, acknowledge nothing."""
 
 
+def _nobody() -> None:
+    pass
+
+
+def _again(error: Fenced | LogError) -> Fenced | LogError:
+    return type(error)(*error.args)
+
+
 class TurnWriter:
     """Writes for one claim after another of one task, while this process owns it.
 
@@ -54,7 +62,9 @@ class TurnWriter:
         fold: the task up to the last record known to be stored.
         writer: this process.
         linger_seconds: longest wait of a chunk for company.
-        on_foreign: called after somebody else's records were folded in.
+
+    Attributes:
+        on_foreign: called after somebody else's records were folded in, and when nothing more can be written.
     """
 
     def __init__(
@@ -65,7 +75,6 @@ class TurnWriter:
         writer: Writer,
         *,
         linger_seconds: float,
-        on_foreign: Callable[[], None],
     ) -> None:
         self.fold = fold
         self.claim = ""
@@ -75,7 +84,7 @@ class TurnWriter:
         self._task = task
         self._writer = writer
         self._linger_seconds = linger_seconds
-        self._on_foreign = on_foreign
+        self.on_foreign: Callable[[], None] = _nobody
         self._queue: deque[Entry] = deque()
         self._queued_bytes = 0
         self._urgent = False
@@ -85,7 +94,8 @@ class TurnWriter:
         self._kick: asyncio.Handle | None = None
         self._hurry = asyncio.Event()
         self._room = asyncio.Event()
-        self._failure: BaseException | None = None
+        self._failure: Fenced | LogError | None = None
+        """Never raised itself: a traceback would hold what refers back to us, and with it the task's content."""
         self._artifacts = set(fold.content.artifacts)
         self._snapshot_revision = 0
         # A task with an earlier turn behind it is worth a snapshot in any case.
@@ -184,7 +194,7 @@ class TurnWriter:
 
     def _raise(self) -> None:
         if self._failure is not None:
-            raise self._failure
+            raise _again(self._failure)
 
     def _start_pump(self) -> asyncio.Task[None]:
         self._kick = None
@@ -199,8 +209,8 @@ class TurnWriter:
                 async with self._lock:
                     await self._store_queued()
         except (Fenced, LogError) as error:
-            self._failure = error
-            self._on_foreign()
+            self._failure = _again(error)
+            self.on_foreign()
         finally:
             self._pump = None
             self._room.set()
@@ -287,13 +297,13 @@ class TurnWriter:
 
     async def _read_foreign(self) -> None:
         if await advance(self._log, self._task, self.fold):
-            self._on_foreign()
+            self.on_foreign()
         self._check_owner()
 
     def _check_owner(self) -> None:
         if self.ownership is Ownership.FENCED:
             self._failure = Fenced(f"epoch {self.epoch} is over")
-            raise self._failure
+            raise _again(self._failure)
 
     # --- storing ------------------------------------------------------------------------------------------------------
 

@@ -268,9 +268,12 @@ class Worker:
         """Looks after turns that take longer: interest, signs of life, deadlines."""
         while True:
             await asyncio.sleep(STEWARD_SECONDS)
-            for running in list(self._running.values()):
-                if running is not None and running.attention(self._in_progress_seconds):
-                    self._spawn(running.attend())
+            self._look_after()
+
+    def _look_after(self) -> None:
+        for running in list(self._running.values()):
+            if running is not None and running.attention(self._in_progress_seconds):
+                self._spawn(running.attend())
 
 
 class _Running:
@@ -293,6 +296,7 @@ class _Running:
         self._signed = self._started
         self._attending = False
         self._notice: Notice | None = None
+        self._ended = False
         self._over: Outcome | None = None
         self._turn: Turn | None = None
         self._given = 0
@@ -311,7 +315,6 @@ class _Running:
             fold,
             writer,
             linger_seconds=agent.linger_seconds,
-            on_foreign=self._on_foreign,
         )
 
     async def run(self) -> None:
@@ -321,6 +324,8 @@ class _Running:
             Fenced: the turn is somebody else's; nothing more was written.
             LogError: the log could not be written.
         """
+        nobody = self.writer.on_foreign
+        self.writer.on_foreign = self._on_foreign
         try:
             while True:
                 outcome = await self._run_agent()
@@ -329,8 +334,13 @@ class _Running:
                 if not ending.next_epoch:
                     return
         finally:
-            if self._notice is not None:
-                await self._notice.close()
+            # A turn may hold megabytes; without what refers back to us they go now, and not with some collection.
+            self.writer.on_foreign = nobody
+            self._turn = self._agent_task = None
+            self._ended = True
+            notice, self._notice = self._notice, None
+            if notice is not None:
+                await notice.close()
 
     async def _run_agent(self) -> Outcome:
         self._started = self.writer.last_said = time.monotonic()
@@ -429,6 +439,8 @@ class _Running:
 
     def _on_foreign(self) -> None:
         """Records of others were folded in, or the writer failed: tell the agent what it needs to know."""
+        if self._ended:
+            return
         if self.writer.ownership is Ownership.FENCED or self.writer.failed:
             self._stop(at_once=True)
             return
@@ -498,8 +510,11 @@ class _Running:
         self._attending = True
         try:
             if self._notice is None:
-                task = self._handle.task
-                self._notice = await self._log.notice(task, self._noticed)
+                notice = await self._log.notice(self._handle.task, self._noticed)
+                if self._ended:
+                    await notice.close()
+                    return
+                self._notice = notice
             await self.writer.look()
             if self._sign_due:
                 await self._handle.in_progress()

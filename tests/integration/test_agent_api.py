@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import weakref
 
 import pytest
 
@@ -10,6 +12,7 @@ from a2a_events.agents import echo, scripted
 from a2a_events.model import Message, Part, Role, TaskState
 from a2a_events.runtime.agent import agent
 from a2a_events.runtime.turn import Turn, TurnOver
+from a2a_events.runtime.worker import STEWARD_SECONDS
 from a2a_events.testing import Calls, eventually, in_memory, run_agent
 from tests.integration.conftest import StackOf
 from tests.integration.stack import accumulate, states, text_of
@@ -442,3 +445,27 @@ async def test_in_memory_holds_a_conversation() -> None:
         task = await calls.send_task("go on", task_id=task.id)
         assert task.status.state is COMPLETED
         assert task == await calls.get(task.id)
+
+
+async def test_what_a_turn_held_is_let_go_when_it_ends(serve: StackOf) -> None:
+    """Turns may hold megabytes, and services let garbage with cycles lie for long."""
+    held: list[weakref.ref[object]] = []
+
+    async def works(turn: Turn) -> None:
+        held.extend([weakref.ref(turn), weakref.ref(turn._reports)])
+        await turn.artifact("x")
+        await asyncio.sleep(2 * STEWARD_SECONDS)  # so long that the worker takes an interest in the task
+        if turn.text == "fail":
+            raise ValueError("as told")
+
+    stack = await serve(works)
+    await stack.worker()
+    gc.collect()
+    gc.disable()
+    try:
+        for said in ("go", "fail"):
+            await stack.calls.send_task(said)
+        await eventually(lambda: not any(reference() for reference in held), what="nothing held of turns that ended")
+    finally:
+        gc.enable()
+    assert len(held) == 4
