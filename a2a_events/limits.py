@@ -61,6 +61,8 @@ STREAMS_PER_GATEWAY: Final = 10_000
 # --- requests --------------------------------------------------------------------------------------------------------
 REQUEST_BYTES: Final = 1024 * 1024
 """Largest request body, counted as it arrives."""
+JSON_CONTAINERS: Final = 250_000
+"""Most arrays and objects in a request body: 20 MB of ``[],`` would be 500 MB of lists."""
 JSON_DEPTH: Final = 64
 """Deepest nesting of a request body; deeper documents break some clients' parsers when they are shown again."""
 IDENTIFIER_CHARACTERS: Final = 512

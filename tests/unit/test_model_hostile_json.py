@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from a2a_events.errors import A2AError, InvalidParamsError, ParseError
+from a2a_events import limits
+from a2a_events.errors import A2AError, InvalidParamsError, ParseError, PayloadTooLargeError
 from a2a_events.model import (
     AgentCard,
     GetTaskRequest,
@@ -20,6 +21,7 @@ from a2a_events.model import (
     decode,
     encode,
 )
+from a2a_events.model.decode import parse
 from tests.unit.wire_strategies import messages, tasks
 
 FUZZ = settings(max_examples=120, deadline=None)
@@ -92,6 +94,49 @@ def test_text_that_never_ends_costs_time_in_proportion_to_its_length() -> None:
     with pytest.raises(ParseError):
         decode(unterminated, Message)
     assert time.process_time() - began < 20  # seconds; what grows with the square takes minutes
+
+
+def levels(value: Any) -> int:
+    """How deep a value is nested."""
+    if isinstance(value, dict):
+        return 1 + max(map(levels, value.values()), default=0)
+    return 1 + max(map(levels, value), default=0) if isinstance(value, list) else 0
+
+
+bracketed = st.recursive(
+    st.text('[]{}"\\,:a\n', max_size=8) | st.integers(),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text('[]{}"\\', max_size=4), inner, max_size=4),
+)
+
+
+@FUZZ
+@given(bracketed, st.integers(0, 5))
+def test_the_depth_of_json_is_that_of_its_containers(value: Any, limit: int) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(limits, "JSON_DEPTH", limit)
+        if levels(value) > limit:
+            with pytest.raises(ParseError):
+                parse(encode(value))
+        else:
+            assert value == parse(encode(value))
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        pytest.param(b"[" + b"[]," * (limits.JSON_CONTAINERS + 1) + b"1]", id="lists"),
+        pytest.param(b"[" + b'["["],' * (limits.JSON_CONTAINERS + 1) + b"1]", id="lists of text with a bracket"),
+        pytest.param(b"[" + b'{"]":"["},' * (limits.JSON_CONTAINERS + 1) + b"1]", id="objects"),
+    ],
+)
+def test_json_of_too_many_containers_is_refused(body: bytes) -> None:
+    with pytest.raises(PayloadTooLargeError):
+        parse(body)
+
+
+def test_text_full_of_brackets_holds_no_containers() -> None:
+    texts = ['["', "[", "]", '\\"{'] * limits.JSON_CONTAINERS
+    assert texts == parse(encode([texts, [[]] * 100]))[0]
 
 
 def only_errors_for_clients(body: bytes, of: type[Any]) -> None:
