@@ -302,7 +302,7 @@ class Uncertain(LogError):
 
 
 class RecordTooLarge(LogError):
-    """The record is over ``limits.RECORD_BYTES``. Nothing was written and repeating cannot help."""
+    """The record is over the log's ``content_bytes``. Nothing was written and repeating cannot help."""
 
 
 class Unreadable(LogError):

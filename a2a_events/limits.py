@@ -9,16 +9,30 @@ from typing import Final
 
 # --- the log ---------------------------------------------------------------------------------------------------------
 RECORD_BYTES: Final = 768 * 1024
-"""Largest payload of one record. nats-server refuses 1 MiB of headers and payload together, and *closes* the
+"""Largest payload inside a record. nats-server refuses 1 MiB of headers and payload together, and *closes* the
 connection of a client that tries; a quarter is left for headers and for the base64 of a leader read."""
-REPORT_BYTES: Final = RECORD_BYTES - 16 * 1024
-"""Largest single report of an agent: what ends a turn rides in the same record."""
+CONTENT_BYTES: Final = 16 * 1024 * 1024
+"""Largest payload of one record, a setting too: over ``RECORD_BYTES`` it is an object that the record refers to. A
+message costs a gateway and a worker several times its size in memory while they work on it."""
+CONTENT_CHUNK_BYTES: Final = 512 * 1024
+"""Bytes of an object in one message: large, because a server that syncs each write does so for each; a third below
+the server's largest message, because a leader read is base64."""
+CONTENT_CACHE_BYTES: Final = 64 * 1024 * 1024
+"""Objects kept in a process's memory: they never change, and all streams of a task want the newest."""
+CONTENT_FETCHES: Final = 8
+"""Objects fetched at once: bounds what is under way, and leaves the connection to others in between."""
+SWEEP_SECONDS: Final = 3600.0
+"""Age at which an object that no record refers to is taken for left over; no writer tries that long."""
+ENDING_BYTES: Final = 16 * 1024
+"""Kept free of the largest report of an agent: what ends a turn rides in the same record."""
 PENDING_MESSAGES: Final = 100
 """Messages of one task that no agent has read yet; over it a further one is refused. Each is kept in the head."""
 UNREAD_BYTES: Final = 8 * 1024
 """Ids of unread messages that an ending names; the rest is counted."""
 RECORD_EVENTS: Final = 256
 """Most events in one record: bounds what one group commit makes a reader decode at once."""
+HEADER_BYTES: Final = 8 * 1024
+"""Kept for headers below the server's largest message."""
 SUBJECT_BYTES: Final = 512
 """Longest subject. Over 4 KB the server closes the connection of the client that sent it."""
 READ_BATCH_RECORDS: Final = 512
@@ -53,16 +67,20 @@ VERIFY_AFTER_SECONDS: Final = (0.05, 0.2, 1.0)
 """When a new tail asks the leader what it may have missed: interest takes a moment to spread through a cluster."""
 KEEP_ALIVE_SECONDS: Final = 15.0
 """Silence after which a stream sends a comment, and after which its tail is verified again. Proxies cut at 60 s."""
+WRITE_BYTES: Final = 256 * 1024
+"""Bytes of an answer given to a socket at once: one large artifact must not keep the others waiting."""
 STREAM_STALL_SECONDS: Final = 120.0
 """How long a reader may leave its socket full before the stream is cut; it can resume from its cursor."""
 STREAMS_PER_GATEWAY: Final = 10_000
 """Open streams of one gateway; over it 503 with Retry-After. About 20 KB each."""
 
 # --- requests --------------------------------------------------------------------------------------------------------
-REQUEST_BYTES: Final = 1024 * 1024
-"""Largest request body, counted as it arrives."""
+REQUEST_BYTES: Final = 20 * 1024 * 1024
+"""Largest request body, counted as it arrives; a setting too. Admits a message of ``CONTENT_BYTES`` and its frame."""
+REQUESTS_BYTES: Final = 128 * 1024 * 1024
+"""Request bodies that a gateway holds at once; over it 503 with Retry-After. Each costs about five times its size."""
 JSON_CONTAINERS: Final = 250_000
-"""Most arrays and objects in a request body: 20 MB of ``[],`` would be 500 MB of lists."""
+"""Most arrays and objects in a request body: 20 MB of ``[],`` would be 400 MB of lists."""
 JSON_DEPTH: Final = 64
 """Deepest nesting of a request body; deeper documents break some clients' parsers when they are shown again."""
 IDENTIFIER_CHARACTERS: Final = 512
@@ -123,3 +141,12 @@ SEGMENT_CACHE_BYTES: Final = 64 * 1024 * 1024
 """Segments kept in a process's memory: they never change, and a large task is mostly segments."""
 SEGMENT_BYTES: Final = 256 * 1024
 """Size at which the growing end of an artifact or of the history is sealed into a segment of its own."""
+SEGMENT_LARGEST_BYTES: Final = 512 * 1024
+"""Largest segment, because a message holds no more; what is longer goes on in the next one. Whoever seals must cut in
+the same places: to change this is to raise ``snapshot.FORMAT``."""
+SEGMENT_LEAST_BYTES: Final = 16 * 1024
+"""Size at which ends are sealed when ``HEAD_ENDS_BYTES`` of them would stand in one head."""
+HEAD_ENDS_BYTES: Final = 512 * 1024
+"""Growing ends that a head holds together; a head is one message."""
+SNAPSHOT_BYTES: Final = CONTENT_BYTES
+"""Content that a worker holds of a task before it writes a snapshot, which keeps it out of memory."""

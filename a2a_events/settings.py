@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from typing import Any, Final, Literal, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Final, Literal, get_args, get_origin, get_type_hints
 
 import msgspec
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 from a2a_events import limits
 
@@ -52,6 +52,10 @@ class Settings(Struct, frozen=True, kw_only=True):
     """Whether agent cards also hold the members of A2A 0.3, which 1.0's schema does not know."""
     agent: str = ""
     """Agents to serve, as module:attr, comma-separated."""
+    content_bytes: Annotated[int, Meta(ge=64 * 1024)] = limits.CONTENT_BYTES
+    """Largest message of a client, and largest report of an agent, as they are stored."""
+    request_bytes: Annotated[int, Meta(ge=1024)] = limits.REQUEST_BYTES
+    """Largest request body."""
     turns: int = limits.TURNS_PER_WORKER
     """Turns that one worker runs at once."""
     ack_wait_seconds: float = limits.ACK_WAIT_SECONDS
@@ -89,7 +93,7 @@ def load(flags: Mapping[str, Any] | None = None, environment: Mapping[str, str] 
         SettingsError: a variable is unknown, or a value is not of its type.
     """
     environ = os.environ if environment is None else environment
-    hints = get_type_hints(Settings)
+    hints = get_type_hints(Settings, include_extras=True)
     values: dict[str, Any] = {}
     for variable, raw in environ.items():
         if not variable.startswith(PREFIX) or variable.startswith(f"{PREFIX}TEST_"):

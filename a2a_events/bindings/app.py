@@ -16,7 +16,7 @@ from litestar.types import HTTPScope, Receive, Scope, Send
 from a2a_events.bindings import fasta2a
 from a2a_events.bindings.card import CardForm, Cards
 from a2a_events.bindings.errors import http_body
-from a2a_events.bindings.exchange import Exchange, Streams
+from a2a_events.bindings.exchange import Exchange, Intake, Streams
 from a2a_events.bindings.http_json import HttpJson, MethodNotAllowed
 from a2a_events.bindings.jsonrpc import Fasta2a, JsonRpc
 from a2a_events.bindings.requests import Request
@@ -34,6 +34,7 @@ def create_app(
     directory: Directory,
     *,
     streams: Streams | None = None,
+    intake: Intake | None = None,
     ready: Callable[[], bool] = lambda: True,
     hybrid_card: bool = False,
     lifespan: Sequence[Any] = (),
@@ -44,11 +45,13 @@ def create_app(
         operations: what it offers.
         directory: the agents it serves.
         streams: where open streams are kept, for who wants to end them.
+        intake: what request bodies are counted against.
         ready: whether requests can be served right now.
         hybrid_card: whether the card also holds the members of A2A 0.3.
         lifespan: Litestar lifespan managers.
     """
     streams = streams or Streams()
+    bodies = intake or Intake()
     endpoints = {"": JsonRpc(operations, streams), fasta2a.PATH: Fasta2a(operations, streams)}
     http_json = HttpJson(operations, streams)
     cards = Cards()
@@ -60,17 +63,17 @@ def create_app(
 
     @asgi("/livez", copy_scope=False)
     async def livez(scope: Scope, receive: Receive, send: Send) -> None:
-        await _exchange(scope, receive, send).answer(200, b'{"status":"ok"}')
+        await _exchange(scope, receive, send, bodies).answer(200, b'{"status":"ok"}')
 
     @asgi("/readyz", copy_scope=False)
     async def readyz(scope: Scope, receive: Receive, send: Send) -> None:
         up = ready()
         body = b'{"status":"ok"}' if up else b'{"status":"not connected to NATS"}'
-        await _exchange(scope, receive, send).answer(200 if up else 503, body)
+        await _exchange(scope, receive, send, bodies).answer(200 if up else 503, body)
 
     @asgi("/", is_mount=True, copy_scope=False)
     async def agents(scope: Scope, receive: Receive, send: Send) -> None:
-        exchange = _exchange(scope, receive, send)
+        exchange = _exchange(scope, receive, send, bodies)
         name, path = _place(exchange.scope)
         form = forms.get(unquote(path))
         if form is not None:
@@ -85,6 +88,7 @@ def create_app(
         try:
             await (rpc(exchange, request) if rpc else http_json(exchange, request, path.strip("/")))
         finally:
+            exchange.release()
             request.log()
 
     async def card(exchange: Exchange, name: str, form: CardForm) -> None:
@@ -102,8 +106,8 @@ def create_app(
     )
 
 
-def _exchange(scope: Scope, receive: Receive, send: Send) -> Exchange:
-    return Exchange(cast("HTTPScope", scope), receive, send)  # WebSocket routes would be registered as such
+def _exchange(scope: Scope, receive: Receive, send: Send, intake: Intake) -> Exchange:
+    return Exchange(cast("HTTPScope", scope), receive, send, intake)  # WebSocket routes would be registered as such
 
 
 def _place(scope: HTTPScope) -> tuple[str, str]:

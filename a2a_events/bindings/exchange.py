@@ -37,18 +37,57 @@ class ClientGone(Exception):
     """The client closed the connection before its request was whole."""
 
 
+class Intake:
+    """The request bodies that a gateway holds: each bounded, and all of them together.
+
+    Args:
+        largest: bytes of one body.
+        together: bytes of all bodies that are being read or acted on.
+    """
+
+    def __init__(self, largest: int = limits.REQUEST_BYTES, together: int = limits.REQUESTS_BYTES) -> None:
+        self.largest = largest
+        self._together = max(together, largest)
+        self._held = 0
+
+    def take(self, received: int) -> None:
+        """So many more bytes are held.
+
+        Raises:
+            UnavailableError: too many, with those of other requests; they are not held.
+        """
+        if self._held + received > self._together:
+            raise UnavailableError("Too much is being sent to this server at once; please retry", retry_after_seconds=1)
+        self._held += received
+
+    def give_back(self, held: int) -> None:
+        """A body is let go."""
+        self._held -= held
+
+
 class Exchange:
-    """One request and its answer."""
+    """One request and its answer.
 
-    __slots__ = ("_headers", "_receive", "_send", "begun", "scope")
+    Args:
+        scope: of ASGI.
+        receive: of ASGI.
+        send: of ASGI.
+        intake: what bodies are counted against.
+    """
 
-    def __init__(self, scope: HTTPScope, receive: Receive, send: Send) -> None:
+    __slots__ = ("_headers", "_held", "_intake", "_receive", "_send", "begun", "scope", "sending_since")
+
+    def __init__(self, scope: HTTPScope, receive: Receive, send: Send, intake: Intake) -> None:
         self.scope = scope
         self._receive = receive
         self._send = send
+        self._intake = intake
+        self._held = 0
         self._headers: list[tuple[bytes, bytes]] = []
         self.begun = False
         """Whether an answer has begun: an error is then one more frame."""
+        self.sending_since = 0.0
+        """When what is being sent now was begun (``time.monotonic``); 0 while nothing is."""
 
     @property
     def method(self) -> str:
@@ -78,25 +117,35 @@ class Exchange:
         """The request's body, counted as it arrives.
 
         Raises:
-            PayloadTooLargeError: over ``limits.REQUEST_BYTES``.
+            PayloadTooLargeError: larger than one body may be.
+            UnavailableError: other requests hold too much.
             UnsupportedEncodingError: compressed, which this server does not read.
             ClientGone: the client left.
         """
         if self.header(b"content-encoding") not in {"", "identity"}:
             raise UnsupportedEncodingError
+        largest = self._intake.largest
         length = self.header(b"content-length")
-        if length.isdigit() and int(length) > limits.REQUEST_BYTES:
-            raise PayloadTooLargeError(f"The request body is over {limits.REQUEST_BYTES} bytes")
-        whole: bytes = b""
+        if length.isdigit() and int(length) > largest:
+            raise PayloadTooLargeError(f"The request body is over {largest} bytes")
+        pieces: list[bytes] = []
         while True:
             message: Any = await self._receive()
             if message["type"] == "http.disconnect":
                 raise ClientGone
-            whole += message.get("body", b"")
-            if len(whole) > limits.REQUEST_BYTES:
-                raise PayloadTooLargeError(f"The request body is over {limits.REQUEST_BYTES} bytes")
+            piece: bytes = message.get("body", b"")
+            if self._held + len(piece) > largest:
+                raise PayloadTooLargeError(f"The request body is over {largest} bytes")
+            self._intake.take(len(piece))
+            self._held += len(piece)
+            pieces.append(piece)
             if not message.get("more_body", False):
-                return whole
+                return b"".join(pieces)
+
+    def release(self) -> None:
+        """The body, and all that was made of it, is let go. Releasing twice is harmless."""
+        self._intake.give_back(self._held)
+        self._held = 0
 
     async def answer(
         self,
@@ -123,11 +172,20 @@ class Exchange:
 
     async def part(self, content: bytes) -> None:
         """A part of a stream."""
-        await self._send({"type": "http.response.body", "body": content, "more_body": True})
+        await self._write(content, more=True)
 
     async def end(self, content: bytes) -> None:
         """The last part of a response."""
-        await self._send({"type": "http.response.body", "body": content, "more_body": False})
+        await self._write(content, more=False)
+
+    async def _write(self, content: bytes, *, more: bool) -> None:
+        """In pieces, so that others are served in between, and a slow reader costs a buffer of one piece."""
+        for at in range(0, max(len(content), 1), limits.WRITE_BYTES):
+            piece = content[at : at + limits.WRITE_BYTES] if len(content) > limits.WRITE_BYTES else content
+            self.sending_since = time.monotonic()
+            more_body = more or at + limits.WRITE_BYTES < len(content)
+            await self._send({"type": "http.response.body", "body": piece, "more_body": more_body})
+        self.sending_since = 0.0
 
     @property
     def receive(self) -> Receive:
@@ -191,9 +249,7 @@ class Streams:
             run = await anext(runs)
             await exchange.begin_stream()
             while not run.last:
-                stream.sending_since = time.monotonic()
                 await exchange.part(frame(run) if run.updates else _KEEP_ALIVE)
-                stream.sending_since = 0.0
                 updates.sent(run)
                 del run  # what was sent is not kept while nothing comes
                 run = await anext(runs)
@@ -222,7 +278,7 @@ class Streams:
 class _Stream:
     """One open stream, as the steward sees it."""
 
-    __slots__ = ("_exchange", "_since", "_task", "_watching", "lost", "sending_since")
+    __slots__ = ("_exchange", "_since", "_task", "_watching", "lost")
 
     def __init__(self, task: asyncio.Task[Any], exchange: Exchange) -> None:
         self._task = task
@@ -230,11 +286,11 @@ class _Stream:
         self._since = time.monotonic()
         self._watching: asyncio.Task[None] | None = None
         self.lost = ""
-        self.sending_since = 0.0
 
     def look(self, now: float) -> None:
         """Cut a stream whose reader does not read, and notice one whose client is gone."""
-        if self.sending_since and now - self.sending_since > limits.STREAM_STALL_SECONDS:
+        sending_since = self._exchange.sending_since
+        if sending_since and now - sending_since > limits.STREAM_STALL_SECONDS:
             self.lose("stalled")
         elif self._watching is None and now - self._since > _STEWARD_SECONDS:
             self._watching = asyncio.get_running_loop().create_task(self._watch())

@@ -53,6 +53,7 @@ class HttpJson:
         try:
             updates = await self._serve(exchange, request, dialect, path)
             if updates is not None:
+                exchange.release()
                 request.outcome = await self._streams.run(exchange, updates, dialect.framed(sse.plain))
         except ClientGone:
             request.outcome = "client gone"

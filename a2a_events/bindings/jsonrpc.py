@@ -84,6 +84,7 @@ class JsonRpc:
             updates = await self._serve(exchange, request, dialect, operation, envelope)
             if updates is not None:
                 del envelope  # a stream may be open for days
+                exchange.release()
                 request.outcome = await self._streams.run(exchange, updates, dialect.framed(sse.jsonrpc(request_id)))
         except ClientGone:
             request.outcome = "client gone"

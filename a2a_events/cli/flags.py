@@ -31,6 +31,8 @@ _HELP: Final[dict[str, tuple[str, click.ParamType[Any] | type]]] = {
     "index": ("File of the index behind ListTasks, one process a file.", str),
     "hybrid_card": ("Put the members of A2A 0.3 into agent cards as well.", bool),
     "a2a_1_1": ("Show what A2A 1.1 is going to add: generations, long polling, conditional messages.", bool),
+    "content_bytes": ("Largest message or report, in bytes.", _COUNT),
+    "request_bytes": ("Largest request body, in bytes.", _COUNT),
     "turns": ("Turns that a worker runs at once.", _COUNT),
     "ack_wait_seconds": ("Silence after which a worker's turn is offered to another.", _SECONDS),
     "drain_seconds": ("What turns get to end when a worker is stopped.", _SECONDS),

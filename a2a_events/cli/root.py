@@ -21,6 +21,7 @@ _COMMANDS: Final = {
     "gateway": "services",
     "worker": "services",
     "provision": "services",
+    "sweep": "services",
 }
 """Command and its module, in the order in which a newcomer needs them."""
 

@@ -1,4 +1,4 @@
-"""``gateway``, ``worker`` and ``provision``: one service each, for deployments where an orchestrator starts them."""
+"""``gateway``, ``worker``, ``provision`` and ``sweep``: one service each, for deployments with an orchestrator."""
 
 from __future__ import annotations
 
@@ -25,6 +25,8 @@ _SUPERVISED: Final = click.option(
     "index",
     "hybrid_card",
     "a2a_1_1",
+    "content_bytes",
+    "request_bytes",
     *flags.CONNECTION,
     "log",
     "instance",
@@ -55,6 +57,7 @@ def gateway(until_eof: bool, **given: Any) -> None:  # noqa: FBT001 -- click's w
 @flags.agents
 @flags.settings(
     "turns",
+    "content_bytes",
     "ack_wait_seconds",
     "drain_seconds",
     *flags.CONNECTION,
@@ -103,6 +106,26 @@ def provision(**given: Any) -> None:
 
     for stream, done in asyncio.run(provisioner.run(_load(given))).items():
         print(f"{done:<9} {stream}")
+
+
+@click.command(short_help="Remove what interrupted writers left in the object store.")
+@flags.settings(*flags.CONNECTION, "log", *flags.LOGGING)
+def sweep(**given: Any) -> None:
+    """Remove what interrupted writers left in the object store, and say how many objects that were.
+
+    Messages and artifacts that are too large for a record are objects that a record refers to. The object is stored
+    first, so a gateway or worker that is killed in between leaves one behind. Nobody sees it, but it takes space.
+    Whatever is younger than an hour is left alone. Run it now and then, for example every night.
+
+    \b
+    Example:
+      a2a-events sweep --nats nats://broker:4222
+    """
+    import asyncio
+
+    from a2a_events.services import sweep as service
+
+    print(f"removed {asyncio.run(service.run(_load(given)))}")
 
 
 def _load(given: dict[str, Any]) -> Any:

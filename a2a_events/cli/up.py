@@ -35,6 +35,8 @@ DEMO_AGENT: Final = "a2a_events.agents:scripted"
     "index",
     "hybrid_card",
     "a2a_1_1",
+    "content_bytes",
+    "request_bytes",
     "ack_wait_seconds",
     "drain_seconds",
     *flags.LOGGING,

@@ -28,13 +28,20 @@ class MemoryLog:
         name: of the log.
         shards: over which new tasks are spread; they differ in nothing here.
         ack_wait_seconds: silence after which a delivery goes to another follower.
+        content_bytes: largest payload of one record.
     """
 
     def __init__(
-        self, name: str = "main", *, shards: int = 1, ack_wait_seconds: float = limits.ACK_WAIT_SECONDS
+        self,
+        name: str = "main",
+        *,
+        shards: int = 1,
+        ack_wait_seconds: float = limits.ACK_WAIT_SECONDS,
+        content_bytes: int = limits.CONTENT_BYTES,
     ) -> None:
         self.name = name
         self.shards = shards
+        self.content_bytes = content_bytes
         self._ack_wait_seconds = ack_wait_seconds
         self._incarnation = os.urandom(6).hex()
         self._position = 0
@@ -55,8 +62,8 @@ class MemoryLog:
 
     async def try_append(self, task: TaskRef, draft: Draft, expected: int, *, trace: str = "") -> int:
         """See ``port.Log``."""
-        if len(draft.payload) > limits.RECORD_BYTES:
-            raise RecordTooLarge(f"a record of {len(draft.payload)} bytes is over the limit of {limits.RECORD_BYTES}")
+        if len(draft.payload) > self.content_bytes:
+            raise RecordTooLarge(f"a record of {len(draft.payload)} bytes is over the limit of {self.content_bytes}")
         await asyncio.sleep(0)
         timeline = self._timelines.get(task, [])
         last = timeline[-1].position if timeline else 0

@@ -127,6 +127,8 @@ class Log(Protocol):
     """Which log new tasks of this process go to."""
     shards: int
     """New tasks are spread over this many shards."""
+    content_bytes: int
+    """Largest payload of one record. One over ``limits.RECORD_BYTES`` costs more, and comes back as it was offered."""
 
     def incarnation(self, task: TaskRef) -> str:
         """Changes when the task's shard is made anew; a cursor of another incarnation is no place in this one."""
@@ -142,7 +144,7 @@ class Log(Protocol):
             Conflict: another record stands after ``expected``; nothing was written by this attempt.
             Unavailable: nothing was written.
             Uncertain: no answer: it may be stored now, later or never.
-            RecordTooLarge: nothing was written.
+            RecordTooLarge: over :attr:`content_bytes`; nothing was written.
         """
         ...
 
@@ -169,6 +171,7 @@ class Log(Protocol):
 
         Raises:
             Unavailable: no answer; reading on after the last record received is safe.
+            Unreadable: a record is damaged, or what it refers to is gone; repeating cannot help.
         """
         ...
 
@@ -227,6 +230,7 @@ class Log(Protocol):
         """Records of all tasks of a shard, in order, from one position to another, both included.
 
         For projections of the whole log. A record that cannot be read is left out and logged: it must not stop them.
+        The lines of artifacts may be empty where they are large: a projection does not fetch what it does not show.
         One request per ``limits.SCAN_BATCH_RECORDS``.
 
         Raises:

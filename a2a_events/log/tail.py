@@ -169,6 +169,13 @@ class Watched:
         for tail in self.tails:
             tail.offer(record)
 
+    def announced(self, position: int) -> None:
+        """A live record arrived that is to be read from the log: tails do that before they go on."""
+        self._newest = max(self._newest, position)
+        if position == self._own:
+            self._prove()
+        self.missed()
+
     def appended(self, position: int) -> None:
         """This process has stored a record: its live copy will prove that interest has spread."""
         self._own = position
@@ -196,7 +203,7 @@ class Watched:
             self._due = None
 
     def missed(self) -> None:
-        """The connection was away: every tail reads the log before it goes on."""
+        """A live record may be missing: every tail reads the log before it goes on."""
         for tail in self.tails:
             tail.fall_behind()
 

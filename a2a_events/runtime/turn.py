@@ -17,7 +17,6 @@ from typing import Any, Protocol, TypeAlias
 import msgspec
 from msgspec import UNSET, Raw
 
-from a2a_events import limits
 from a2a_events.model import (
     INTERRUPTED_STATES,
     TERMINAL_STATES,
@@ -41,23 +40,24 @@ class TurnOver(RuntimeError):
 
 
 class OutputTooLarge(ValueError):
-    """One report is over ``limits.REPORT_BYTES``; it was not recorded. The agent may report it in pieces."""
+    """One report is over the log's ``content_bytes``; it was not recorded. The agent may report it in pieces."""
 
 
-def check_size(report_bytes: int) -> None:
+def check_size(report_bytes: int, largest: int) -> None:
     """Refuse a report that no record can hold.
 
     Raises:
         OutputTooLarge: says so.
     """
-    if report_bytes > limits.REPORT_BYTES:
-        raise OutputTooLarge(
-            f"one report of {report_bytes} bytes is over the limit of {limits.REPORT_BYTES}; report it in pieces"
-        )
+    if report_bytes > largest:
+        raise OutputTooLarge(f"one report of {report_bytes} bytes is over the limit of {largest}; report it in pieces")
 
 
 class Reports(Protocol):
     """Where a turn's reports go (``turn_writer``)."""
+
+    report_bytes: int
+    """Largest report."""
 
     async def say_status(self, state: TaskState, message: Raw) -> None:
         """Record a status."""
@@ -308,7 +308,7 @@ class Turn:
                 task_id=self.task_id if task else "",
             )
         line = encode(said)
-        check_size(len(line))
+        check_size(len(line), self._reports.report_bytes)
         return Raw(line)
 
 

@@ -77,6 +77,7 @@ class TurnWriter:
         linger_seconds: float,
     ) -> None:
         self.fold = fold
+        self.report_bytes = log.content_bytes - limits.ENDING_BYTES
         self.claim = ""
         self.epoch = 0
         self.last_said = time.monotonic()
@@ -156,7 +157,7 @@ class TurnWriter:
 
     async def _say(self, said: Entry, *, urgent: bool) -> None:
         self._raise()
-        check_size(len(said.line))
+        check_size(len(said.line), self.report_bytes)
         while len(self._queue) >= limits.WRITER_QUEUED_EVENTS or self._queued_bytes >= limits.WRITER_QUEUED_BYTES:
             self._room.clear()
             self._hurry.set()
@@ -330,7 +331,8 @@ class TurnWriter:
                 self._queued_bytes -= len(self._queue.popleft().line)
             self._flushed = time.monotonic()
             self._room.set()
-            if self.fold.head.revision - self._snapshot_revision >= limits.SNAPSHOT_EVENTS:
+            events = self.fold.head.revision - self._snapshot_revision
+            if events >= limits.SNAPSHOT_EVENTS or self.fold.unsealed_bytes >= limits.SNAPSHOT_BYTES:
                 self._snapshot_revision = self.fold.head.revision
                 await self._log.save(self._task, take(self.fold))
             return

@@ -73,7 +73,9 @@ async def jetstream_log(
         Unavailable: no server answers, or nothing was provisioned.
     """
     async with connection(settings, role, patience_seconds=patience_seconds) as made:
-        log = await JetStreamLog.open(made, names(settings), stream_settings(settings))
+        log = await JetStreamLog.open(
+            made, names(settings), stream_settings(settings), content_bytes=settings.content_bytes
+        )
         try:
             yield log, made
         finally:

@@ -14,7 +14,7 @@ import structlog
 import uvicorn
 
 from a2a_events.bindings.app import create_app
-from a2a_events.bindings.exchange import Streams
+from a2a_events.bindings.exchange import Intake, Streams
 from a2a_events.log.jetstream import Connection, JetStreamLog
 from a2a_events.model import AgentCard, AgentInterface
 from a2a_events.runtime.directory import Directory
@@ -85,6 +85,7 @@ async def serve(log: JetStreamLog, connection: Connection, settings: Settings, s
         operations,
         directory,
         streams=streams,
+        intake=Intake(settings.request_bytes),
         ready=lambda: connection.connected,
         hybrid_card=settings.hybrid_card,
     )

@@ -8,7 +8,8 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Final
 
-from a2a_events.log.jetstream import Connection
+from a2a_events.log.jetstream import Connection, Names
+from a2a_events.log.jetstream.object_store import stream_of
 from a2a_events.services.nats_server import NatsServer
 
 NATS_URL_VARIABLE: Final = "A2A_EVENTS_TEST_NATS_URL"
@@ -56,11 +57,14 @@ async def remove_streams(nats: str, namespace: str) -> int:
     connection = Connection([nats], name="a2a-events-test")
     await connection.open()
     removed = 0
+    bucket = stream_of(Names(namespace).bucket(""))
     try:
-        while names := (await connection.api("STREAM.NAMES", {"subject": f"{namespace}.>"})).get("streams"):
-            for name in names:
-                await connection.api(f"STREAM.DELETE.{name}")
-                removed += 1
+        for subject, prefix in ((f"{namespace}.>", ""), ("$O.>", bucket)):
+            answer: dict[str, list[str] | None] = await connection.api("STREAM.NAMES", {"subject": subject})
+            for name in answer.get("streams") or []:
+                if name.startswith(prefix):
+                    await connection.api(f"STREAM.DELETE.{name}")
+                    removed += 1
     finally:
         await connection.close()
     return removed

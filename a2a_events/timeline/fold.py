@@ -45,6 +45,9 @@ from a2a_events.timeline.record import Record, visible
 _ARTIFACT: Final = Kind.ARTIFACT.value
 _STATUS: Final = Kind.STATUS.value
 
+CONTINUED: Final = "+"
+"""In a segment's key: it goes on where the one before it ends, without a comma between them."""
+
 FOLD_VERSION: Final = 1
 """Grows whenever folding the same events gives another result; snapshots of another version are thrown away."""
 
@@ -360,10 +363,12 @@ class TaskFold:
     A worker asks for it only when a snapshot is due and a stream not at all, so what they fold costs them no content.
     """
 
-    __slots__ = ("_content", "_waiting", "head")
+    __slots__ = ("_content", "_waiting", "head", "unsealed_bytes")
 
     def __init__(self, head: Head, content: Content) -> None:
         self.head = head
+        self.unsealed_bytes = 0
+        """Of the records applied since a snapshot was taken: what the fold holds in memory at most."""
         self._content = content
         self._waiting: list[Record] = []
 
@@ -385,6 +390,7 @@ class TaskFold:
         if not self.head.apply(record):
             return False
         self._waiting.append(record)
+        self.unsealed_bytes += len(record.payload)
         return True
 
     @property

@@ -14,7 +14,7 @@ from msgspec import Raw
 from a2a_events.errors import Unreadable
 from a2a_events.model import Artifact, TaskState, encode, timestamp_of
 from a2a_events.timeline.events import NOTHING, Kind
-from a2a_events.timeline.fold import ArtifactFold, Pieces, TaskFold
+from a2a_events.timeline.fold import CONTINUED, ArtifactFold, Pieces, TaskFold
 from a2a_events.timeline.record import Entry
 
 _encode: Final = msgspec.json.Encoder().encode
@@ -118,11 +118,18 @@ def _artifact(artifact: ArtifactFold, segments: Mapping[str, bytes]) -> bytes:
 
 
 def _elements(pieces: Pieces, segments: Mapping[str, bytes]) -> bytes:
+    joined: list[bytes] = []
     try:
-        return b",".join([*(segments[key] for key in pieces.segments), *pieces.tail])
+        for key in pieces.segments:
+            if joined and CONTINUED not in key:
+                joined.append(b",")
+            joined.append(segments[key])
     except KeyError as missing:
         message = f"segment {missing} is missing"
         raise Unreadable(message) from None
+    if joined and pieces.tail:
+        joined.append(b",")
+    return b"".join([*joined, b",".join(pieces.tail)])
 
 
 def _newest(elements: bytes, count: int) -> bytes:

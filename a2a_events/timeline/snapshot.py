@@ -2,7 +2,8 @@
 
 A snapshot is a head, one per task, and immutable segments beside it. Never authoritative: one that is missing, old,
 damaged or of another fold version costs a read from the log, nothing else. A segment's key names the revisions that
-contributed it, so that whoever seals it writes the same bytes under the same key.
+contributed it, so that whoever seals it writes the same bytes under the same key. What is longer than a segment may be
+goes on in further ones, whose keys say so (``fold.CONTINUED``).
 """
 
 from __future__ import annotations
@@ -14,13 +15,16 @@ from msgspec import Raw, Struct
 
 from a2a_events import limits
 from a2a_events.timeline.events import NOTHING, StatusLine
-from a2a_events.timeline.fold import FOLD_VERSION, ArtifactFold, Content, Head, Pieces, TaskFold
+from a2a_events.timeline.fold import CONTINUED, FOLD_VERSION, ArtifactFold, Content, Head, Pieces, TaskFold
 
-FORMAT: Final = 1
+FORMAT: Final = 2
 
 
 class Segment(Struct, frozen=True):
-    """A sealed part of the history or of an artifact: JSON elements joined by commas, without brackets."""
+    """A sealed part of the history or of an artifact: JSON elements joined by commas, without brackets.
+
+    Of ``limits.SEGMENT_LARGEST_BYTES`` at most, and so it may begin or end within an element.
+    """
 
     key: str
     content: bytes
@@ -69,18 +73,22 @@ def take(fold: TaskFold) -> Snapshot:
     """
     sealed: list[Segment] = []
     content = fold.content
+    fold.unsealed_bytes = 0
+    ends = [content.history, *(artifact.parts for artifact in content.artifacts.values())]
+    crowded = sum(pieces.tail_bytes for pieces in ends) > limits.HEAD_ENDS_BYTES
+    largest = limits.SEGMENT_LEAST_BYTES if crowded else limits.SEGMENT_BYTES
     document = _Document(
         format=FORMAT,
         fold=FOLD_VERSION,
         head=fold.head,
         status=content.status,
         status_in_history=content.status_in_history,
-        history=_written(content.history, "h", sealed),
+        history=_written(content.history, "h", sealed, largest),
         artifacts=[
             _Artifact(
                 a.artifact_id,
                 a.created,
-                _written(a.parts, f"a{a.created}", sealed),
+                _written(a.parts, f"a{a.created}", sealed, largest),
                 a.name,
                 a.description,
                 a.metadata,
@@ -115,11 +123,13 @@ def restore(head: bytes) -> TaskFold | None:
     return TaskFold(document.head, content)
 
 
-def _written(pieces: Pieces, owner: str, sealed: list[Segment]) -> _Pieces:
-    if pieces.tail_bytes >= limits.SEGMENT_BYTES:
-        key = f"{owner}-{pieces.first}-{pieces.last}"
-        sealed.append(Segment(key, b",".join(pieces.tail)))
-        pieces.segments.append(key)
+def _written(pieces: Pieces, owner: str, sealed: list[Segment], largest: int) -> _Pieces:
+    if pieces.tail_bytes >= largest:
+        content = b",".join(pieces.tail)
+        for number, at in enumerate(range(0, len(content), limits.SEGMENT_LARGEST_BYTES)):
+            key = f"{owner}-{pieces.first}-{pieces.last}{f'{CONTINUED}{number}' if number else ''}"
+            sealed.append(Segment(key, content[at : at + limits.SEGMENT_LARGEST_BYTES]))
+            pieces.segments.append(key)
         pieces.tail, pieces.tail_bytes, pieces.first = [], 0, 0
     tail = Raw(b"[" + b",".join(pieces.tail) + b"]")
     return _Pieces(pieces.segments, tail, pieces.first, pieces.last)

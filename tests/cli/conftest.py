@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
@@ -8,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from a2a_events.settings import PREFIX
+from a2a_events.testing import remove_streams, unique_namespace
 from tests.cli.commands import Command
 
 
@@ -26,6 +28,14 @@ def start(tmp_path: Path) -> Iterator[Callable[..., Command]]:
             return stack.enter_context(closing(Command(*arguments, folder=tmp_path, environment=environment)))
 
         yield starting
+
+
+@pytest.fixture
+def namespace_of_a_test(nats_url: str) -> Iterator[str]:
+    """As ``namespace``, for tests without an event loop of their own."""
+    name = unique_namespace()
+    yield name
+    asyncio.run(remove_streams(nats_url, name))
 
 
 @pytest.fixture(autouse=True)

@@ -20,7 +20,7 @@ from a2a_events.cli import FAILED, UNAVAILABLE, USAGE
 pytestmark = pytest.mark.processes
 
 COMMAND = [sys.executable, "-m", "a2a_events.cli"]
-COMMANDS = ["up", "gateway", "worker", "provision", "send", "watch", "timeline", "demo"]
+COMMANDS = ["up", "gateway", "worker", "provision", "sweep", "send", "watch", "timeline", "demo"]
 
 
 def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:

@@ -8,7 +8,7 @@ import pytest
 import a2a_events
 from tests.cli.commands import run_here
 
-COMMANDS = ["up", "send", "watch", "timeline", "demo", "gateway", "worker", "provision"]
+COMMANDS = ["up", "send", "watch", "timeline", "demo", "gateway", "worker", "provision", "sweep"]
 
 
 def test_help_teaches_commands_exit_codes_and_settings(capsys: pytest.CaptureFixture[str]) -> None:

@@ -41,6 +41,7 @@ def sentence(capsys: pytest.CaptureFixture[str]) -> str:
         ["gateway"],
         ["worker"],
         ["provision"],
+        ["sweep"],
         ["send", "hello"],
         ["watch", TASK],
         ["timeline", TASK],
@@ -60,6 +61,15 @@ def test_malformed_setting_says_what_was_expected(
     monkeypatch.setenv("A2A_EVENTS_LOG_LEVEL", "loud")
     assert run_here("provision") == 2
     assert "A2A_EVENTS_LOG_LEVEL='loud': expected one of 'debug', 'info', 'warning', 'error'" in sentence(capsys)
+
+
+def test_a_setting_out_of_range_says_what_the_range_is(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("A2A_EVENTS_CONTENT_BYTES", "10")
+    assert run_here("gateway") == 2
+    assert "A2A_EVENTS_CONTENT_BYTES='10'" in (said := sentence(capsys))
+    assert ">= 65536" in said
 
 
 @pytest.mark.parametrize(

@@ -142,15 +142,7 @@ async def test_writers_that_decide_again_after_a_conflict_all_get_through(kit: K
     assert {record.header.record_id for record in records[1:]} == {one for many in written for one in many}
 
 
-async def test_a_record_of_the_largest_size_is_stored(log: Log) -> None:
-    author = Author(log, new_task(log))
-    await author.write(size=limits.RECORD_BYTES - 200)
-
-    (record,) = await read_all(log, author.task)
-    assert record == author.records[0]
-
-
-@pytest.mark.parametrize("size", [limits.RECORD_BYTES + 1, 2 * 1024 * 1024])
+@pytest.mark.parametrize("size", [limits.CONTENT_BYTES, limits.CONTENT_BYTES + 1024 * 1024])
 async def test_a_record_over_the_limit_is_refused_and_the_log_goes_on(log: Log, size: int) -> None:
     author = Author(log, new_task(log))
     await author.write()

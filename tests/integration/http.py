@@ -63,10 +63,14 @@ class Frame(msgspec.Struct, frozen=True):
 async def frames(response: httpx.Response) -> AsyncIterator[Frame]:
     """The frames of a stream, as they come."""
     assert response.status_code == 200, (response.status_code, await response.aread())
-    rest = b""
+    rest = bytearray()
     async for piece in response.aiter_raw():
-        *whole, rest = (rest + piece).split(b"\n\n")
-        for text in whole:
+        new = max(0, len(rest) - 1)
+        rest += piece
+        if rest.find(b"\n\n", new) < 0:
+            continue
+        *whole, rest = rest.split(b"\n\n")
+        for text in map(bytes, whole):
             if text.startswith(b":"):
                 continue
             fields = dict(line.split(b": ", 1) for line in text.split(b"\n"))

@@ -8,6 +8,7 @@ import weakref
 
 import pytest
 
+from a2a_events import limits
 from a2a_events.agents import echo, scripted
 from a2a_events.model import Message, Part, Role, TaskState
 from a2a_events.runtime.agent import agent
@@ -311,7 +312,7 @@ async def test_an_agent_of_either_kind_that_reports_an_artifact_first_shows_a_ta
 
 async def test_a_report_over_the_limit_fails_the_task_with_a_clear_message(serve: StackOf) -> None:
     async def shouts(turn: Turn) -> None:
-        await turn.artifact("x" * 2_000_000)
+        await turn.artifact("x" * limits.CONTENT_BYTES)
 
     stack = await serve(shouts)
     await stack.worker()
@@ -325,7 +326,7 @@ async def test_a_report_over_the_limit_fails_the_task_with_a_clear_message(serve
 async def test_an_agent_may_catch_a_report_over_the_limit_and_go_on_in_pieces(serve: StackOf) -> None:
     async def adapts(turn: Turn) -> None:
         try:
-            await turn.artifact("x" * 2_000_000, artifact_id="a")
+            await turn.artifact("x" * limits.CONTENT_BYTES, artifact_id="a")
         except ValueError:
             for _ in range(4):
                 await turn.chunk("a", "x" * 500_000)
@@ -342,7 +343,7 @@ async def test_an_agent_may_catch_a_report_over_the_limit_and_go_on_in_pieces(se
 async def test_an_ending_over_the_limit_still_ends_the_task(serve: StackOf, ending: str) -> None:
     @agent(name="either", replies="either")
     async def shouts(turn: Turn) -> None:
-        getattr(turn, ending)("x" * 2_000_000)
+        getattr(turn, ending)("x" * limits.CONTENT_BYTES)
 
     stack = await serve(shouts)
     await stack.worker()

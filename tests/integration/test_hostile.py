@@ -14,6 +14,7 @@ import httpx
 import pytest
 import pytest_asyncio
 
+from a2a_events import limits
 from a2a_events.agents import scripted
 from a2a_events.log.jetstream import Connection
 from a2a_events.testing import eventually, unique_namespace
@@ -59,10 +60,14 @@ class Site:
         self._streams = namespace.upper()
 
     async def stored(self) -> int:
-        """Messages in the shards of the log, by STREAM.INFO."""
+        """Messages that the log and its bucket have ever held, by STREAM.INFO."""
         total = 0
-        for shard in range(2):
-            info = await self._connection.api(f"STREAM.INFO.{self._streams}_LOG_main_{shard}")
+        for stream in (
+            f"{self._streams}_LOG_main_0",
+            f"{self._streams}_LOG_main_1",
+            f"OBJ_{self._streams}_CONTENT_main",
+        ):
+            info = await self._connection.api(f"STREAM.INFO.{stream}")
             total += info["state"]["last_seq"]
         return total
 
@@ -280,9 +285,9 @@ async def test_parameters_that_break_the_specification_are_refused_over_both_bin
             await refused(site, await site.http.post(path, json=params), 400)
 
 
-@pytest.mark.parametrize("size", [800_000, 1_000_000, 1_100_000, 5_000_000])
+@pytest.mark.parametrize("size", [limits.CONTENT_BYTES, limits.REQUEST_BYTES])
 async def test_a_payload_over_the_limit_is_refused_and_the_connection_goes_on(site: Site, size: int) -> None:
-    """Below the request limit and over the record limit too, where the broker would close its connection."""
+    """Below the request limit and over that of content, too."""
     params = message("x" * size)
     async with Unchanged(site):
         await refused(site, await site.http.post("/", json=rpc("SendMessage", params)), 413, 200)
@@ -292,7 +297,7 @@ async def test_a_payload_over_the_limit_is_refused_and_the_connection_goes_on(si
 
 async def test_a_body_over_the_limit_without_a_length_is_cut_off(site: Site) -> None:
     async def endless() -> AsyncIterator[bytes]:
-        for _ in range(100):
+        for _ in range(2 * limits.REQUEST_BYTES // 100_000):
             yield b"x" * 100_000
 
     async with Unchanged(site):

@@ -268,3 +268,19 @@ def shapes(value: Any, member: str = "") -> Any:
     if isinstance(value, list):
         return [shapes(item) for item in value]
     return member if member in {"id", "taskId", "contextId", "messageId", "timestamp"} else value
+
+
+async def test_content_larger_than_a_record_comes_back_whole(connect: Connect) -> None:
+    said = "0123456789 \u00e9\n" * 200_000
+    client = await connect(path="/agents/echo")
+    artifacts = [
+        response.artifact_update.artifact
+        async for response in client.send_message(saying(said))
+        if response.HasField("artifact_update")
+    ]
+    assert [part.text for artifact in artifacts for part in artifact.parts] == [said]
+
+    polling = await connect(path="/agents/echo", streaming=False)
+    task = await the_task(polling, saying(said))
+    assert [part.text for artifact in task.artifacts for part in artifact.parts] == [said]
+    assert task == await client.get_task(GetTaskRequest(id=task.id))

@@ -12,6 +12,7 @@ from typing import Any
 import httpx
 import pytest
 
+from a2a_events import limits
 from tests.interop.wire import BINDINGS, HTTP_JSON, JSONRPC, Caller, Frame, failure, message, script, send
 
 pytestmark = [pytest.mark.interop, pytest.mark.asyncio(loop_scope="module")]
@@ -739,7 +740,7 @@ async def test_the_id_in_the_path_wins_over_one_in_the_body(http: httpx.AsyncCli
 
 @pytest.mark.parametrize("size", ["with a length", "in chunks"])
 async def test_a_body_over_the_limit_is_refused_as_too_large(caller: Caller, size: str) -> None:
-    request = caller.request("SendMessage", send("x" * (1024 * 1024)))
+    request = caller.request("SendMessage", send("x" * limits.REQUEST_BYTES))
     if size == "in chunks":
         whole = request.content
 
@@ -765,9 +766,12 @@ async def test_a_compressed_body_is_refused_as_such(caller: Caller) -> None:
     assert "UNSUPPORTED_ENCODING" == details[0]["reason"]
 
 
-async def test_a_message_that_fits_the_request_and_not_a_record_is_refused_as_too_large(caller: Caller) -> None:
-    response = await caller.http.send(caller.request("SendMessage", send("x" * (900 * 1024))))
+async def test_a_message_that_fits_the_request_and_not_the_log_is_refused_as_too_large(caller: Caller) -> None:
+    response = await caller.http.send(caller.request("SendMessage", send("x" * limits.CONTENT_BYTES)))
     assert 413 == response.status_code
+    error = response.json()["error"]
+    assert "PAYLOAD_TOO_LARGE" == error["data" if caller.binding == JSONRPC else "details"][0]["reason"]
+    assert (-32602 if caller.binding == JSONRPC else 413) == error["code"]
     await ended(caller)
 
 

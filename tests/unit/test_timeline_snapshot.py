@@ -69,6 +69,21 @@ def test_taking_a_snapshot_leaves_the_fold_showing_the_same_task(records: list[R
 
 
 @PROPERTY
+@given(timelines(), st.sampled_from([1, 7, 100]))
+def test_segments_are_no_longer_than_a_message_may_be(records: list[Record], largest: int) -> None:
+    segments: dict[str, bytes] = {}
+    fold = TaskFold.empty()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(limits, "SEGMENT_BYTES", 64)
+        patch.setattr(limits, "SEGMENT_LARGEST_BYTES", largest)
+        for record in records:
+            fold.apply(record)
+            stored(fold, segments)
+    assert all(len(content) <= largest for content in segments.values())
+    assert rendered(TaskFold.of(records), {}) == rendered(fold, segments)
+
+
+@PROPERTY
 @given(timelines())
 def test_two_who_store_the_same_fold_write_the_same_bytes(records: list[Record]) -> None:
     with pytest.MonkeyPatch.context() as patch:
@@ -109,6 +124,18 @@ def test_a_snapshot_does_not_grow_with_a_long_artifact(monkeypatch: pytest.Monke
     assert max(sizes) < 256 + 1500
 
 
+def test_a_snapshot_does_not_grow_with_many_artifacts() -> None:
+    timeline = Timeline([entry(submitted(), NOW)])
+    fold = TaskFold.of(timeline.records)
+    for index in range(20):
+        fold.apply(timeline.add(artifact(f"a{index}", "x" * 60_000)))
+    segments: dict[str, bytes] = {}
+    assert fold.unsealed_bytes > 20 * 60_000
+    assert len(stored(fold, segments)) < limits.RECORD_BYTES
+    assert fold.unsealed_bytes == 0
+    assert 20 == len(rendered(fold, segments).artifacts)
+
+
 def test_a_snapshot_of_nothing_is_the_fold_of_nothing() -> None:
     restored = snapshot.restore(snapshot.take(TaskFold.empty()).head)
     assert restored is not None
@@ -120,7 +147,7 @@ def document() -> dict[str, Any]:
     return content
 
 
-@pytest.mark.parametrize("change", [{"format": 2}, {"fold": 0}, {"fold": 2}, {"head": 5}])
+@pytest.mark.parametrize("change", [{"format": 1}, {"fold": 0}, {"fold": 2}, {"head": 5}])
 def test_a_snapshot_of_another_version_or_form_is_not_used(change: dict[str, Any]) -> None:
     assert snapshot.restore(json.dumps(document()).encode()) is not None
     assert snapshot.restore(json.dumps({**document(), **change}).encode()) is None

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Callable
-from typing import Final
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Final, TypeAlias
 
 import msgspec
 import structlog
@@ -32,6 +32,9 @@ SHORT_PULL_SECONDS: Final = 1.0
 """With less capacity than shards, so that every shard gets its turn."""
 TEND_SECONDS: Final = 0.5
 _V2_TOKENS: Final = 11
+
+Whole: TypeAlias = Callable[[TaskRef, Record], Awaitable[Record]]
+"""Makes a stored record what its writer offered; see ``claim_check``."""
 
 logger = structlog.get_logger(__name__)
 
@@ -112,9 +115,14 @@ class _Pulls:
 class JetStreamDispatch:
     """See ``port.Dispatch``."""
 
-    def __init__(self, connection: Connection, names: Names, log: str, shards: int, agent: str) -> None:
+    def __init__(  # noqa: PLR0917 -- made in one place
+        self, connection: Connection, names: Names, log: str, shards: int, agent: str, whole: Whole
+    ) -> None:
         self._connection = connection
         self._names = names
+        self._whole = whole
+        self._fetching: set[asyncio.Task[None]] = set()
+        """Deliveries whose payload is still under way; others overtake them."""
         self._pulls = [
             _Pulls(connection, names.log_stream(log, shard), names.worker_consumer(agent), shard)
             for shard in range(shards)
@@ -149,6 +157,8 @@ class JetStreamDispatch:
         """See ``port.Dispatch``."""
         if self._tending is not None:
             self._tending.cancel()
+        for fetching in self._fetching:
+            fetching.cancel()
         if self._returned in self._connection.on_return:
             self._connection.on_return.remove(self._returned)
         for subscription in self._subscriptions:
@@ -174,11 +184,24 @@ class JetStreamDispatch:
                 logger.error("unreadable record delivered", position=position, count=count, error=str(error))
                 return
             record = Record(position, header, payload, inbound=True, trace=header_value(headers, n.TRACE.encode()))
-            self._queue.put_nowait(
-                JetStreamHandle(self._connection, self._names.task_of(subject), record, count, reply)
-            )
+            task = self._names.task_of(subject)
+            if header.encoding:
+                fetching = asyncio.get_running_loop().create_task(self._fetch(task, record, count, reply))
+                self._fetching.add(fetching)
+                fetching.add_done_callback(self._fetching.discard)
+            else:
+                self._queue.put_nowait(JetStreamHandle(self._connection, task, record, count, reply))
 
         return sink
+
+    async def _fetch(self, task: TaskRef, record: Record, count: int, reply: str) -> None:
+        try:
+            whole = await self._whole(task, record)
+        except LogError as error:
+            # Left unacknowledged, as an unreadable one: it comes back.
+            logger.error("delivered record not fetched", position=record.position, count=count, error=str(error))
+            return
+        self._queue.put_nowait(JetStreamHandle(self._connection, task, whole, count, reply))
 
     def _returned(self) -> None:
         for pulls in self._pulls:
@@ -200,7 +223,7 @@ class JetStreamDispatch:
 
     async def _renew(self) -> None:
         shards = len(self._pulls)
-        free = self._free - self._queue.qsize()
+        free = self._free - self._queue.qsize() - len(self._fetching)
         budget = free - sum(pulls.outstanding for pulls in self._pulls)
         want = max(1, min(PULL_RECORDS, free // shards))
         seconds = PULL_SECONDS if free >= shards else SHORT_PULL_SECONDS

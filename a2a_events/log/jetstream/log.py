@@ -6,9 +6,9 @@ Costs on one server that syncs each write: append 0.4 ms, leader read 0.2 ms, in
 from __future__ import annotations
 
 import asyncio
-import base64
 import time
 from collections.abc import AsyncIterator, Callable
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 import msgspec
@@ -18,9 +18,13 @@ from msgspec import Struct
 from a2a_events import limits
 from a2a_events.errors import Conflict, LogError, RecordTooLarge, Unavailable, Uncertain, Unreadable
 from a2a_events.log.jetstream import names as n
-from a2a_events.log.jetstream.connection import Answer, Connection, Subscription
+from a2a_events.log.jetstream import reads
+from a2a_events.log.jetstream.claim_check import ClaimCheck
+from a2a_events.log.jetstream.connection import Connection, Subscription
 from a2a_events.log.jetstream.dispatch import JetStreamDispatch, wakeups
 from a2a_events.log.jetstream.names import Names
+from a2a_events.log.jetstream.object_store import stream_of
+from a2a_events.log.jetstream.reads import Message
 from a2a_events.log.jetstream.streams import (
     INCARNATION,
     StreamSettings,
@@ -36,11 +40,7 @@ from a2a_events.timeline.ids import TaskRef, is_name, parse_task_id
 from a2a_events.timeline.record import Draft, Record, pack, unpack
 from a2a_events.timeline.snapshot import Snapshot
 
-_NOT_FOUND: Final = 404
-_END_OF_BATCH: Final = 204
 _REFRESH_SECONDS: Final = 5.0
-_HEADROOM: Final = 8 * 1024
-"""Bytes kept for headers below the server's largest message."""
 
 logger = structlog.get_logger(__name__)
 
@@ -56,30 +56,26 @@ class _PubAck(Struct, frozen=True):
     error: _Fault | None = None
 
 
-class _Stored(Struct, frozen=True):
-    subject: str
-    seq: int
-    hdrs: str = ""
-    data: str = ""
-
-
-class _MsgGet(Struct, frozen=True):
-    message: _Stored | None = None
-    error: _Fault | None = None
-
-
 _ack_decoder = msgspec.json.Decoder(_PubAck)
-_get_decoder = msgspec.json.Decoder(_MsgGet)
 _encode = msgspec.json.Encoder().encode
 
 
 class JetStreamLog:
     """See ``port.Log``. Made by :meth:`open`."""
 
-    def __init__(self, connection: Connection, names: Names, settings: StreamSettings) -> None:
+    def __init__(
+        self,
+        connection: Connection,
+        names: Names,
+        settings: StreamSettings,
+        *,
+        content_bytes: int = limits.CONTENT_BYTES,
+    ) -> None:
+        self.content_bytes = content_bytes
         self._connection = connection
         self._names = names
         self._settings = settings
+        self._content = ClaimCheck(connection, names)
         self._watched: dict[TaskRef, Watched] = {}
         self._silence = Silence(self._watched)
         self._shards: dict[tuple[str, int], tuple[str, bool]] = {}
@@ -93,18 +89,34 @@ class JetStreamLog:
         connection.on_return.append(self._returned)
 
     @classmethod
-    async def open(cls, connection: Connection, names: Names, settings: StreamSettings) -> JetStreamLog:
+    async def open(
+        cls,
+        connection: Connection,
+        names: Names,
+        settings: StreamSettings,
+        *,
+        content_bytes: int = limits.CONTENT_BYTES,
+    ) -> JetStreamLog:
         """The log over streams that ``provision`` has made; the number of shards is what is there.
+
+        Args:
+            connection: to the servers.
+            names: of everything shared with them.
+            settings: as provisioned.
+            content_bytes: largest payload of one record.
 
         Raises:
             Unavailable: the streams are not there (run ``a2a-events provision``), or no answer.
         """
-        log = cls(connection, names, settings)
+        log = cls(connection, names, settings, content_bytes=content_bytes)
         await log.refresh()
         if not log._shards:
             raise Unavailable(
                 f"log {settings.log!r} has no streams in namespace {names.namespace!r}: run `a2a-events provision`"
             )
+        content = stream_of(names.bucket(settings.log))
+        if "error" in await connection.api(f"STREAM.INFO.{content}"):
+            raise Unavailable(f"there is no stream {content}: run `a2a-events provision` of this version")
         return log
 
     async def refresh(self) -> None:
@@ -126,6 +138,20 @@ class JetStreamLog:
         """See ``port.Log``."""
         if (task.log, task.shard) not in self._shards:
             raise Unavailable(f"shard {task.shard} of log {task.log!r} is not known here")
+        size = len(draft.payload)
+        if size > self.content_bytes:
+            raise RecordTooLarge(f"a record of {size} bytes is over the limit of {self.content_bytes}")
+        if size <= min(limits.RECORD_BYTES, self._connection.max_payload - limits.HEADER_BYTES):
+            return await self._append(task, draft, expected, trace)
+        try:
+            position = await self._append(task, await self._content.store(task, draft), expected, trace)
+        except Conflict:
+            position = await self._refused(task, draft, expected)
+        self._content.stored(draft)
+        return position
+
+    async def _append(self, task: TaskRef, draft: Draft, expected: int, trace: str) -> int:
+        """One message on one condition; errors as :meth:`try_append`."""
         names = self._names
         fields = {
             n.EXPECTED: str(expected),
@@ -135,9 +161,8 @@ class JetStreamLog:
         if trace:
             fields[n.TRACE] = trace
         headers = header_block(fields)
-        largest = min(limits.RECORD_BYTES, self._connection.max_payload - _HEADROOM)
-        if len(draft.payload) > largest or len(headers) > _HEADROOM:
-            raise RecordTooLarge(f"a record of {len(draft.payload)} bytes is over the limit of {largest}")
+        if len(headers) > limits.HEADER_BYTES:
+            raise RecordTooLarge(f"{len(headers)} bytes of headers are over the limit of {limits.HEADER_BYTES}")
         subject = names.task("log", task, n.IN if draft.inbound else n.OUT)
         answer = await self._connection.request(subject, draft.payload, headers=headers)
         ack = _ack_decoder.decode(answer.payload)
@@ -150,19 +175,66 @@ class JetStreamLog:
             raise Conflict(ack.error.description)
         raise Unavailable(ack.error.description)
 
+    async def _refused(self, task: TaskRef, draft: Draft, expected: int) -> int:
+        """After a conflict over a large record: its position, if it was an earlier try of it that landed there.
+
+        Its object goes only when the log shows that the record will never stand there (turns 3.4).
+
+        Raises:
+            Conflict: another record stands there.
+        """
+        try:
+            found = await self._stored_after(task, expected)
+            if found is not None and found.header.record_id == draft.header.record_id:
+                return found.position
+            if found is not None:
+                await self._content.discard(task, draft)
+        except (Unavailable, Uncertain) as error:
+            logger.info("object not removed; a sweep finds it", task_id=task.task_id, error=str(error))
+        raise Conflict("another record stands at the expected position")
+
     # --- read ---------------------------------------------------------------------------------------------------------
 
     async def first_after(self, task: TaskRef, position: int) -> Record | None:
         """See ``port.Log``."""
-        return await self._get(task, {"seq": position + 1, "next_by_subj": self._names.task("log", task, "*")})
+        return await self._whole(task, await self._stored_after(task, position))
 
     async def last(self, task: TaskRef) -> Record | None:
         """See ``port.Log``."""
+        return await self._whole(task, await self._stored_last(task))
+
+    async def _stored_after(self, task: TaskRef, position: int) -> Record | None:
+        """As :meth:`first_after`, but as the stream has it."""
+        return await self._get(task, {"seq": position + 1, "next_by_subj": self._names.task("log", task, "*")})
+
+    async def _stored_last(self, task: TaskRef) -> Record | None:
+        """As :meth:`last`, but as the stream has it."""
         return await self._get(task, {"last_by_subj": self._names.task("log", task, "*")})
 
+    async def _whole(self, task: TaskRef, record: Record | None) -> Record | None:
+        return None if record is None else await self._content.whole(task, record)
+
     async def read(self, task: TaskRef, start: int = 1) -> AsyncIterator[list[Record]]:
-        """See ``port.Log``."""
-        last = await self.last(task)
+        """See ``port.Log``. A large record is a run of its own: no more than one is held at a time."""
+        async for records in self._read(task, start):
+            if not any(record.header.encoding for record in records):
+                yield records
+                continue
+            run: list[Record] = []
+            for record in records:
+                if record.header.encoding:
+                    if run:
+                        yield run
+                        run = []
+                    yield [await self._content.whole(task, record)]
+                else:
+                    run.append(record)
+            if run:
+                yield run
+
+    async def _read(self, task: TaskRef, start: int = 1) -> AsyncIterator[list[Record]]:
+        """As :meth:`read`, but as the stream has the records."""
+        last = await self._stored_last(task)
         if last is None or last.position < start:
             return
         at = start
@@ -173,7 +245,7 @@ class JetStreamLog:
                 at = batch[-1].position + 1
             else:
                 # A replica that is behind answers short; the leader never does.
-                record = await self.first_after(task, at - 1)
+                record = await self._stored_after(task, at - 1)
                 if record is None:
                     raise Unreadable(f"records of task {task.task_id} before position {last.position} are gone")
                 yield [record]
@@ -184,27 +256,8 @@ class JetStreamLog:
     async def _batch(self, task: TaskRef, start: int, until: int) -> list[Record]:
         """What one batched direct get gives, in order; may end early."""
         stream, subjects = self._names.log_stream(task.log, task.shard), self._names.task("log", task, "*")
-        return [
-            self._direct(answer)
-            async for answer in self._answers(stream, subjects, start, until, limits.READ_BATCH_RECORDS)
-        ]
-
-    async def _answers(self, stream: str, subjects: str, start: int, until: int, batch: int) -> AsyncIterator[Answer]:
-        """The messages of a stream from one position to another that one batched direct get gives."""
-        request = {"seq": start, "next_by_subj": subjects, "batch": batch, "max_bytes": limits.READ_BATCH_BYTES}
-        answers = await self._connection.request_many(
-            f"$JS.API.DIRECT.GET.{stream}", _encode(request), timeout=limits.REQUEST_TIMEOUT_SECONDS
-        )
-        try:
-            while (answer := await answers.next()) is not None:
-                position = 0 if status(answer.headers) else _position(answer)
-                if not 0 < position <= until:
-                    break
-                yield answer
-                if position == until:
-                    break
-        finally:
-            answers.close()
+        found = reads.batch(self._connection, stream, subjects, start, until=until)
+        return [_record(message) async for message in found]
 
     async def ends(self) -> dict[int, End]:
         """See ``port.Log``."""
@@ -230,10 +283,12 @@ class JetStreamLog:
         stream, subjects = self._names.log_stream(self.name, shard), self._names.shard("log", self.name, shard)
         at, answered = start, time.monotonic()
         while at <= end:
-            batch = [a async for a in self._answers(stream, subjects, at, end, limits.SCAN_BATCH_RECORDS)]
+            found = reads.batch(self._connection, stream, subjects, at, until=end, largest=limits.SCAN_BATCH_RECORDS)
+            batch = [message async for message in found]
             if batch:
-                at, answered = _position(batch[-1]) + 1, time.monotonic()
-                yield self._stored(batch)
+                at, answered = batch[-1].position + 1, time.monotonic()
+                async for stored in self._scanned(batch):
+                    yield stored
             elif await self._nothing_from(stream, at, end):
                 return
             elif time.monotonic() - answered > limits.REQUEST_TIMEOUT_SECONDS:
@@ -245,43 +300,35 @@ class JetStreamLog:
         """Whether the leader has no record between two positions, both included: those there were are deleted."""
         answer = await self._connection.api(f"STREAM.MSG.GET.{stream}", {"seq": start, "next_by_subj": ">"})
         if "error" in answer:
-            return bool(answer["error"].get("code") == _NOT_FOUND)
+            return bool(answer["error"].get("code") == reads.NOT_FOUND)
         return bool(answer["message"]["seq"] > end)
 
-    def _stored(self, answers: list[Answer]) -> list[Stored]:
-        found: list[Stored] = []
-        for answer in answers:
-            subject = header_value(answer.headers, b"Nats-Subject")
+    async def _scanned(self, batch: list[Message]) -> AsyncIterator[list[Stored]]:
+        """What of a batch can be read; a large record is a run of its own."""
+        run: list[Stored] = []
+        for message in batch:
             try:
-                found.append(Stored(self._names.task_of(subject), self._direct(answer)))
-            except (LogError, ValueError, IndexError) as error:
-                logger.error("record left out", position=_position(answer), error=str(error))
-        return found
+                task, record = self._names.task_of(message.subject), _record(message)
+                if not record.header.encoding:
+                    run.append(Stored(task, record))
+                    continue
+                if run:
+                    yield run
+                    run = []
+                yield [Stored(task, await self._content.telling(task, record))]
+            except (Unreadable, ValueError, IndexError) as error:
+                logger.error("record left out", position=message.position, error=str(error))
+        if run:
+            yield run
 
     async def _get(self, task: TaskRef, request: dict[str, Any]) -> Record | None:
         shard = self._shards.get((task.log, task.shard)) or await self._new_shard(task)
         if shard is None:
             return None
         stream = self._names.log_stream(task.log, task.shard)
-        try:
-            if shard[1]:
-                answer = await self._connection.request(f"$JS.API.DIRECT.GET.{stream}", _encode(request))
-                code = status(answer.headers)
-                if code == _NOT_FOUND:
-                    return None
-                if code:
-                    raise Unavailable(f"direct get answered {code}")
-                return self._direct(answer)
-            answer = await self._connection.request(f"$JS.API.STREAM.MSG.GET.{stream}", _encode(request))
-        except Uncertain as error:
-            raise Unavailable(str(error)) from None
-        got = _get_decoder.decode(answer.payload)
-        if got.error is not None or got.message is None:
-            if got.error is not None and got.error.code == _NOT_FOUND:
-                return None
-            raise Unavailable(got.error.description if got.error else "no message")
-        headers = base64.b64decode(got.message.hdrs)
-        return _record(got.message.subject, got.message.seq, headers, base64.b64decode(got.message.data))
+        get = reads.direct if shard[1] else reads.from_leader
+        found = await get(self._connection, stream, request)
+        return None if found is None else _record(found)
 
     async def _new_shard(self, task: TaskRef) -> tuple[str, bool] | None:
         """A shard that was made after this process began, if there is one; asked for now and then at most."""
@@ -291,11 +338,6 @@ class JetStreamLog:
         self._refreshed = now
         await self.refresh()
         return self._shards.get((task.log, task.shard))
-
-    @staticmethod
-    def _direct(answer: Answer) -> Record:
-        subject = header_value(answer.headers, b"Nats-Subject")
-        return _record(subject, _position(answer), answer.headers, answer.payload)
 
     # --- watch --------------------------------------------------------------------------------------------------------
 
@@ -346,7 +388,7 @@ class JetStreamLog:
         await self.refresh()
         for shard in range(self.shards):
             await ensure_worker_consumer(self._connection, self._names, self._settings, shard, agent)
-        dispatch = JetStreamDispatch(self._connection, self._names, self.name, self.shards, agent)
+        dispatch = JetStreamDispatch(self._connection, self._names, self.name, self.shards, agent, self._content.whole)
         await dispatch.open()
         return dispatch
 
@@ -376,14 +418,16 @@ class JetStreamLog:
 
     async def save(self, task: TaskRef, snapshot: Snapshot) -> None:
         """See ``port.Log``."""
-        largest = self._connection.max_payload - _HEADROOM
-        if len(snapshot.head) > largest or any(len(s.content) > largest for s in snapshot.segments):
-            logger.warning("snapshot too large to keep", task_id=task.task_id, bytes=len(snapshot.head))
-            return
+        largest = self._connection.max_payload - limits.HEADER_BYTES
         try:
             for segment in snapshot.segments:
-                # Acknowledged: a head must never name a segment that is not there.
-                await self._connection.request(self._names.task("snap", task, segment.key), segment.content)
+                if len(segment.content) <= largest:
+                    # Acknowledged: a head must never name a segment that is not there.
+                    await self._connection.request(self._names.task("snap", task, segment.key), segment.content)
+            if len(snapshot.head) > largest:
+                # Its segments are kept all the same: later heads name them too.
+                logger.warning("snapshot too large to keep", task_id=task.task_id, bytes=len(snapshot.head))
+                return
             await self._connection.publish(self._names.task("snap", task, "head"), snapshot.head)
         except LogError as error:
             logger.info("snapshot not written", task_id=task.task_id, error=str(error))
@@ -450,6 +494,24 @@ class JetStreamLog:
         )
         return None if status(record.headers) else self._names.task_of(header_value(record.headers, b"Nats-Subject"))
 
+    async def sweep(self, older_than_seconds: float) -> int:
+        """Remove what writers that were interrupted left in the bucket of large records; how many objects.
+
+        Args:
+            older_than_seconds: younger objects may have a record yet to come: longer than any writer tries.
+
+        Raises:
+            Unavailable: no answer; repeating is safe.
+        """
+        before = datetime.now(UTC) - timedelta(seconds=older_than_seconds)
+        return await self._content.sweep(self.name, before, self._holds)
+
+    async def _holds(self, task: TaskRef, record_id: str) -> bool:
+        async for records in self._read(task):
+            if any(record.header.record_id == record_id for record in records):
+                return True
+        return False
+
     async def close(self) -> None:
         """See ``port.Log``."""
         self._silence.stop()
@@ -480,23 +542,24 @@ class _Notice:
 def _live(watched: Watched) -> Any:
     def sink(subject: str, _reply: str, headers: bytes, payload: bytes) -> None:
         try:
-            record = _record(subject, int(header_value(headers, b"Nats-Sequence")), headers, payload)
+            position = int(header_value(headers, b"Nats-Sequence"))
+            record = _record(Message(subject, position, headers, payload))
         except (ValueError, LogError):
             watched.missed()  # whatever it was, the log has the truth
             return
-        watched.offer(record)
+        if record.header.encoding:
+            watched.announced(record.position)  # its payload is elsewhere, and this must not wait
+        else:
+            watched.offer(record)
 
     return sink
 
 
-def _position(answer: Answer) -> int:
-    return int(header_value(answer.headers, b"Nats-Sequence"))
-
-
-def _record(subject: str, position: int, headers: bytes, payload: bytes) -> Record:
-    packed = header_value(headers, n.RECORD.encode())
+def _record(message: Message) -> Record:
+    headers = message.headers
     try:
-        header = unpack(packed)
+        header = unpack(header_value(headers, n.RECORD.encode()))
     except ValueError as error:
-        raise Unreadable(f"record at {position}: {error}") from None
-    return Record(position, header, payload, subject.endswith("." + n.IN), header_value(headers, n.TRACE.encode()))
+        raise Unreadable(f"record at {message.position}: {error}") from None
+    inbound = message.subject.endswith("." + n.IN)
+    return Record(message.position, header, message.payload, inbound, header_value(headers, n.TRACE.encode()))

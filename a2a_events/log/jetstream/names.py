@@ -7,6 +7,7 @@
     <namespace>.snap.<log>.<shard>.<agent>.<tenant>.<task>.<head|key>  snapshots
     <namespace>.timer.<log>.<set|due>.<shard>.<agent>.<tenant>.<task>  wake-ups
     <namespace>.agents.<agent>.<card|alive.instance>                   the agent registry
+    $O.<NAMESPACE>_CONTENT_<log>.<C|M>.<object>                        payloads that no record holds (``object_store``)
 
 No token is a client's string: task ids are ours, tenants are hashed, agents and instances are checked names.
 """
@@ -60,6 +61,10 @@ class Names(Struct, frozen=True):
     def timer_stream(self, log: str) -> str:
         """The stream of wake-ups."""
         return f"{self._streams}_TIMER_{log}"
+
+    def bucket(self, log: str) -> str:
+        """The object store bucket of payloads that no record holds."""
+        return f"{self._streams}_CONTENT_{log}"
 
     @property
     def agents_stream(self) -> str:

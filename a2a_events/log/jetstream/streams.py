@@ -16,6 +16,7 @@ from a2a_events import limits
 from a2a_events.errors import LogError, Uncertain
 from a2a_events.log.jetstream.connection import Connection
 from a2a_events.log.jetstream.names import CONSUMER_NOT_FOUND, STREAM_NOT_FOUND, Names
+from a2a_events.log.jetstream.object_store import stream_of, subjects_of
 
 INCARNATION: Final = "a2a-events-incarnation"
 """Stream metadata: random, made with the stream; every record of the shard carries it."""
@@ -159,6 +160,16 @@ def _streams(names: Names, settings: StreamSettings) -> list[dict[str, Any]]:
             "subjects": [f"{space}.timer.{log}.>"],
             "max_msgs_per_subject": 1,
             "allow_msg_schedules": True,
+            "allow_rollup_hdrs": True,
+        }
+    )
+    streams.append(
+        {
+            **common,
+            "name": stream_of(names.bucket(log)),
+            "description": f"a2a-events: what no record of log {log} holds; records refer to it",
+            "subjects": subjects_of(names.bucket(log)),
+            "discard": "new",  # a full bucket refuses: discarding the oldest would lose what records refer to
             "allow_rollup_hdrs": True,
         }
     )

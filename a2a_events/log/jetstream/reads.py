@@ -1,0 +1,144 @@
+"""Reading stored messages of a stream: from its leader, or many at once from whichever replica answers.
+
+A direct get may be answered by a replica that is behind; of a stream with one replica it is the leader's answer.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import AsyncIterator
+from datetime import datetime
+from typing import Any, Final
+
+import msgspec
+from msgspec import Struct
+
+from a2a_events import limits
+from a2a_events.errors import Unavailable, Uncertain
+from a2a_events.log.jetstream.connection import Answer, Connection
+from a2a_events.log.jetstream.wire import header_value, status
+
+NOT_FOUND: Final = 404
+
+
+class Message(Struct, frozen=True):
+    """A message as a stream keeps it."""
+
+    subject: str
+    position: int
+    headers: bytes
+    payload: bytes
+    stored_at: str = ""
+    """As the leader writes it; a direct get has it among the headers."""
+
+    @property
+    def time(self) -> datetime:
+        """When the server stored it."""
+        return datetime.fromisoformat(self.stored_at or header_value(self.headers, b"Nats-Time-Stamp"))
+
+
+class _Fault(Struct, frozen=True):
+    code: int = 0
+    description: str = ""
+
+
+class _Got(Struct, frozen=True):
+    subject: str
+    seq: int
+    hdrs: str = ""
+    data: str = ""
+    time: str = ""
+
+
+class _MsgGet(Struct, frozen=True):
+    message: _Got | None = None
+    error: _Fault | None = None
+
+
+_get_decoder = msgspec.json.Decoder(_MsgGet)
+_encode = msgspec.json.Encoder().encode
+
+
+async def from_leader(connection: Connection, stream: str, request: dict[str, Any]) -> Message | None:
+    """One message from the stream's leader; one round trip, a third more bytes than the message has.
+
+    Raises:
+        Unavailable: no answer; repeating is safe.
+    """
+    try:
+        answer = await connection.request(f"$JS.API.STREAM.MSG.GET.{stream}", _encode(request))
+    except Uncertain as error:
+        raise Unavailable(str(error)) from None
+    got = _get_decoder.decode(answer.payload)
+    if got.error is not None or got.message is None:
+        if got.error is not None and got.error.code == NOT_FOUND:
+            return None
+        raise Unavailable(got.error.description if got.error else "no message")
+    found = got.message
+    return Message(found.subject, found.seq, base64.b64decode(found.hdrs), base64.b64decode(found.data), found.time)
+
+
+async def direct(connection: Connection, stream: str, request: dict[str, Any]) -> Message | None:
+    """One message from whichever replica answers; one round trip.
+
+    Raises:
+        Unavailable: no answer; repeating is safe.
+    """
+    try:
+        answer = await connection.request(f"$JS.API.DIRECT.GET.{stream}", _encode(request))
+    except Uncertain as error:
+        raise Unavailable(str(error)) from None
+    code = status(answer.headers)
+    if code == NOT_FOUND:
+        return None
+    if code:
+        raise Unavailable(f"direct get answered {code}")
+    return _message(answer)
+
+
+async def batch(
+    connection: Connection,
+    stream: str,
+    subject: str,
+    start: int,
+    *,
+    until: int | None = None,
+    largest: int | None = None,
+) -> AsyncIterator[Message]:
+    """What one batched direct get gives of a subject, in order; may end early, and be nothing.
+
+    Args:
+        connection: to the server.
+        stream: that keeps the subject.
+        subject: may hold wildcards.
+        start: position to begin at.
+        until: last position to take.
+        largest: how many to ask for; default: ``limits.READ_BATCH_RECORDS``.
+
+    Raises:
+        Unavailable: not connected.
+    """
+    request = {
+        "seq": start,
+        "next_by_subj": subject,
+        "batch": largest or limits.READ_BATCH_RECORDS,
+        "max_bytes": limits.READ_BATCH_BYTES,
+    }
+    answers = await connection.request_many(
+        f"$JS.API.DIRECT.GET.{stream}", _encode(request), timeout=limits.REQUEST_TIMEOUT_SECONDS
+    )
+    try:
+        while (answer := await answers.next()) is not None and not status(answer.headers):
+            found = _message(answer)
+            if until is None or found.position <= until:
+                yield found
+            if until is not None and found.position >= until:
+                break
+    finally:
+        answers.close()
+
+
+def _message(answer: Answer) -> Message:
+    headers = answer.headers
+    position = int(header_value(headers, b"Nats-Sequence"))
+    return Message(header_value(headers, b"Nats-Subject"), position, headers, answer.payload)
