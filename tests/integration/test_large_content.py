@@ -22,10 +22,13 @@ from a2a_events.client.endpoint import BindingName
 from a2a_events.errors import Unavailable, Unreadable
 from a2a_events.log.jetstream import JetStreamLog, Names, StreamSettings, provision
 from a2a_events.log.jetstream.claim_check import ENCODING
+from a2a_events.log.jetstream.names import RECORD
+from a2a_events.log.jetstream.wire import header_block
 from a2a_events.model import Message, Part, Role, Task, TaskState
 from a2a_events.services.nats_server import NatsServer
 from a2a_events.testing import eventually, unique_namespace
 from a2a_events.timeline.ids import TaskRef
+from a2a_events.timeline.record import pack
 from a2a_events.timeline.snapshot import restore
 from tests.contract.logs import Author, Kit, jetstream_kit, new_task, offered, read_all
 from tests.integration.http import Frame, client, gateway_in_process, get_task, message, rpc, streaming, subscribed
@@ -184,6 +187,14 @@ async def test_a_snapshot_of_large_artifacts_shows_the_same_task(site: Site) -> 
     assert sum(map(len, segments.values())) > 3 * 6 * MIB
     assert max(map(len, segments.values())) <= limits.SEGMENT_LARGEST_BYTES
     assert texts(await get_task(site.other, task_id)) == [text(size, number) for number, size in enumerate(sizes)]
+
+
+async def test_large_content_is_the_same_in_a2a_0_3(site: Site) -> None:
+    said = text(2 * MIB)
+    old = {"kind": "message", "messageId": "m", "role": "user", "parts": [{"kind": "text", "text": said}]}
+    answer = await site.one.post("/", json=rpc("message/send", {"message": old}), headers={"A2A-Version": "0.3"})
+
+    assert answer.json()["result"]["artifacts"][0]["parts"] == [{"kind": "text", "text": said}]
 
 
 async def test_a_task_made_by_a_large_message_is_listed(site: Site) -> None:
@@ -354,6 +365,21 @@ async def test_a_sweep_removes_what_writers_left_behind_and_nothing_else(kit: Ki
     assert await read_all(kit.other, author.task) == author.records
     await author.write(size=MIB)
     assert await read_all(kit.other, author.task) == author.records
+
+
+async def test_a_sweep_leaves_objects_whose_task_cannot_be_read(kit: Kit) -> None:
+    author = Author(kit.log, new_task(kit.log))
+    for _ in range(2):
+        await author.write(size=MIB)
+    log = log_of(kit)
+    await log._content.store(new_task(kit.log, shard=99), offered(0, size=MIB))  # of a shard that is not there now
+    kept = await messages_in_bucket(kit)
+    header = msgspec.structs.replace(offered(2).header, encoding=ENCODING)
+    block = header_block({RECORD: pack(header).replace("1|", "9|", 1)})  # as a later version might write it
+    await kit.connections[0].request(log._names.task("log", author.task, "out"), b"{}", headers=block)
+
+    assert await log.sweep(older_than_seconds=-1) == 0
+    assert await messages_in_bucket(kit) == kept
 
 
 async def test_a_log_provisioned_by_an_earlier_version_says_what_to_do(kit: Kit) -> None:

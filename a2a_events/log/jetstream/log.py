@@ -115,8 +115,9 @@ class JetStreamLog:
                 f"log {settings.log!r} has no streams in namespace {names.namespace!r}: run `a2a-events provision`"
             )
         content = stream_of(names.bucket(settings.log))
-        if "error" in await connection.api(f"STREAM.INFO.{content}"):
-            raise Unavailable(f"there is no stream {content}: run `a2a-events provision` of this version")
+        if "error" in (info := await connection.api(f"STREAM.INFO.{content}")):
+            why = info["error"].get("description", "no answer")
+            raise Unavailable(f"cannot use stream {content} ({why}): run `a2a-events provision` of this version")
         return log
 
     async def refresh(self) -> None:
@@ -507,9 +508,16 @@ class JetStreamLog:
         return await self._content.sweep(self.name, before, self._holds)
 
     async def _holds(self, task: TaskRef, record_id: str) -> bool:
-        async for records in self._read(task):
-            if any(record.header.record_id == record_id for record in records):
-                return True
+        """Whether the task has this record, or may have: nothing is said of a shard or a task that cannot be read."""
+        if (task.log, task.shard) not in self._shards:
+            return True
+        try:
+            async for records in self._read(task):
+                if any(record.header.record_id == record_id for record in records):
+                    return True
+        except Unreadable as error:
+            logger.warning("objects of an unreadable task are left", task_id=task.task_id, error=str(error))
+            return True
         return False
 
     async def close(self) -> None:

@@ -128,9 +128,12 @@ class ObjectStore:
             await self._store(self._entry(name), _encode(info), headers=header_block({EXPECTED: "0"}))
         except Conflict:
             known = await self.info(name)
-            if known is None or (known.size, known.digest) != (info.size, info.digest):
+            if known is None:
+                raise Unavailable(f"the entry of object {name} has just been removed") from None
+            if (known.size, known.digest) != (info.size, info.digest):
                 raise Unreadable(f"object {name} of bucket {self.bucket} is not what it was") from None
-            await self._purge(self._chunks(nuid))
+            with suppress(LogError):
+                await self._purge(self._chunks(nuid))
             return known
         return info
 
