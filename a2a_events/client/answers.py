@@ -82,6 +82,19 @@ def read(raw: bytes, of: type[T]) -> T:
         raise BadAnswer(f"The server's {of.__name__} cannot be read ({where or error.message})") from error
 
 
+def read_with(blank: dict[str, Any], raw: bytes, of: type[T]) -> T:
+    """One object whose required members may have been left out because they are empty, as ProtoJSON does.
+
+    Raises:
+        BadAnswer: this is no such object.
+    """
+    try:
+        members = msgspec.json.decode(raw, type=dict[str, Any])
+    except (ValueError, RecursionError) as error:
+        raise BadAnswer(f"The server's {of.__name__} is not a JSON object") from error
+    return read(msgspec.json.encode(blank | members), of)
+
+
 def read_update(raw: bytes) -> StreamResponse | None:
     """One update; None if it is of a kind that this version does not know.
 
@@ -152,6 +165,14 @@ def error_of(answer: Answer) -> A2AError:
         return unavailable
     violations = tuple((v.field, v.description) for d in details for v in d.field_violations)
     return kind(message, metadata=metadata, violations=violations)
+
+
+def refused(answer: Answer) -> Exception:
+    """What to raise for an answer that is not a success: the server's error, unless it is a redirect."""
+    if HTTPStatus.MULTIPLE_CHOICES <= answer.status < HTTPStatus.BAD_REQUEST:
+        target = answer.headers.get("location", "nowhere")
+        return BadAnswer(f"{answer.url} redirects to {target}: give the client that address")
+    return error_of(answer)
 
 
 def error_in(body: bytes) -> A2AError:

@@ -1,35 +1,40 @@
-"""The client: an agent, behind any number of gateways, as five operations."""
+"""The client: an agent, behind any number of gateways, as the operations of A2A."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Final, Literal, Self
 from uuid import uuid4
 
 import httpx
 import msgspec
 
 from a2a_events import limits
-from a2a_events.client.answers import read
-from a2a_events.client.endpoint import BindingName, Endpoint
+from a2a_events.client.answers import read, read_with
+from a2a_events.client.endpoint import BindingName, Endpoint, Wishes, read_card
 from a2a_events.client.errors import BadAnswer, NoAnswer
-from a2a_events.client.replicas import Make, Replicas
+from a2a_events.client.http_link import Http
+from a2a_events.client.push_configs import PushConfigs
+from a2a_events.client.replicas import Replicas
 from a2a_events.client.retry import Retry
 from a2a_events.client.stream import Updates, usable_cursor
-from a2a_events.client.transport import Binding, Call, Http
 from a2a_events.errors import TaskNotCancelableError
 from a2a_events.model import (
     AgentCard,
     AgentInterface,
     CancelTaskRequest,
+    GetExtendedAgentCardRequest,
     GetTaskRequest,
+    ListTasksRequest,
+    ListTasksResponse,
     Message,
     Part,
     Role,
     SendMessageConfiguration,
     SendMessageRequest,
     Task,
+    TaskPushNotificationConfig,
     TaskState,
 )
 from a2a_events.model.requests import SendMessageResponse
@@ -39,9 +44,15 @@ PATIENCE_SECONDS: Final = 30.0
 STALL_SECONDS: Final = 3 * limits.KEEP_ALIVE_SECONDS
 """Silence on a stream after which it counts as broken: two keep-alives may be lost."""
 
+_EMPTY_PAGE: Final[dict[str, Any]] = {"tasks": [], "nextPageToken": "", "pageSize": 0, "totalSize": 0}
+"""ListTasksResponse as a server may abbreviate it that leaves out what is empty."""
+
 
 class Client:
-    """An agent that speaks A2A 1.0, over JSON-RPC or HTTP+JSON.
+    """An agent that speaks A2A 1.0 over JSON-RPC, HTTP+JSON or gRPC, or A2A 0.3 over the first two.
+
+    The agent's card decides: its first interface of 1.0 that this client speaks is used, and 0.3 only where the card
+    offers nothing newer. A server that refuses the version its card names is an error, never a reason to try another.
 
     Safe for any number of concurrent calls. Its errors are those of the protocol (``a2a_events.errors.A2AError``) and
     those of the way there (``a2a_events.client.ClientError``); each says whether repeating is safe. A call that was
@@ -55,8 +66,13 @@ class Client:
             no card is fetched. Several are gateways of the same agent, in the order in which to ask them: one that
             fails goes last.
         http: connections to use; closed by whoever made them. Its time-outs are not used.
-        binding: the only binding to use; otherwise the first that card and client share.
-        headers: sent with every request, ``Authorization`` for example.
+        binding: the only binding to use, or several in order of preference; otherwise the first that card and client
+            share. GRPC needs the extra ``grpc``.
+        headers: sent with every request, ``Authorization`` for example; over gRPC as metadata.
+        extensions: URIs of extensions to ask for with every request. The replay extension is asked for by itself where
+            the card declares it.
+        make_channel: makes the ``grpc.aio`` channel to a ``host:port``; otherwise TLS with the roots that gRPC brings,
+            and none to a loopback address.
         retry: how often and how soon to try again.
         patience_seconds: for what a server answers at once; None: no limit. A message's answer takes as long as the
             agent does: bound it with ``asyncio.timeout``.
@@ -68,37 +84,56 @@ class Client:
         bases: str | AgentInterface | Sequence[str | AgentInterface],
         *,
         http: httpx.AsyncClient | None = None,
-        binding: BindingName | None = None,
+        binding: BindingName | Sequence[BindingName] | None = None,
         headers: Mapping[str, str] | None = None,
+        extensions: Sequence[str] = (),
+        make_channel: Callable[[str], Any] | None = None,
         retry: Retry | None = None,
         patience_seconds: float | None = PATIENCE_SECONDS,
         stall_seconds: float | None = STALL_SECONDS,
     ) -> None:
         addresses = [bases] if isinstance(bases, str | AgentInterface) else list(bases)
         for address in addresses:
-            _check_url(address if isinstance(address, str) else address.url)
+            _check(address)
         if not addresses:
             raise ValueError("a client needs at least one base URL")
         # A stream occupies its connection: their number is the caller's affair.
         self._http = http or httpx.AsyncClient(limits=httpx.Limits(max_connections=None))
         self._owned = http is None
-        transport = Http(self._http, headers or {}, stall_seconds)
-        endpoints = [Endpoint(transport, address, binding, patience_seconds) for address in addresses]
-        self._replicas = Replicas(transport, endpoints, retry or Retry(), patience_seconds)
+        wishes = Wishes(
+            bindings=[binding] if isinstance(binding, str) else binding or (),
+            extensions=extensions,
+            make_channel=make_channel,
+        )
+        http_links = Http(self._http, headers or {}, stall_seconds)
+        endpoints = [Endpoint(http_links, address, wishes, patience_seconds) for address in addresses]
+        self._replicas = Replicas(endpoints, retry or Retry(), patience_seconds)
         self._patience_seconds = patience_seconds
+        self._extended: tuple[AgentCard, AgentCard] | None = None
+        self.push_configs = PushConfigs(self._replicas)
+        """Webhooks of tasks."""
 
     @classmethod
-    def at(cls, urls: str | Sequence[str], binding: BindingName, *, tenant: str = "", **options: Any) -> Client:
+    def at(
+        cls,
+        urls: str | Sequence[str],
+        binding: BindingName,
+        *,
+        version: Literal["1.0", "0.3"] = "1.0",
+        tenant: str = "",
+        **options: Any,
+    ) -> Client:
         """A client of an interface that is known: no card is needed.
 
         Args:
-            urls: of the interface, one for each gateway.
+            urls: of the interface, one for each gateway; ``host:port`` for GRPC.
             binding: what it speaks.
+            version: of the protocol.
             tenant: echoed in every request.
             options: see :class:`Client`.
         """
         interfaces = [
-            AgentInterface(url=url, protocol_binding=binding, protocol_version="1.0", tenant=tenant)
+            AgentInterface(url=url, protocol_binding=binding, protocol_version=version, tenant=tenant)
             for url in ([urls] if isinstance(urls, str) else urls)
         ]
         return cls(interfaces, **options)
@@ -113,18 +148,46 @@ class Client:
 
     async def aclose(self) -> None:
         """Close the connections, unless they were given. Open streams break."""
+        await self._replicas.aclose()
         if self._owned:
             await self._http.aclose()
 
+    @property
+    def extensions(self) -> frozenset[str]:
+        """URIs of the extensions that the agent activated for its latest answer; see also ``Updates.extensions``."""
+        return self._replicas.extensions
+
     async def card(self) -> AgentCard:
         """The agent's card. Kept as long as its ``Cache-Control`` allows, then revalidated; safe to repeat.
+
+        After :meth:`extended_card` it is the extended one, until the public one changes.
 
         Raises:
             A2AError: the server refused it.
             ConnectionFailed, NoAnswer: no gateway gave it.
             BadAnswer: there is none, or it cannot be read.
         """
-        return await self._replicas.card()
+        public = await self._replicas.card()
+        if self._extended and self._extended[0] == public:
+            return self._extended[1]
+        return public
+
+    async def extended_card(self) -> AgentCard:
+        """The card as this caller may see it; from then on :meth:`card` gives it too. Safe to repeat.
+
+        Raises:
+            UnsupportedOperationError: the agent has none.
+            ExtendedAgentCardNotConfiguredError: it says that it has one, and has none.
+            A2AError: another error of the server, ``UnauthenticatedError`` for example.
+            ConnectionFailed, NoAnswer: no gateway answered.
+            BadAnswer: the answer is no card.
+        """
+        public = await self._replicas.card() if self._replicas.has_card else None
+        raw = await self._replicas.ask(GetExtendedAgentCardRequest(), patience_seconds=self._patience_seconds)
+        extended = read_card(raw)
+        if public is not None:
+            self._extended = (public, extended)
+        return extended
 
     async def send(
         self,
@@ -135,6 +198,7 @@ class Client:
         history_length: int | None = None,
         return_immediately: bool = False,
         accepted_output_modes: Sequence[str] = (),
+        push: TaskPushNotificationConfig | None = None,
         metadata: Mapping[str, Any] | None = None,
         idempotency_key: str | None = None,
     ) -> Task | Message:
@@ -147,6 +211,7 @@ class Client:
             history_length: most messages of history to get; None: all.
             return_immediately: do not wait; the task is still under way.
             accepted_output_modes: media types that the caller can use.
+            push: a webhook for updates of the task, from its beginning.
             metadata: of the request.
             idempotency_key: names this very message; made up if not given, and none is sent if empty. Not every server
                 knows it, so the client itself never relies on it.
@@ -159,20 +224,20 @@ class Client:
                 that, or look first.
             BadAnswer: the server does not speak A2A 1.0; the message may have been taken.
         """
-        make = _sending(
+        request = _sending(
             _message(message, context_id, task_id),
             SendMessageConfiguration(
                 accepted_output_modes=tuple(accepted_output_modes),
+                task_push_notification_config=push,
                 history_length=history_length,
                 return_immediately=return_immediately,
             ),
             metadata,
-            streaming=False,
         )
         key = _new_id() if idempotency_key is None else idempotency_key
         try:
             raw = await self._replicas.ask(
-                make,
+                request,
                 repeatable=False,
                 headers={"Idempotency-Key": key} if key else None,
                 patience_seconds=self._patience_seconds if return_immediately else None,
@@ -194,6 +259,7 @@ class Client:
         task_id: str = "",
         history_length: int | None = None,
         accepted_output_modes: Sequence[str] = (),
+        push: TaskPushNotificationConfig | None = None,
         metadata: Mapping[str, Any] | None = None,
         idempotency_key: str | None = None,
     ) -> Updates:
@@ -202,15 +268,18 @@ class Client:
         The message is sent on entering. Iteration ends when the task has ended, waits for its client, or a Message was
         the answer. Arguments are those of :meth:`send`; errors and guarantees those of :class:`Updates`.
         """
-        make = _sending(
+        request = _sending(
             _message(message, context_id, task_id),
-            SendMessageConfiguration(accepted_output_modes=tuple(accepted_output_modes), history_length=history_length),
+            SendMessageConfiguration(
+                accepted_output_modes=tuple(accepted_output_modes),
+                task_push_notification_config=push,
+                history_length=history_length,
+            ),
             metadata,
-            streaming=True,
         )
         return Updates(
             self._replicas,
-            message=make,
+            message=request,
             task_id=task_id or (message.task_id if isinstance(message, Message) else "") or None,
             idempotency_key=_new_id() if idempotency_key is None else idempotency_key,
             history_length=history_length,
@@ -245,10 +314,83 @@ class Client:
             BadAnswer: the answer is no task.
         """
         request = GetTaskRequest(id=task_id, history_length=history_length)
-        raw = await self._replicas.ask(
-            lambda binding, at: binding.get(at, request), repeatable=True, patience_seconds=self._patience_seconds
+        return read(await self._replicas.ask(request, patience_seconds=self._patience_seconds), Task)
+
+    async def list_tasks(
+        self,
+        *,
+        context_id: str = "",
+        state: TaskState | None = None,
+        since: str = "",
+        page_size: int | None = None,
+        page_token: str = "",
+        history_length: int | None = None,
+        include_artifacts: bool = False,
+    ) -> ListTasksResponse:
+        """One page of the tasks that this caller may see, the latest status first. Safe to repeat.
+
+        Args:
+            context_id: only tasks of this conversation.
+            state: only tasks in it.
+            since: only tasks whose status is as new as this, RFC 3339 in UTC: ``2026-05-28T12:00:00Z``.
+            page_size: most tasks to get, 1 to 100; None: the server's choice.
+            page_token: ``next_page_token`` of the page before.
+            history_length: most messages of each task's history to get; None: the server's choice.
+            include_artifacts: whether to get artifacts as well.
+
+        Raises:
+            InvalidParamsError: a filter is out of range, or the token is not of this query.
+            UnsupportedOperationError: the agent speaks 0.3 only, which has no list.
+            A2AError: another error of the server.
+            ConnectionFailed, NoAnswer: no gateway answered.
+            BadAnswer: the answer is no page.
+        """
+        request = ListTasksRequest(
+            context_id=context_id,
+            status=state.value if state else "",
+            page_size=page_size,
+            page_token=page_token,
+            history_length=history_length,
+            status_timestamp_after=since,
+            include_artifacts=include_artifacts,
         )
-        return read(raw, Task)
+        raw = await self._replicas.ask(request, patience_seconds=self._patience_seconds)
+        return read_with(_EMPTY_PAGE, raw, ListTasksResponse)
+
+    async def tasks(
+        self,
+        *,
+        context_id: str = "",
+        state: TaskState | None = None,
+        since: str = "",
+        page_size: int | None = None,
+        history_length: int | None = None,
+        include_artifacts: bool = False,
+    ) -> AsyncGenerator[Task]:
+        """All tasks that this caller may see: ``async for task in client.tasks(…)``. A page is asked for when needed.
+
+        A task whose status changes meanwhile moves to the front, and may come twice or not at all. Arguments and errors
+        are those of :meth:`list_tasks`; a failure loses only the rest.
+        """
+        token, seen = "", {""}
+        while True:
+            page = await self.list_tasks(
+                context_id=context_id,
+                state=state,
+                since=since,
+                page_size=page_size,
+                page_token=token,
+                history_length=history_length,
+                include_artifacts=include_artifacts,
+            )
+            for task in page.tasks:
+                yield task
+            token = page.next_page_token
+            if not token:
+                return
+            if token in seen:
+                raise BadAnswer("The server's pages go round in circles")
+            seen.add(token)
 
     async def cancel(self, task_id: str, *, metadata: Mapping[str, Any] | None = None) -> Task:
         """Ask for the end of a task; the answer says how far that has come. Safe to repeat, and repeated.
@@ -261,16 +403,11 @@ class Client:
             BadAnswer: the answer is no task.
         """
         request = CancelTaskRequest(id=task_id, metadata=dict(metadata) if metadata else None)
-        called: list[str] = []
-
-        def make(binding: Binding, at: AgentInterface) -> Call:
-            called.append(at.url)
-            return binding.cancel(at, request)
-
+        attempts = self._replicas.request_attempts()
         try:
-            raw = await self._replicas.ask(make, repeatable=True, patience_seconds=self._patience_seconds)
+            raw = await self._replicas.ask(request, attempts=attempts, patience_seconds=self._patience_seconds)
         except TaskNotCancelableError:
-            if len(called) == 1:
+            if attempts.failures == 0:
                 raise
             task = await self.get(task_id)
             if task.status.state is not TaskState.CANCELED:
@@ -280,14 +417,13 @@ class Client:
 
 
 def _sending(
-    message: Message, configuration: SendMessageConfiguration, metadata: Mapping[str, Any] | None, *, streaming: bool
-) -> Make:
-    request = SendMessageRequest(
+    message: Message, configuration: SendMessageConfiguration, metadata: Mapping[str, Any] | None
+) -> SendMessageRequest:
+    return SendMessageRequest(
         message=message,
         configuration=None if configuration == SendMessageConfiguration() else configuration,
         metadata=dict(metadata) if metadata else None,
     )
-    return lambda binding, at: binding.send(at, request, streaming=streaming)
 
 
 def _message(message: Message | str, context_id: str, task_id: str) -> Message:
@@ -298,7 +434,10 @@ def _message(message: Message | str, context_id: str, task_id: str) -> Message:
     )
 
 
-def _check_url(url: str) -> None:
+def _check(address: str | AgentInterface) -> None:
+    if isinstance(address, AgentInterface) and address.protocol_binding == "GRPC":
+        return
+    url = address if isinstance(address, str) else address.url
     parsed = httpx.URL(url)
     if parsed.scheme not in {"http", "https"} or not parsed.host:
         raise ValueError(f"{url!r} is not an http or https URL")

@@ -4,30 +4,60 @@ from __future__ import annotations
 
 import re
 import time
+from collections.abc import Callable, Mapping, Sequence
 from http import HTTPStatus
-from typing import Any, Final, Literal, TypeAlias
+from importlib.util import find_spec
+from typing import Any, Final, Literal, TypeAlias, get_args
 from urllib.parse import urljoin
 
 import msgspec
+from msgspec import Struct
 
-from a2a_events.client.answers import Answer, read
+from a2a_events.client import v0_3
+from a2a_events.client.answers import Answer, read_with, refused
 from a2a_events.client.errors import BadAnswer, ConnectionFailed, NoAnswer
 from a2a_events.client.http_json import HttpJson
+from a2a_events.client.http_link import Http, HttpLink
 from a2a_events.client.jsonrpc import JsonRpc
+from a2a_events.client.link import Binding, Call, Link
+from a2a_events.client.replay import REPLAY_EXTENSION
 from a2a_events.client.retry import wanted_seconds
-from a2a_events.client.transport import Binding, Call, Http, refused
+from a2a_events.client.v0_3.read import card as legacy_card
 from a2a_events.errors import UnavailableError
 from a2a_events.model import AgentCard, AgentInterface
 
-BindingName: TypeAlias = Literal["JSONRPC", "HTTP+JSON"]
-"""The bindings that this client speaks, by the names that cards use."""
+BindingName: TypeAlias = Literal["JSONRPC", "HTTP+JSON", "GRPC"]
+"""The bindings that this client speaks, by the names that cards use. GRPC needs the extra ``grpc``."""
 
-BINDINGS: Final[dict[str, Binding]] = {"JSONRPC": JsonRpc(), "HTTP+JSON": HttpJson()}
 WELL_KNOWN: Final = "/.well-known/agent-card.json"
 
+_OVER_HTTP: Final[dict[tuple[str, str], Binding]] = {
+    ("JSONRPC", "1.0"): JsonRpc(),
+    ("HTTP+JSON", "1.0"): HttpJson(),
+    ("JSONRPC", "0.3"): v0_3.JsonRpc(),
+    ("HTTP+JSON", "0.3"): v0_3.HttpJson(),
+}
 _MAX_AGE: Final = re.compile(r"(?:^|,)\s*max-age\s*=\s*\"?(\d{1,9})", re.IGNORECASE)
 _NOT_KEPT: Final = re.compile(r"(?:^|,)\s*no-(?:store|cache)\b", re.IGNORECASE)
-_SPOKEN: Final = re.compile(r"1(?:\.\d+)*")
+_VERSIONS: Final = (("1.0", re.compile(r"1(?:\.\d+)*")), ("0.3", re.compile(r"0\.3(?:\.\d+)*")))
+"""The dialects, the preferred one first, and the versions that they are."""
+
+
+_SPOKEN: Final = {*_OVER_HTTP, ("GRPC", "1.0")}
+
+
+class Wishes(Struct, frozen=True, kw_only=True):
+    """What the caller wants of every interface.
+
+    Args:
+        bindings: to choose from, in order of preference; empty: all that can be spoken, in the card's order.
+        extensions: to ask for, beside the replay extension where the card declares it.
+        make_channel: makes gRPC channels; None: see :class:`~a2a_events.client.grpc_link.GrpcLink`.
+    """
+
+    bindings: Sequence[BindingName] = ()
+    extensions: Sequence[str] = ()
+    make_channel: Callable[[str], Any] | None = None
 
 
 class Endpoint:
@@ -36,23 +66,29 @@ class Endpoint:
     Args:
         http: sends the calls.
         address: where the agent's card is found, or an interface for which no card is needed.
-        binding: the only binding to use; None: the first that both sides speak, in the card's order.
+        wishes: of the caller.
         patience_seconds: for the card.
     """
 
     def __init__(
-        self, http: Http, address: str | AgentInterface, binding: BindingName | None, patience_seconds: float | None
+        self, http: Http, address: str | AgentInterface, wishes: Wishes, patience_seconds: float | None
     ) -> None:
         self.base = address if isinstance(address, str) else address.url
         self._given = None if isinstance(address, str) else address
         self._http = http
-        self._binding = binding
+        self._wishes = wishes
         self._patience_seconds = patience_seconds
         self._card: AgentCard | None = None
         self._validators: dict[str, str] = {}
         self._fresh_until = 0.0
         self._usable = False
         self._free_at = 0.0
+        self._links: dict[tuple[AgentInterface, tuple[str, ...]], Link] = {}
+
+    @property
+    def has_card(self) -> bool:
+        """Whether a card is to be found here."""
+        return self._given is None
 
     @property
     def wait_seconds(self) -> float:
@@ -64,16 +100,17 @@ class Endpoint:
         self._usable = False
         self._free_at = time.monotonic() + wanted_seconds(error)
 
-    async def interface(self) -> AgentInterface:
-        """Where and how to call. The card is asked for once, and again after a failure.
+    async def link(self) -> Link:
+        """The interface to use. The card is asked for once, and again after a failure.
 
         Raises:
             ConnectionFailed: no card could be had; the call it was for was not sent.
             A2AError: the server refused its card.
             BadAnswer: the card cannot be read, or offers nothing that this client speaks.
         """
+        extensions = tuple(self._wishes.extensions)
         if self._given:
-            return self._given
+            return self._linked(self._given, extensions)
         if not self._usable or self._card is None:
             try:
                 await self.card()
@@ -81,7 +118,15 @@ class Endpoint:
                 raise ConnectionFailed(error.message, retry_after_seconds=wanted_seconds(error)) from error
         assert self._card is not None
         self._usable = True
-        return self._choose(self._card)
+        declared = {extension.uri for extension in self._card.capabilities.extensions}
+        if REPLAY_EXTENSION in declared and REPLAY_EXTENSION not in extensions:
+            extensions = (*extensions, REPLAY_EXTENSION)
+        return self._linked(self._choose(self._card), extensions)
+
+    async def aclose(self) -> None:
+        """Close what the links opened for themselves."""
+        for link in self._links.values():
+            await link.aclose()
 
     async def card(self) -> AgentCard:
         """The agent's card: the one at hand while it is fresh, otherwise revalidated by its ETag or date (RFC 9111).
@@ -111,13 +156,56 @@ class Endpoint:
         return self._card
 
     def _choose(self, card: AgentCard) -> AgentInterface:
-        spoken = {self._binding} if self._binding else BINDINGS.keys()
-        for offered in card.supported_interfaces:
-            if offered.protocol_binding in spoken and _SPOKEN.fullmatch(offered.protocol_version):
-                return msgspec.structs.replace(offered, url=urljoin(f"{self.base.rstrip('/')}/", offered.url))
+        offers = card.supported_interfaces
+        if self._wishes.bindings:
+            spoken: Sequence[str] = self._wishes.bindings
+            usable = [each for binding in spoken for each in offers if each.protocol_binding == binding]
+        else:
+            spoken = _speakable()
+            usable = [each for each in offers if each.protocol_binding in spoken]
+        # 0.3 only where the card offers nothing newer: falling back in silence would hide what is broken.
+        for version, pattern in _VERSIONS:
+            for offered in usable:
+                if pattern.fullmatch(offered.protocol_version) and (offered.protocol_binding, version) in _SPOKEN:
+                    return self._absolute(offered)
         wanted = " or ".join(sorted(spoken))
-        offers = ", ".join(f"{i.protocol_binding} {i.protocol_version}" for i in card.supported_interfaces) or "nothing"
-        raise BadAnswer(f"The card at {self.base} offers {offers}; this client speaks {wanted} of A2A 1.0")
+        given = ", ".join(f"{each.protocol_binding} {each.protocol_version}" for each in offers) or "nothing"
+        raise BadAnswer(f"The card at {self.base} offers {given}; this client speaks {wanted} of A2A 1.0 or 0.3")
+
+    def _absolute(self, offered: AgentInterface) -> AgentInterface:
+        if offered.protocol_binding == "GRPC":
+            return offered
+        return msgspec.structs.replace(offered, url=urljoin(f"{self.base.rstrip('/')}/", offered.url))
+
+    def _linked(self, at: AgentInterface, extensions: tuple[str, ...]) -> Link:
+        link = self._links.get((at, extensions))
+        if link is None:
+            link = self._links[at, extensions] = self._made(at, extensions)
+        return link
+
+    def _made(self, at: AgentInterface, extensions: tuple[str, ...]) -> Link:
+        if at.protocol_binding == "GRPC":
+            return _grpc(at, self._http.headers, extensions, self._wishes.make_channel)
+        version = next((version for version, pattern in _VERSIONS if pattern.fullmatch(at.protocol_version)), "1.0")
+        return HttpLink(self._http, _OVER_HTTP[at.protocol_binding, version], at, extensions)
+
+
+def _speakable() -> tuple[str, ...]:
+    grpc = all(find_spec(name) for name in ("grpc", "a2a"))
+    return tuple(name for name in get_args(BindingName) if name != "GRPC" or grpc)
+
+
+def _grpc(
+    at: AgentInterface,
+    headers: Mapping[str, str],
+    extensions: Sequence[str],
+    make_channel: Callable[[str], Any] | None,
+) -> Link:
+    try:
+        from a2a_events.client.grpc_link import GrpcLink  # noqa: PLC0415 -- an optional dependency, and slow to import
+    except ImportError as error:
+        raise BadAnswer("To speak gRPC, install the extra: a2a-events[grpc]") from error
+    return GrpcLink(at, headers, extensions, make_channel)
 
 
 def _fresh_until(answer: Answer) -> float:
@@ -130,11 +218,22 @@ def _fresh_until(answer: Answer) -> float:
 
 
 def _read_card(answer: Answer) -> AgentCard:
-    # ProtoJSON leaves out what is empty, also what is required: no reason to refuse an agent.
-    blank: dict[str, Any] = {"name": "", "description": "", "version": "", "capabilities": {}, "skills": []}
-    blank |= {"supportedInterfaces": [], "defaultInputModes": [], "defaultOutputModes": []}
     try:
         members = msgspec.json.decode(answer.body, type=dict[str, Any])
     except (ValueError, RecursionError) as error:
         raise BadAnswer(f"The card at {answer.url} is not a JSON object") from error
-    return read(msgspec.json.encode(blank | members), AgentCard)
+    if not members.get("supportedInterfaces") and "supported_interfaces" not in members and "url" in members:
+        members = legacy_card(members)
+    return read_card(msgspec.json.encode(members))
+
+
+def read_card(raw: bytes) -> AgentCard:
+    """An agent card as servers write it.
+
+    Raises:
+        BadAnswer: this is none.
+    """
+    # ProtoJSON leaves out what is empty, also what is required: no reason to refuse an agent.
+    blank: dict[str, Any] = {"name": "", "description": "", "version": "", "capabilities": {}, "skills": []}
+    blank |= {"supportedInterfaces": [], "defaultInputModes": [], "defaultOutputModes": []}
+    return read_with(blank, raw, AgentCard)

@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Final, TypeAlias, TypeVar
+from typing import Final, TypeVar
 
-from a2a_events.client.endpoint import BINDINGS, Endpoint
+from a2a_events.client.endpoint import Endpoint
 from a2a_events.client.errors import ConnectionFailed, NoAnswer
+from a2a_events.client.link import Frames
+from a2a_events.client.operations import Request
 from a2a_events.client.retry import Attempts, Retry
-from a2a_events.client.transport import Binding, Call, Frames, Http
 from a2a_events.errors import UnavailableError
-from a2a_events.model import AgentCard, AgentInterface
+from a2a_events.model import AgentCard
 
 T = TypeVar("T")
-
-Make: TypeAlias = Callable[[Binding, AgentInterface], Call]
-"""A request, still without a binding and an address."""
 
 PASSING: Final = (ConnectionFailed, NoAnswer, UnavailableError)
 """What another gateway, or the same one a little later, may do better."""
@@ -28,18 +26,23 @@ class Replicas:
     """Gateways of one agent in the order in which to ask them: one that fails goes last.
 
     Args:
-        http: sends the calls.
         endpoints: at least one.
         retry: the policy.
         patience_seconds: for an answer that a server gives at once.
     """
 
-    def __init__(self, http: Http, endpoints: Sequence[Endpoint], retry: Retry, patience_seconds: float | None) -> None:
+    def __init__(self, endpoints: Sequence[Endpoint], retry: Retry, patience_seconds: float | None) -> None:
         assert endpoints, "a client needs at least one base URL"
         self.patience_seconds = patience_seconds
-        self._http = http
+        self.extensions: frozenset[str] = frozenset()
+        """What the agent activated for its latest answer."""
         self._endpoints = list(endpoints)
         self._retry = retry
+
+    @property
+    def has_card(self) -> bool:
+        """Whether the agent is known by its card, rather than by interfaces that were given."""
+        return any(endpoint.has_card for endpoint in self._endpoints)
 
     def request_attempts(self) -> Attempts:
         """For one request: each gateway gets its chance."""
@@ -60,16 +63,18 @@ class Replicas:
 
     async def ask(
         self,
-        make: Make,
+        request: Request,
         *,
-        repeatable: bool,
+        attempts: Attempts | None = None,
+        repeatable: bool = True,
         headers: Mapping[str, str] | None = None,
         patience_seconds: float | None,
     ) -> bytes:
         """One operation that answers once: the JSON of its result.
 
         Args:
-            make: the request.
+            request: what to ask.
+            attempts: counts the failures; None: as many as for any request.
             repeatable: whether to send it again when it may have taken effect; what was not sent is always repeated.
             headers: for this request.
             patience_seconds: for the whole answer; None: no limit.
@@ -80,15 +85,16 @@ class Replicas:
         """
 
         async def work(endpoint: Endpoint) -> bytes:
-            interface = await endpoint.interface()
-            binding = BINDINGS[interface.protocol_binding]
-            return binding.result(await self._http.fetch(make(binding, interface), headers or {}, patience_seconds))
+            link = await endpoint.link()
+            reply = await link.ask(request, headers or {}, patience_seconds)
+            self.extensions = reply.extensions
+            return reply.raw
 
-        return await self._attempt(work, self.request_attempts(), repeatable=repeatable)
+        return await self._attempt(work, attempts or self.request_attempts(), repeatable=repeatable)
 
     async def open(
         self,
-        make: Make,
+        request: Request,
         attempts: Attempts,
         *,
         repeatable: bool,
@@ -99,13 +105,18 @@ class Replicas:
         """One operation that answers with a stream. See :meth:`ask`; ``floor_seconds`` are waited in any case."""
 
         async def work(endpoint: Endpoint) -> tuple[Endpoint, Frames]:
-            interface = await endpoint.interface()
-            binding = BINDINGS[interface.protocol_binding]
-            call = make(binding, interface)
-            return endpoint, await self._http.stream(call, headers or {}, binding, patience_seconds)
+            link = await endpoint.link()
+            frames = await link.open(request, headers or {}, patience_seconds)
+            self.extensions = frames.extensions
+            return endpoint, frames
 
         floor_seconds = min(floor_seconds, self._retry.longest_seconds)
         return await self._attempt(work, attempts, repeatable=repeatable, floor_seconds=floor_seconds)
+
+    async def aclose(self) -> None:
+        """Close what belongs to the endpoints alone."""
+        for endpoint in self._endpoints:
+            await endpoint.aclose()
 
     def failed(self, endpoint: Endpoint, error: Exception) -> None:
         """Ask the others first from now on."""

@@ -15,16 +15,24 @@ from a2a_events import limits
 from a2a_events.client.answers import read, read_update
 from a2a_events.client.endpoint import Endpoint
 from a2a_events.client.errors import ClientError, NoAnswer, StreamInterrupted
-from a2a_events.client.replicas import PASSING, Make, Replicas
+from a2a_events.client.link import Frames
+from a2a_events.client.replay import Mark, mark_of
+from a2a_events.client.replicas import PASSING, Replicas
 from a2a_events.client.retry import wanted_seconds
 from a2a_events.client.sse import Event
-from a2a_events.client.transport import Frames
-from a2a_events.errors import A2AError, UnavailableError, UnsupportedOperationError
+from a2a_events.errors import (
+    A2AError,
+    InvalidParamsError,
+    MethodNotFoundError,
+    UnavailableError,
+    UnsupportedOperationError,
+)
 from a2a_events.model import (
     INTERRUPTED_STATES,
     TERMINAL_STATES,
     GetTaskRequest,
     Message,
+    SendMessageRequest,
     StreamResponse,
     SubscribeToTaskRequest,
     Task,
@@ -40,6 +48,9 @@ CURSOR_CHARACTERS: Final = 1024
 STEADY_SECONDS: Final = limits.KEEP_ALIVE_SECONDS
 """A connection that lived as long as this was a good one, even if its task had nothing to say."""
 
+_NO_SUBSCRIPTION: Final = (UnsupportedOperationError, MethodNotFoundError, InvalidParamsError)
+"""How servers refuse to resume a task that has ended; 1.0 names the first, 0.3 named none."""
+
 
 class Update(Struct, frozen=True, kw_only=True):
     """What the agent said, and where that leaves the reader.
@@ -48,13 +59,23 @@ class Update(Struct, frozen=True, kw_only=True):
         response: the update as the protocol has it.
         cursor: everything up to here was delivered: ``subscribe(task_id, cursor)`` goes on after it. None if the server
             gives no cursors.
+        revision: of the task after this update, where the server tells it (replay extension): a higher one is newer.
         resynchronised: between the update before and this one, others may be missing, because the server could not
             resume where the connection broke. If this is a Task, it replaces what was known, and holds all of it.
     """
 
     response: StreamResponse
     cursor: str | None = None
+    revision: int | None = None
     resynchronised: bool = False
+
+    @property
+    def task_id(self) -> str:
+        """The task that it is about; empty for a Message that is about none."""
+        if self.response.task:
+            return self.response.task.id
+        update = self.response.status_update or self.response.artifact_update or self.response.message
+        return update.task_id if update else ""
 
     @property
     def task(self) -> Task | None:
@@ -111,7 +132,7 @@ class Updates:
         self,
         replicas: Replicas,
         *,
-        message: Make | None = None,
+        message: SendMessageRequest | None = None,
         task_id: str | None = None,
         cursor: str | None = None,
         idempotency_key: str = "",
@@ -123,6 +144,8 @@ class Updates:
         """Of the last update delivered: hand it to ``subscribe`` to go on after it, in another process too."""
         self.idempotency_key = idempotency_key
         """Under which the message was sent; empty for a subscription."""
+        self.extensions: frozenset[str] = frozenset()
+        """URIs of the extensions that the agent activated for this stream; known when it is entered."""
         self._replicas = replicas
         self._message = message
         self._history_length = history_length
@@ -190,6 +213,12 @@ class Updates:
                     return update
         except UnavailableError as error:  # a gateway says good-bye in mid-stream
             await self._lost(error)
+        except _NO_SUBSCRIPTION:  # from a server that opens its streams before it looks
+            self._waiting.clear()
+            if not (self._first and self._resumed) or not await self._settle():
+                raise
+            await self._close()
+            return self._take(self._waiting.popleft())
         return None
 
     # --- what came ---------------------------------------------------------------------------------------------------
@@ -200,28 +229,29 @@ class Updates:
             return self._delivered(item)
         assert self._connection is not None
         _, frames = self._connection
-        raw = frames.binding.update(item) if item.data else b""
+        raw = frames.update(item) if item.data else b""
         response = read_update(raw) if raw else None
-        cursor = _cursor_of(item, self.cursor)
+        mark = mark_of(response) if response else Mark()
+        place = item.id if item.id is not None else mark.cursor
+        cursor = _cursor_at(place, self.cursor)
         if response is None:
             self.cursor = cursor  # a mere position, or a kind of update from the future
             return None
         first, self._first = self._first, False
-        continues = self._from_cursor and item.id is not None and response.task is None
+        continues = self._from_cursor and place is not None and response.task is None
         resynchronised = first and self._resumed and not continues
-        known = self._memory.knows(item.id, raw, resynchronised=resynchronised)
+        known = self._memory.knows(place, raw, resynchronised=resynchronised)
         self.cursor = cursor
         if known:
             return None
-        return self._delivered(Update(response=response, cursor=cursor, resynchronised=resynchronised))
+        return self._delivered(
+            Update(response=response, cursor=cursor, revision=mark.revision, resynchronised=resynchronised)
+        )
 
     def _delivered(self, update: Update) -> Update:
         response = update.response
-        for named in (response.status_update, response.artifact_update, response.message):
-            if named is not None:
-                self.task_id = self.task_id or named.task_id or None
-        if response.task is not None:
-            self.task_id = response.task.id
+        if response.task is not None or self.task_id is None:
+            self.task_id = update.task_id or None
         self._state = update.state or self._state
         self._accepted = self._resumed = True
         self._attempts.succeeded()
@@ -232,7 +262,7 @@ class Updates:
 
     # --- the connections ---------------------------------------------------------------------------------------------
 
-    async def _send(self, message: Make) -> None:
+    async def _send(self, message: SendMessageRequest) -> None:
         headers = {"Idempotency-Key": self.idempotency_key} if self.idempotency_key else {}
         with self._explained():
             self._connection = await self._replicas.open(
@@ -248,14 +278,14 @@ class Updates:
         try:
             with self._explained():
                 self._connection = await self._replicas.open(
-                    lambda binding, at: binding.subscribe(at, request),
+                    request,
                     self._attempts,
                     repeatable=True,
                     headers=headers,
                     patience_seconds=self._replicas.patience_seconds,
                     floor_seconds=self._server_wants_seconds,
                 )
-        except UnsupportedOperationError:
+        except _NO_SUBSCRIPTION:
             # The task has ended meanwhile, or this server has no subscriptions.
             if not (self._opened or self._resumed) or not await self._settle():
                 raise
@@ -264,6 +294,8 @@ class Updates:
             self._has_opened()
 
     def _has_opened(self) -> None:
+        if self._connection is not None:
+            self.extensions = self._connection[1].extensions
         if not self._opened:
             self._opened = True
             self._attempts = self._replicas.stream_attempts()
@@ -278,7 +310,7 @@ class Updates:
         try:
             events = await frames.read()
         except NoAnswer as broken:
-            await self._lost(broken)
+            await self._gone(broken)
         except BaseException:
             await self._close()  # canceled: what is half read is lost, and asked for again
             raise
@@ -286,10 +318,14 @@ class Updates:
             if events is not None:
                 self._waiting.extend(events)
                 return
-            silent = self._first
-            await self._lost(NoAnswer("The stream ended before its task did", retry_safe=True))
-            if silent and not self._ended:
-                await self._settle()  # nothing follows the cursor: perhaps because the task has ended
+            await self._gone(NoAnswer("The stream ended before its task did", retry_safe=True))
+
+    async def _gone(self, error: NoAnswer) -> None:
+        """The connection ended or broke."""
+        silent = self._first and self._resumed
+        await self._lost(error)
+        if silent and not self._ended:
+            await self._settle()  # nothing follows what is known: perhaps because the task has ended
 
     async def _lost(self, error: Exception) -> None:
         """The connection is of no more use."""
@@ -325,15 +361,13 @@ class Updates:
         """Ask for the task; if it has ended, that is the last update."""
         request = GetTaskRequest(id=self.task_id or "", history_length=self._history_length)
         with self._explained():
-            raw = await self._replicas.ask(
-                lambda binding, at: binding.get(at, request),
-                repeatable=True,
-                patience_seconds=self._replicas.patience_seconds,
-            )
+            raw = await self._replicas.ask(request, patience_seconds=self._replicas.patience_seconds)
         task = read(raw, Task)
         if task.status.state not in TERMINAL_STATES:
             return False
-        self._waiting.append(Update(response=StreamResponse(task=task), cursor=self.cursor, resynchronised=True))
+        response = StreamResponse(task=task)
+        revision = mark_of(response).revision
+        self._waiting.append(Update(response=response, cursor=self.cursor, revision=revision, resynchronised=True))
         return True
 
     async def _close(self, *, drain: bool = False) -> None:
@@ -399,7 +433,7 @@ def usable_cursor(text: str) -> bool:
     return 0 < len(text) <= CURSOR_CHARACTERS and text.isprintable() and text.strip() == text
 
 
-def _cursor_of(event: Event, before: str | None) -> str | None:
-    if event.id is None:
+def _cursor_at(place: str | None, before: str | None) -> str | None:
+    if place is None:
         return before
-    return event.id if usable_cursor(event.id) else None
+    return place if usable_cursor(place) else None

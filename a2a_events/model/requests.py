@@ -138,3 +138,19 @@ class SendMessageResponse(Wire, frozen=True):
 
     task: Task | None = None
     message: Message | None = None
+
+
+class ListTasksResponse(Wire, frozen=True):
+    """ListTasks' answer: one page, newest first. ``next_page_token`` is empty on the last one."""
+
+    tasks: tuple[Task, ...]
+    next_page_token: str
+    page_size: int
+    total_size: int
+
+
+class ListTaskPushNotificationConfigsResponse(Wire, frozen=True):
+    """ListTaskPushNotificationConfigs' answer: one page."""
+
+    configs: tuple[TaskPushNotificationConfig, ...] = ()
+    next_page_token: str = ""

@@ -1,6 +1,6 @@
-"""One HTTP exchange, with its failures told apart; and what a binding has to be.
+"""Interfaces reached over HTTP: exchanges with their failures told apart.
 
-A binding is pure: it turns requests into calls and bodies into results. Only this module touches the network.
+A binding is pure: it turns requests into calls and bodies into results. This module is what touches the network.
 """
 
 from __future__ import annotations
@@ -8,23 +8,18 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Generator, Mapping
+from collections.abc import AsyncIterator, Generator, Mapping, Sequence
 from http import HTTPStatus
-from typing import Final, Protocol
+from typing import Final
 
 import httpx
-from msgspec import Struct
 
-from a2a_events.client.answers import Answer, error_of
+from a2a_events.client.answers import Answer
 from a2a_events.client.errors import BadAnswer, ClientError, ConnectionFailed, NoAnswer
+from a2a_events.client.link import Binding, Call, Frames, Reply
+from a2a_events.client.operations import Request
 from a2a_events.client.sse import Event, Parser
-from a2a_events.model import (
-    AgentInterface,
-    CancelTaskRequest,
-    GetTaskRequest,
-    SendMessageRequest,
-    SubscribeToTaskRequest,
-)
+from a2a_events.model import AgentInterface
 
 CONNECT_SECONDS: Final = 5.0
 """How long a connection may take; a dead host costs this much before the next one is asked."""
@@ -41,59 +36,53 @@ _OTHER_METHOD: Final = frozenset({HTTPStatus.METHOD_NOT_ALLOWED, HTTPStatus.NOT_
 """What servers answer to a method that they do not have at a path; transcoders of gRPC say the latter."""
 
 
-class Call(Struct, frozen=True, kw_only=True):
-    """One HTTP request, ready to send. ``otherwise`` is tried if the server does not know this method there."""
+class HttpLink:
+    """An interface reached over HTTP.
 
-    url: str
-    method: str = "POST"
-    body: bytes = b""
-    headers: Mapping[str, str] = {}
-    otherwise: Call | None = None
+    Args:
+        http: sends the calls.
+        binding: what the interface speaks.
+        at: the interface.
+        extensions: to ask for.
+    """
 
+    def __init__(self, http: Http, binding: Binding, at: AgentInterface, extensions: Sequence[str]) -> None:
+        self._http = http
+        self._binding = binding
+        self._at = at
+        self._parameters = {"A2A-Version": binding.version}
+        if extensions:
+            self._parameters[binding.extensions_header] = ",".join(extensions)
 
-class Binding(Protocol):
-    """How operations look on one wire. ``at`` is the interface to call: its URL, and its tenant to be echoed."""
+    async def ask(self, request: Request, headers: Mapping[str, str], patience_seconds: float | None) -> Reply:
+        """See :class:`Link`."""
+        call = self._binding.call(self._at, request, streaming=False)
+        answer = await self._http.fetch(call, {**self._parameters, **headers}, patience_seconds)
+        raw = self._binding.result(request, answer)
+        return Reply(raw, named(answer.headers.get(self._binding.extensions_header.lower(), "")))
 
-    def send(self, at: AgentInterface, request: SendMessageRequest, *, streaming: bool) -> Call:
-        """SendMessage, or SendStreamingMessage."""
-        ...
+    async def open(self, request: Request, headers: Mapping[str, str], patience_seconds: float | None) -> Frames:
+        """See :class:`Link`."""
+        call = self._binding.call(self._at, request, streaming=True)
+        headers = {**self._parameters, **headers}
+        opened = await self._http.stream(call, headers, patience_seconds)
+        if isinstance(opened, Answer) and opened.status in _OTHER_METHOD and call.otherwise:
+            opened = await self._http.stream(call.otherwise, headers, patience_seconds)
+        if isinstance(opened, Answer):
+            self._binding.result(request, opened)  # raises what the answer tells of
+            raise BadAnswer(f"{opened.url} answered a streaming call with something that is not a stream")
+        return HttpFrames(opened, self._binding, self._http.stall_seconds)
 
-    def get(self, at: AgentInterface, request: GetTaskRequest) -> Call:
-        """GetTask."""
-        ...
-
-    def cancel(self, at: AgentInterface, request: CancelTaskRequest) -> Call:
-        """CancelTask."""
-        ...
-
-    def subscribe(self, at: AgentInterface, request: SubscribeToTaskRequest) -> Call:
-        """SubscribeToTask."""
-        ...
-
-    def result(self, answer: Answer) -> bytes:
-        """The JSON of what the operation gave.
-
-        Raises:
-            A2AError: the server's error.
-            BadAnswer: not an answer of this binding.
-        """
-        ...
-
-    def update(self, event: Event) -> bytes:
-        """The JSON of one update.
-
-        Raises:
-            A2AError: the server's error, in mid-stream.
-            BadAnswer: not an update of this binding.
-        """
-        ...
+    async def aclose(self) -> None:
+        """See :class:`Link`: connections are the client's."""
 
 
-class Frames:
-    """The open answer of a streaming call."""
+class HttpFrames:
+    """Server-sent events."""
 
     def __init__(self, response: httpx.Response, binding: Binding, stall_seconds: float | None) -> None:
-        self.binding = binding
+        self.extensions = named(response.headers.get(binding.extensions_header, ""))
+        self._binding = binding
         self._response = response
         self._bytes: AsyncIterator[bytes] = response.aiter_bytes()
         self._stall_seconds = stall_seconds
@@ -102,7 +91,7 @@ class Frames:
 
     @property
     def retry_seconds(self) -> float:
-        """How long the server wants clients to wait before they reconnect; 0 if it did not say."""
+        """What ``retry:`` asked for."""
         return self._parser.retry_seconds or 0.0
 
     @property
@@ -111,14 +100,7 @@ class Frames:
         return self._heard - self._opened
 
     async def read(self) -> list[Event] | None:
-        """The next events; may be none yet. None is a clean end.
-
-        If this is cancelled, the connection is lost, and no event that was given out before.
-
-        Raises:
-            NoAnswer: the connection broke, or nothing came for ``stall_seconds``.
-            BadAnswer: the bytes are no event stream.
-        """
+        """See :class:`Frames`."""
         with _translated(str(self._response.url), "the stream broke"):
             async with asyncio.timeout(self._stall_seconds):
                 try:
@@ -128,8 +110,12 @@ class Frames:
         self._heard = time.monotonic()
         return self._parser.feed(chunk)
 
+    def update(self, event: Event) -> bytes:
+        """See :class:`Frames`."""
+        return self._binding.update(event)
+
     async def aclose(self, *, drain: bool = False) -> None:
-        """Give the connection back; after ``drain`` it can be used again if the server ends its answer at once."""
+        """See :class:`Frames`: a connection whose answer has ended can be used again."""
         if drain:
             with contextlib.suppress(ClientError, TimeoutError):
                 async with asyncio.timeout(DRAIN_SECONDS):
@@ -149,8 +135,8 @@ class Http:
 
     def __init__(self, client: httpx.AsyncClient, headers: Mapping[str, str], stall_seconds: float | None) -> None:
         self._client = client
-        self._headers = {**headers, "A2A-Version": "1.0"}
-        self._stall_seconds = stall_seconds
+        self.stall_seconds = stall_seconds
+        self.headers = {**headers, "A2A-Version": "1.0"}
 
     async def fetch(self, call: Call, headers: Mapping[str, str], patience_seconds: float | None) -> Answer:
         """One exchange; any status is an answer.
@@ -171,48 +157,32 @@ class Http:
                 return await _whole(response)
 
     async def stream(
-        self, call: Call, headers: Mapping[str, str], binding: Binding, patience_seconds: float | None
-    ) -> Frames:
-        """Open a stream: returns when the server has accepted the call.
-
-        Raises:
-            A2AError: the server refused.
-            ConnectionFailed: not sent.
-            NoAnswer: sent, no answer in time.
-            BadAnswer: the answer is not an event stream.
-        """
+        self, call: Call, headers: Mapping[str, str], patience_seconds: float | None
+    ) -> httpx.Response | Answer:
+        """Open a stream: the response to read it from, or the answer that came instead. Errors as for ``fetch``."""
         headers = {**headers, "Accept": f"{_EVENT_STREAM}, application/json;q=0.5", "Cache-Control": "no-store"}
         with _translated(call.url, "no answer came"):
             async with asyncio.timeout(patience_seconds):
                 response = await self._open(call, headers)
-                accepted = response.status_code == HTTPStatus.OK and response.headers.get(
-                    "content-type", ""
-                ).lower().startswith(_EVENT_STREAM)
-                if accepted:
-                    return Frames(response, binding, self._stall_seconds)
-                answer = await _whole(response)
-        if answer.status in _OTHER_METHOD and call.otherwise:
-            return await self.stream(call.otherwise, headers, binding, patience_seconds)
-        binding.result(answer)  # raises what the answer tells of
-        raise BadAnswer(f"{call.url} answered a streaming call with something that is not a stream")
+                media = response.headers.get("content-type", "").lower()
+                if response.status_code == HTTPStatus.OK and media.startswith(_EVENT_STREAM):
+                    return response
+                return await _whole(response)
 
     async def _open(self, call: Call, headers: Mapping[str, str]) -> httpx.Response:
         request = self._client.build_request(
             call.method,
             call.url,
             content=call.body,
-            headers=_encoded({**self._headers, **call.headers, **headers}),
+            headers=_encoded({**self.headers, **call.headers, **headers}),
             timeout=_TIMEOUTS,
         )
         return await self._client.send(request, stream=True)
 
 
-def refused(answer: Answer) -> Exception:
-    """What to raise for an answer that is not a success: the server's error, unless it is a redirect."""
-    if HTTPStatus.MULTIPLE_CHOICES <= answer.status < HTTPStatus.BAD_REQUEST:
-        target = answer.headers.get("location", "nowhere")
-        return BadAnswer(f"{answer.url} redirects to {target}: give the client that address")
-    return error_of(answer)
+def named(header: str) -> frozenset[str]:
+    """The URIs in the value of an extensions header."""
+    return frozenset(uri for uri in map(str.strip, header.split(",")) if uri)
 
 
 def _encoded(headers: Mapping[str, str]) -> list[tuple[bytes, bytes]]:
