@@ -33,7 +33,7 @@ from a2a_events.model import (
 )
 
 _READERS: Final[dict[type[Request], Callable[[Any], Any]]] = {
-    SendMessageRequest: read.reply,
+    SendMessageRequest: read.update,
     GetTaskRequest: read.task,
     CancelTaskRequest: read.task,
     TaskPushNotificationConfig: read.push_config,
@@ -78,7 +78,6 @@ class HttpJson:
 
     def __init__(self) -> None:
         self._frames = http_json.HttpJson()
-        self._write = write.Proto()
 
     def call(self, at: AgentInterface, request: Request, *, streaming: bool) -> Call:
         """See :class:`~a2a_events.client.link.Binding`."""
@@ -86,7 +85,7 @@ class HttpJson:
         match request:
             case SendMessageRequest():
                 path = "/message:stream" if streaming else "/message:send"
-                return Call(url=base + path, body=encode(self._write.send(request)), headers=POST)
+                return Call(url=base + path, body=encode(write.send_request(request)), headers=POST)
             case GetTaskRequest():
                 query = "" if request.history_length is None else f"?historyLength={request.history_length}"
                 return Call(url=f"{base}{task_path(request.id)}{query}", method="GET", headers=ACCEPT)
@@ -99,7 +98,7 @@ class HttpJson:
                 url = f"{base}{task_path(request.id)}:subscribe"
                 return Call(url=url, body=b"{}", headers=POST, otherwise=Call(url=url, method="GET", headers=ACCEPT))
             case TaskPushNotificationConfig():
-                body = encode(self._write.create_config(request))
+                body = encode(write.create_request(request))
                 return Call(url=base + configs_path(request.task_id), body=body, headers=POST)
             case GetTaskPushNotificationConfigRequest():
                 return Call(url=base + configs_path(request.task_id, request.id), method="GET", headers=ACCEPT)
@@ -128,7 +127,7 @@ class HttpJson:
 def _method(request: Request, *, streaming: bool) -> tuple[str, Any]:
     match request:
         case SendMessageRequest():
-            return "message/stream" if streaming else "message/send", write.Schema().send(request)
+            return "message/stream" if streaming else "message/send", write.send_params(request)
         case GetTaskRequest():
             length = {} if request.history_length is None else {"historyLength": request.history_length}
             return "tasks/get", {"id": request.id, **length}
@@ -140,8 +139,7 @@ def _method(request: Request, *, streaming: bool) -> tuple[str, Any]:
         case SubscribeToTaskRequest():
             return "tasks/resubscribe", {"id": request.id}
         case TaskPushNotificationConfig():
-            params = {"taskId": request.task_id, "pushNotificationConfig": write.push_config(request)}
-            return "tasks/pushNotificationConfig/set", params
+            return "tasks/pushNotificationConfig/set", write.create_params(request)
         case GetTaskPushNotificationConfigRequest():
             params = {"id": request.task_id, "pushNotificationConfigId": request.id}
             return "tasks/pushNotificationConfig/get", params

@@ -7,7 +7,7 @@ read alike.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Final, TypeAlias, cast
 
 from a2a_events.model import Role, TaskState
@@ -36,13 +36,8 @@ _SCHEMES: Final = {
 }
 
 
-def reply(value: Any) -> Json:
-    """SendMessageResponse out of a bare Task or Message, or a wrapped one (REST)."""
-    return update(value)
-
-
 def update(value: Any) -> Json:
-    """StreamResponse out of a bare object with its ``kind``, or a wrapped one (REST)."""
+    """StreamResponse or SendMessageResponse out of a bare object with its ``kind``, or a wrapped one (REST)."""
     given = _object(value)
     for name, (member, reader) in _KINDS.items():
         if given.get("kind", "") == name:
@@ -72,7 +67,7 @@ def task(value: Any) -> Json:
 def message(value: Any) -> Json:
     """Message."""
     given = _object(value)
-    parts = given.get("parts") or given.get("content") or []
+    parts = _array(given.get("parts")) or _array(given.get("content"))
     return _with({**given, "parts": parts}, parts=_each(_part), role=lambda role: _enum(ROLES.get(str(role)), role))
 
 
@@ -95,8 +90,8 @@ def push_config(value: Any) -> Json:
     flat: Json = {"taskId": given.get("taskId") or task_id, "id": config.get("id") or config_id}
     flat |= {name: config.get(name) for name in ("url", "token")}
     if authentication := _object(config.get("authentication")):
-        schemes = authentication.get("schemes") or [""]
-        flat["authentication"] = {"scheme": schemes[0], "credentials": authentication.get("credentials")}
+        scheme = next(iter(_array(authentication.get("schemes"))), "")
+        flat["authentication"] = {"scheme": scheme, "credentials": authentication.get("credentials")}
     return flat
 
 
@@ -104,7 +99,7 @@ def push_configs(value: Any) -> Json:
     """ListTaskPushNotificationConfigsResponse out of a bare array, or a wrapped one (REST)."""
     page = _object(value)
     configs = page.get("configs") if page else value
-    return {"configs": _each(push_config)(configs or []), "nextPageToken": page.get("nextPageToken")}
+    return {"configs": [push_config(config) for config in _array(configs)], "nextPageToken": page.get("nextPageToken")}
 
 
 def card(value: Any) -> Json:
@@ -198,8 +193,8 @@ def _enum(known: TaskState | Role | None, given: Any) -> Any:
     return given if known is None else known.value
 
 
-def _array(value: Any) -> list[Any]:
-    return cast("list[Any]", value) if isinstance(value, list) else []
+def _array(value: Any) -> Sequence[Any]:
+    return cast("Sequence[Any]", value) if isinstance(value, list) else ()
 
 
 def _object(value: Any) -> Json:
