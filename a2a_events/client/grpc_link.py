@@ -40,6 +40,7 @@ REFUSAL_SECONDS: Final = 0.1
 _OPTIONS: Final = (
     ("grpc.max_receive_message_length", ANSWER_BYTES),
     ("grpc.keepalive_time_ms", int(PING_SECONDS * 1000)),
+    ("grpc.use_local_subchannel_pool", 1),  # or a new channel would inherit the failures of the one before
 )
 _PLAIN: Final = frozenset({"http", "grpc"})
 """Schemes that say: no TLS."""
@@ -95,8 +96,8 @@ class GrpcLink:
         self._headers = {**headers, "A2A-Version": "1.0"}
         if extensions:
             self._headers[_EXTENSIONS] = ",".join(extensions)
-        self._channel = make_channel(_target(at.url)[0]) if make_channel else _channel(at.url)
-        self._stub: Any = a2a_pb2_grpc.A2AServiceStub(self._channel)  # type: ignore[no-untyped-call]  # generated without types
+        self._make_channel = make_channel
+        self._opened: grpc.aio.Channel | None = None
 
     async def ask(self, request: Request, headers: Mapping[str, str], patience_seconds: float | None) -> Reply:
         """See :class:`~a2a_events.client.link.Link`."""
@@ -124,7 +125,8 @@ class GrpcLink:
 
     async def aclose(self) -> None:
         """See :class:`~a2a_events.client.link.Link`."""
-        await self._channel.close()
+        if self._opened is not None:
+            await self._opened.close()
 
     async def _call(
         self, request: Request, headers: Mapping[str, str], *, streaming: bool, patience_seconds: float | None
@@ -133,28 +135,41 @@ class GrpcLink:
         if self._at.tenant:
             request = msgspec.structs.replace(request, tenant=self._at.tenant)
         message = json_format.Parse(encode(request), _REQUESTS[name]())
-        await self._connected()
+        stub: Any = a2a_pb2_grpc.A2AServiceStub(await self._channel())  # type: ignore[no-untyped-call]  # generated
         metadata = [(name.lower(), value) for name, value in {**self._headers, **headers}.items() if value.isascii()]
-        return getattr(self._stub, name)(message, metadata=metadata, timeout=patience_seconds)
+        return getattr(stub, name)(message, metadata=metadata, timeout=patience_seconds)
 
-    async def _connected(self) -> None:
-        """What fails after this may have been sent; what fails here was not.
+    async def _channel(self) -> grpc.aio.Channel:
+        """A channel that is connected: what fails after this may have been sent, what fails here was not.
 
         Raises:
             ConnectionFailed: nobody there.
         """
+        channel = self._opened = self._opened or self._made()
         try:
             async with asyncio.timeout(CONNECT_SECONDS):
-                state = self._channel.get_state(try_to_connect=True)
-                tried = False
-                while state is not grpc.ChannelConnectivity.READY:
-                    tried = tried or state is grpc.ChannelConnectivity.CONNECTING
-                    if tried and state is grpc.ChannelConnectivity.TRANSIENT_FAILURE:
-                        raise ConnectionFailed(f"{self._at.url} cannot be reached")
-                    await self._channel.wait_for_state_change(state)
-                    state = self._channel.get_state(try_to_connect=True)
-        except TimeoutError as error:
-            raise ConnectionFailed(f"{self._at.url} cannot be reached: too slow") from error
+                state = channel.get_state(try_to_connect=True)
+                while state not in {grpc.ChannelConnectivity.READY, grpc.ChannelConnectivity.TRANSIENT_FAILURE}:
+                    await channel.wait_for_state_change(state)
+                    state = channel.get_state(try_to_connect=True)
+        except TimeoutError:
+            state = grpc.ChannelConnectivity.TRANSIENT_FAILURE
+        if state is grpc.ChannelConnectivity.READY:
+            return channel
+        # It would try again when it likes, and not tell. When to try again is for the policy of retries to say, so the
+        # next call gets another channel; others may still wait for this one, the last closes it.
+        if self._opened is channel:
+            self._opened = None
+        raise ConnectionFailed(f"{self._at.url} cannot be reached")
+
+    def _made(self) -> grpc.aio.Channel:
+        target, plain = _target(self._at.url)
+        if self._make_channel:
+            channel: grpc.aio.Channel = self._make_channel(target)
+            return channel
+        if plain:
+            return grpc.aio.insecure_channel(target, options=_OPTIONS)
+        return grpc.aio.secure_channel(target, grpc.ssl_channel_credentials(), options=_OPTIONS)
 
     def _explained(self, error: grpc.aio.AioRpcError) -> Exception:
         status = _status(error)
@@ -218,14 +233,8 @@ class GrpcFrames:
         self._call.cancel()
         if self._ahead is not None:
             await asyncio.wait((self._ahead,))
-            self._ahead.exception()  # canceled by ourselves: nobody asks any more
-
-
-def _channel(url: str) -> grpc.aio.Channel:
-    target, plain = _target(url)
-    if plain:
-        return grpc.aio.insecure_channel(target, options=_OPTIONS)
-    return grpc.aio.secure_channel(target, grpc.ssl_channel_credentials(), options=_OPTIONS)
+            if not self._ahead.cancelled():
+                self._ahead.exception()  # looked at, so that nobody complains that it was not
 
 
 def _target(url: str) -> tuple[str, bool]:

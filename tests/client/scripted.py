@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
+from urllib.parse import parse_qs
 
 from a2a_events.client.endpoint import WELL_KNOWN
 from tests.client.serving import listener, serving, url_of
@@ -40,6 +41,7 @@ class Seen:
     path: str
     headers: dict[str, str]
     body: bytes
+    query: dict[str, list[str]] = field(default_factory=dict)
 
     @property
     def operation(self) -> str:
@@ -76,7 +78,7 @@ class Gateway:
         if scope["path"] == WELL_KNOWN:
             await self._card(headers, send)
             return
-        self.seen.append(Seen(scope["method"], scope["path"], headers, body))
+        self.seen.append(Seen(scope["method"], scope["path"], headers, body, parse_qs(scope["query_string"].decode())))
         answer = self.answers.popleft()
         if answer.body is not None:
             await _whole(send, answer.status, {"content-type": "application/json"} | answer.headers, answer.body)

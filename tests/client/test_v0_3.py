@@ -176,10 +176,14 @@ def test_a_nested_webhook_becomes_a_flat_one(old: Json) -> None:
     assert expected == read_1_0(encode(read.push_config(old)), TaskPushNotificationConfig)
 
 
-NAMES = ["kind", "id", "name", "status", "state", "message", "messageId", "parts", "content", "file", "bytes", "data", "metadata", "artifact", "artifacts", "history", "role", "task", "url", "skills", "security", "securitySchemes", "additionalInterfaces", "capabilities", "configs", "pushNotificationConfig", "authentication", "schemes"]
+OBJECTS = ["kind", "id", "name", "status", "state", "message", "messageId", "parts", "content", "file", "bytes", "data"]
+CARDS = ["url", "skills", "security", "securitySchemes", "additionalInterfaces", "capabilities", "metadata", "task"]
+CONFIGS = ["configs", "pushNotificationConfig", "authentication", "schemes", "artifact", "artifacts", "history", "role"]
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers(0, 9) | st.sampled_from(["", "task", "message", "tasks/1/x/2"]),
-    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.sampled_from(NAMES), inner, max_size=4),
+    lambda inner: (
+        st.lists(inner, max_size=2) | st.dictionaries(st.sampled_from(OBJECTS + CARDS + CONFIGS), inner, max_size=4)
+    ),
     max_leaves=8,
 )
 
