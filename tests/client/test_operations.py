@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from a2a_events.client import REPLAY_EXTENSION, BadAnswer, Client, NoAnswer
+from a2a_events.client.endpoint import BindingName
 from a2a_events.client.replay import Mark, mark_of
 from a2a_events.errors import PushNotificationNotSupportedError
 from a2a_events.model import (
@@ -36,8 +37,9 @@ def _with_extensions(value: Json, *uris: str) -> Json:
 async def test_every_filter_travels_in_both_bindings(first: Gateway) -> None:
     page = {"tasks": [task("WORKING")], "nextPageToken": "n/2", "pageSize": 1, "totalSize": 7}
     first.will(result(page), Answer(body=page))
-    for binding in ("JSONRPC", "HTTP+JSON"):
-        async with Client.at(first.url, binding, tenant="acme") as client:  # type: ignore[arg-type]
+    bindings: tuple[BindingName, ...] = ("JSONRPC", "HTTP+JSON")
+    for binding in bindings:
+        async with Client.at(first.url, binding, tenant="acme") as client:
             got = await client.list_tasks(
                 context_id="c/1",
                 state=TaskState.WORKING,
@@ -114,7 +116,7 @@ CONFIG = {
 
 async def test_webhooks_in_json_rpc(client: Client, first: Gateway) -> None:
     first.will(result(CONFIG), result(CONFIG), result({"configs": [CONFIG], "nextPageToken": "2"}))
-    first.will(*[Answer(body={"jsonrpc": "2.0", "id": 1, "result": nothing}) for nothing in (None, {})])
+    first.will(Answer(body={"jsonrpc": "2.0", "id": 1, "result": None}), result({}))
     made = await client.push_configs.create(
         "t1",
         "https://me.example",
