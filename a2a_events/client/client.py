@@ -69,8 +69,8 @@ class Client:
         binding: the only binding to use, or several in order of preference; otherwise the first that card and client
             share. GRPC needs the extra ``grpc``.
         headers: sent with every request, ``Authorization`` for example; over gRPC as metadata.
-        extensions: URIs of extensions to ask for with every request. The replay extension is asked for by itself where
-            the card declares it.
+        extensions: URIs of extensions to ask for with every request. With ``REPLAY_EXTENSION`` updates carry their
+            revision; over gRPC, where cursors have no other place, it is asked for by itself if the card declares it.
         make_channel: makes the ``grpc.aio`` channel to a ``host:port``; otherwise TLS with the roots that gRPC brings,
             and none to a loopback address.
         retry: how often and how soon to try again.

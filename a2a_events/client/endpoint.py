@@ -51,7 +51,7 @@ class Wishes(Struct, frozen=True, kw_only=True):
 
     Args:
         bindings: to choose from, in order of preference; empty: all that can be spoken, in the card's order.
-        extensions: to ask for, beside the replay extension where the card declares it.
+        extensions: to ask for; over gRPC the replay extension as well, where the card declares it.
         make_channel: makes gRPC channels; None: see :class:`~a2a_events.client.grpc_link.GrpcLink`.
     """
 
@@ -118,10 +118,12 @@ class Endpoint:
                 raise ConnectionFailed(error.message, retry_after_seconds=wanted_seconds(error)) from error
         assert self._card is not None
         self._usable = True
+        chosen = self._choose(self._card)
         declared = {extension.uri for extension in self._card.capabilities.extensions}
-        if REPLAY_EXTENSION in declared and REPLAY_EXTENSION not in extensions:
+        # Server-sent events have their cursor as ``id:``; gRPC has no other place for it than the extension's.
+        if chosen.protocol_binding == "GRPC" and REPLAY_EXTENSION in declared - set(extensions):
             extensions = (*extensions, REPLAY_EXTENSION)
-        return self._linked(self._choose(self._card), extensions)
+        return self._linked(chosen, extensions)
 
     async def aclose(self) -> None:
         """Close what the links opened for themselves."""

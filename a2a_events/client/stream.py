@@ -285,9 +285,10 @@ class Updates:
                     patience_seconds=self._replicas.patience_seconds,
                     floor_seconds=self._server_wants_seconds,
                 )
-        except _NO_SUBSCRIPTION:
+        except _NO_SUBSCRIPTION as error:
             # The task has ended meanwhile, or this server has no subscriptions.
-            if not (self._opened or self._resumed) or not await self._settle():
+            expected = self._opened or (self._resumed and isinstance(error, UnsupportedOperationError))
+            if not expected or not await self._settle():
                 raise
         else:
             self._server_wants_seconds = 0.0
@@ -310,7 +311,11 @@ class Updates:
         try:
             events = await frames.read()
         except NoAnswer as broken:
-            await self._gone(broken)
+            silent = self._first and self._resumed and frames.lived_seconds == 0
+            await self._lost(broken)
+            if silent and not self._ended:  # perhaps a server that breaks off what it should refuse
+                with contextlib.suppress(StreamInterrupted):
+                    await self._settle()
         except BaseException:
             await self._close()  # canceled: what is half read is lost, and asked for again
             raise
@@ -318,14 +323,10 @@ class Updates:
             if events is not None:
                 self._waiting.extend(events)
                 return
-            await self._gone(NoAnswer("The stream ended before its task did", retry_safe=True))
-
-    async def _gone(self, error: NoAnswer) -> None:
-        """The connection ended or broke."""
-        silent = self._first and self._resumed
-        await self._lost(error)
-        if silent and not self._ended:
-            await self._settle()  # nothing follows what is known: perhaps because the task has ended
+            silent = self._first
+            await self._lost(NoAnswer("The stream ended before its task did", retry_safe=True))
+            if silent and not self._ended:
+                await self._settle()  # nothing follows the cursor: perhaps because the task has ended
 
     async def _lost(self, error: Exception) -> None:
         """The connection is of no more use."""

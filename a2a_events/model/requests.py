@@ -140,15 +140,6 @@ class SendMessageResponse(Wire, frozen=True):
     message: Message | None = None
 
 
-class ListTasksResponse(Wire, frozen=True):
-    """ListTasks' answer: one page, newest first. ``next_page_token`` is empty on the last one."""
-
-    tasks: tuple[Task, ...]
-    next_page_token: str
-    page_size: int
-    total_size: int
-
-
 class ListTaskPushNotificationConfigsResponse(Wire, frozen=True):
     """ListTaskPushNotificationConfigs' answer: one page."""
 

@@ -186,6 +186,17 @@ async def test_an_interface_of_a_card_is_used_as_it_is(one: Servicer, first: Gat
     assert [("GetTask", {"id": "t1", "tenant": "acme"})] == [(name, request) for name, request, _ in one.seen]
 
 
+async def test_replay_is_asked_for_where_the_card_declares_it(one: Servicer, first: Gateway) -> None:
+    offered = card((one.url, "GRPC", "1.0"))
+    first.card = {**offered, "capabilities": {"extensions": [{"uri": "urn:other"}, {"uri": REPLAY_EXTENSION}]}}
+    one.will(gives("WORKING"), gives("WORKING"))
+    async with Client(first.url, extensions=["urn:mine"]) as client:
+        await client.get("t1")
+    async with Client(first.url, extensions=[REPLAY_EXTENSION]) as client:
+        await client.get("t1")
+    assert [f"urn:mine,{REPLAY_EXTENSION}", REPLAY_EXTENSION] == [each["a2a-extensions"] for _, _, each in one.seen]
+
+
 def _marked(update: Json, revision: int) -> Json:
     (member,) = update
     mark = {REPLAY_EXTENSION: {"revision": revision, "cursor": f"c{revision}"}}

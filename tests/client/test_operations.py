@@ -232,16 +232,14 @@ async def test_extensions_are_asked_for_and_those_that_are_active_shown(first: G
     assert {"urn:a,urn:b,urn:c"} == {seen.headers["a2a-extensions"] for seen in first.seen}
 
 
-async def test_replay_is_asked_for_where_the_card_declares_it(first: Gateway, second: Gateway) -> None:
+async def test_replay_is_asked_for_over_http_only_if_the_caller_does(first: Gateway) -> None:
     first.card = _with_extensions(card((first.url, "JSONRPC", "1.0")), REPLAY_EXTENSION, "urn:other")
-    second.card = _with_extensions(card((second.url, "JSONRPC", "1.0")), "urn:other")
-    first.will(result(task("WORKING")))
-    second.will(result(task("WORKING")))
-    for gateway in (first, second):
-        async with Client(gateway.url) as client:
-            await client.get("t1")
-    assert REPLAY_EXTENSION == first.seen[0].headers["a2a-extensions"]
-    assert "a2a-extensions" not in second.seen[0].headers
+    first.will(result(task("WORKING")), result(task("WORKING")))
+    async with Client(first.url) as client:
+        await client.get("t1")
+    async with Client(first.url, extensions=[REPLAY_EXTENSION]) as client:
+        await client.get("t1")
+    assert [None, REPLAY_EXTENSION] == [seen.headers.get("a2a-extensions") for seen in first.seen]
 
 
 # --- replay ----------------------------------------------------------------------------------------------------------
