@@ -12,7 +12,7 @@ import msgspec
 
 from a2a_events import limits
 from a2a_events.client.answers import read, read_with
-from a2a_events.client.endpoint import BindingName, Endpoint, Wishes, read_card
+from a2a_events.client.endpoint import BindingName, Endpoint, Wishes, read_card, version_of
 from a2a_events.client.errors import BadAnswer, NoAnswer
 from a2a_events.client.http_link import Http
 from a2a_events.client.push_configs import PushConfigs
@@ -153,8 +153,8 @@ class Client:
             await self._http.aclose()
 
     @property
-    def extensions(self) -> frozenset[str]:
-        """URIs of the extensions that the agent activated for its latest answer; see also ``Updates.extensions``."""
+    def active_extensions(self) -> frozenset[str]:
+        """URIs of the extensions that the agent activated for its latest answer; ``Updates`` has those of a stream."""
         return self._replicas.extensions
 
     async def card(self) -> AgentCard:
@@ -435,8 +435,11 @@ def _message(message: Message | str, context_id: str, task_id: str) -> Message:
 
 
 def _check(address: str | AgentInterface) -> None:
-    if isinstance(address, AgentInterface) and address.protocol_binding == "GRPC":
-        return
+    if isinstance(address, AgentInterface):
+        if version_of(address) is None:
+            raise ValueError(f"{address.protocol_binding} {address.protocol_version} is not spoken by this client")
+        if address.protocol_binding == "GRPC":
+            return
     url = address if isinstance(address, str) else address.url
     parsed = httpx.URL(url)
     if parsed.scheme not in {"http", "https"} or not parsed.host:

@@ -39,10 +39,8 @@ _OVER_HTTP: Final[dict[tuple[str, str], Binding]] = {
 }
 _MAX_AGE: Final = re.compile(r"(?:^|,)\s*max-age\s*=\s*\"?(\d{1,9})", re.IGNORECASE)
 _NOT_KEPT: Final = re.compile(r"(?:^|,)\s*no-(?:store|cache)\b", re.IGNORECASE)
-_VERSIONS: Final = (("1.0", re.compile(r"1(?:\.\d+)*")), ("0.3", re.compile(r"0\.3(?:\.\d+)*")))
-"""The dialects, the preferred one first, and the versions that they are."""
-
-
+_VERSIONS: Final = {"1.0": re.compile(r"1(?:\.\d+)*"), "0.3": re.compile(r"0\.3(?:\.\d+)*")}
+"""What this client speaks, the preferred one first, and the version numbers that mean it."""
 _SPOKEN: Final = {*_OVER_HTTP, ("GRPC", "1.0")}
 
 
@@ -84,6 +82,7 @@ class Endpoint:
         self._usable = False
         self._free_at = 0.0
         self._links: dict[tuple[AgentInterface, tuple[str, ...]], Link] = {}
+        self._chosen: tuple[AgentCard, Link] | None = None
 
     @property
     def has_card(self) -> bool:
@@ -118,12 +117,9 @@ class Endpoint:
                 raise ConnectionFailed(error.message, retry_after_seconds=wanted_seconds(error)) from error
         assert self._card is not None
         self._usable = True
-        chosen = self._choose(self._card)
-        declared = {extension.uri for extension in self._card.capabilities.extensions}
-        # Server-sent events have their cursor as ``id:``; gRPC has no other place for it than the extension's.
-        if chosen.protocol_binding == "GRPC" and REPLAY_EXTENSION in declared - set(extensions):
-            extensions = (*extensions, REPLAY_EXTENSION)
-        return self._linked(chosen, extensions)
+        if self._chosen is None or self._chosen[0] is not self._card:
+            self._chosen = (self._card, self._link_of(self._card, extensions))
+        return self._chosen[1]
 
     async def aclose(self) -> None:
         """Close what the links opened for themselves."""
@@ -157,6 +153,14 @@ class Endpoint:
         }
         return self._card
 
+    def _link_of(self, card: AgentCard, extensions: tuple[str, ...]) -> Link:
+        chosen = self._choose(card)
+        declared = {extension.uri for extension in card.capabilities.extensions}
+        # Server-sent events have their cursor as ``id:``; gRPC has no other place for it than the extension's.
+        if chosen.protocol_binding == "GRPC" and REPLAY_EXTENSION in declared - set(extensions):
+            extensions = (*extensions, REPLAY_EXTENSION)
+        return self._linked(chosen, extensions)
+
     def _choose(self, card: AgentCard) -> AgentInterface:
         offers = card.supported_interfaces
         if self._wishes.bindings:
@@ -166,9 +170,9 @@ class Endpoint:
             spoken = _speakable()
             usable = [each for each in offers if each.protocol_binding in spoken]
         # 0.3 only where the card offers nothing newer: falling back in silence would hide what is broken.
-        for version, pattern in _VERSIONS:
+        for version in _VERSIONS:
             for offered in usable:
-                if pattern.fullmatch(offered.protocol_version) and (offered.protocol_binding, version) in _SPOKEN:
+                if version == version_of(offered):
                     return self._absolute(offered)
         wanted = " or ".join(sorted(spoken))
         given = ", ".join(f"{each.protocol_binding} {each.protocol_version}" for each in offers) or "nothing"
@@ -188,8 +192,17 @@ class Endpoint:
     def _made(self, at: AgentInterface, extensions: tuple[str, ...]) -> Link:
         if at.protocol_binding == "GRPC":
             return _grpc(at, self._http.headers, extensions, self._wishes.make_channel)
-        version = next((version for version, pattern in _VERSIONS if pattern.fullmatch(at.protocol_version)), "1.0")
+        version = version_of(at)
+        assert version, "the client refuses interfaces that it cannot speak to, and the card's are chosen"
         return HttpLink(self._http, _OVER_HTTP[at.protocol_binding, version], at, extensions)
+
+
+def version_of(interface: AgentInterface) -> str | None:
+    """The version in which this client speaks to an interface; None if it cannot."""
+    for version, pattern in _VERSIONS.items():
+        if pattern.fullmatch(interface.protocol_version) and (interface.protocol_binding, version) in _SPOKEN:
+            return version
+    return None
 
 
 def _speakable() -> tuple[str, ...]:

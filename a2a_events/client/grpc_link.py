@@ -26,7 +26,7 @@ from a2a_events.client.http_link import ANSWER_BYTES, CONNECT_SECONDS, named
 from a2a_events.client.link import Frames, Reply
 from a2a_events.client.operations import Request, name_of
 from a2a_events.client.sse import Event
-from a2a_events.errors import A2AError
+from a2a_events.errors import A2AError, InvalidParamsError
 from a2a_events.model import AgentInterface, encode
 
 MakeChannel: TypeAlias = Callable[[str], grpc.aio.Channel]
@@ -134,9 +134,14 @@ class GrpcLink:
         name = name_of(request, streaming=streaming)
         if self._at.tenant:
             request = msgspec.structs.replace(request, tenant=self._at.tenant)
-        message = json_format.Parse(encode(request), _REQUESTS[name]())
+        try:
+            message = json_format.Parse(encode(request), _REQUESTS[name]())
+        except json_format.ParseError as error:
+            raise InvalidParamsError(f"The request does not fit into the protocol: {error}") from error
         stub: Any = a2a_pb2_grpc.A2AServiceStub(await self._channel())  # type: ignore[no-untyped-call]  # generated
-        metadata = [(name.lower(), value) for name, value in {**self._headers, **headers}.items() if value.isascii()]
+        # Metadata is ASCII, and a cursor any text: without it the server begins with the Task, which is no loss.
+        given = {name.lower(): value for name, value in {**self._headers, **headers}.items()}
+        metadata = [(key, value) for key, value in given.items() if key != "last-event-id" or value.isascii()]
         return getattr(stub, name)(message, metadata=metadata, timeout=patience_seconds)
 
     async def _channel(self) -> grpc.aio.Channel:
@@ -192,7 +197,7 @@ class GrpcFrames:
 
     @property
     def lived_seconds(self) -> float:
-        """From opening to the last message."""
+        """From opening to the end of the last read, whether it brought something or not."""
         return self._heard - self._opened
 
     async def begin(self) -> None:
@@ -221,7 +226,8 @@ class GrpcFrames:
             message = await ahead
         except grpc.aio.AioRpcError as error:
             raise self._explained(error) from error
-        self._heard = time.monotonic()
+        finally:
+            self._heard = time.monotonic()  # up to now the connection was there: HTTP/2 itself sees to that
         return None if message is grpc.aio.EOF else [Event(_json(message))]
 
     def update(self, event: Event) -> bytes:

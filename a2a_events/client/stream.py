@@ -144,7 +144,7 @@ class Updates:
         """Of the last update delivered: hand it to ``subscribe`` to go on after it, in another process too."""
         self.idempotency_key = idempotency_key
         """Under which the message was sent; empty for a subscription."""
-        self.extensions: frozenset[str] = frozenset()
+        self.active_extensions: frozenset[str] = frozenset()
         """URIs of the extensions that the agent activated for this stream; known when it is entered."""
         self._replicas = replicas
         self._message = message
@@ -296,7 +296,7 @@ class Updates:
 
     def _has_opened(self) -> None:
         if self._connection is not None:
-            self.extensions = self._connection[1].extensions
+            self.active_extensions = self._connection[1].extensions
         if not self._opened:
             self._opened = True
             self._attempts = self._replicas.stream_attempts()

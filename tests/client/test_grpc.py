@@ -52,6 +52,7 @@ class Servicer(a2a_pb2_grpc.A2AServiceServicer):
 
     def __init__(self) -> None:
         self.url = ""
+        self.stop: Callable[[], Awaitable[None]]
         self.plays: list[Play] = []
         self.seen: list[tuple[str, Json, dict[str, str]]] = []
 
@@ -122,6 +123,7 @@ async def serving_grpc(port: int = 0) -> AsyncIterator[Servicer]:
     servicer, server = Servicer(), grpc.aio.server()
     a2a_pb2_grpc.add_A2AServiceServicer_to_server(servicer, server)  # type: ignore[no-untyped-call]  # generated
     servicer.url = f"127.0.0.1:{server.add_insecure_port(f'127.0.0.1:{port}')}"
+    servicer.stop = lambda: server.stop(None)
     await server.start()
     try:
         yield servicer
@@ -175,7 +177,7 @@ async def test_what_was_activated_is_shown(one: Servicer) -> None:
     one.will(activates)
     async with Client.at(one.url, "GRPC") as client:
         await client.get("t1")
-        assert {"urn:a", "urn:b"} == client.extensions
+        assert {"urn:a", "urn:b"} == client.active_extensions
 
 
 async def test_an_interface_of_a_card_is_used_as_it_is(one: Servicer, first: Gateway) -> None:
@@ -273,6 +275,31 @@ async def test_canceling_a_pending_read_loses_nothing(client: Client, one: Servi
             await pending
         assert [TaskState.COMPLETED] == [update.state async for update in updates]
     assert "c1" == one.seen[1][2]["last-event-id"]
+
+
+async def test_a_gateway_that_stops_is_replaced_by_another(two: Servicer) -> None:
+    async with serving_grpc() as stopping, Client.at([stopping.url, two.url], "GRPC", retry=QUICK) as client:
+        stopping.will(streams(_marked(snapshot("WORKING"), 1), then=hangs))
+        two.will(streams(_marked(status("COMPLETED"), 2)))
+        async with client.stream("go") as updates:
+            await anext(updates)
+            await stopping.stop()
+            assert [TaskState.COMPLETED] == [update.state async for update in updates]
+    assert "c1" == two.seen[0][2]["last-event-id"]
+
+
+async def test_a_cursor_that_metadata_cannot_hold_is_left_out(one: Servicer) -> None:
+    one.will(streams(snapshot("COMPLETED")))
+    async with Client.at(one.url, "GRPC") as client, client.subscribe("t1", "ä") as updates:
+        assert [True] == [update.resynchronised async for update in updates]
+    assert "last-event-id" not in one.seen[0][2]
+
+
+async def test_what_does_not_fit_into_the_protocol_is_refused_before_it_is_sent(one: Servicer) -> None:
+    async with Client.at(one.url, "GRPC") as client:
+        with pytest.raises(InvalidParamsError, match="statusTimestampAfter"):
+            await client.list_tasks(since="yesterday")
+    assert [] == one.seen
 
 
 # --- what goes wrong -------------------------------------------------------------------------------------------------

@@ -222,13 +222,13 @@ async def test_extensions_are_asked_for_and_those_that_are_active_shown(first: G
     answer.headers = active
     first.will(answer, Answer(frames=(frame(snapshot("COMPLETED")),), headers=active), result(task("WORKING")))
     async with Client(first.url, extensions=["urn:a", "urn:b", "urn:c"]) as client:
-        assert frozenset() == client.extensions
+        assert frozenset() == client.active_extensions
         await client.get("t1")
-        assert {"urn:a", "urn:b"} == client.extensions
+        assert {"urn:a", "urn:b"} == client.active_extensions
         async with client.stream("go") as updates:
-            assert {"urn:a", "urn:b"} == updates.extensions
+            assert {"urn:a", "urn:b"} == updates.active_extensions
         await client.get("t1")
-        assert frozenset() == client.extensions
+        assert frozenset() == client.active_extensions
     assert {"urn:a,urn:b,urn:c"} == {seen.headers["a2a-extensions"] for seen in first.seen}
 
 

@@ -26,7 +26,7 @@ from a2a_events.errors import (
     UnauthenticatedError,
     UnavailableError,
 )
-from a2a_events.model import Message, Part, Role, Task, TaskState
+from a2a_events.model import AgentInterface, Message, Part, Role, Task, TaskState
 from tests.client.conftest import QUICK
 from tests.client.scripted import Answer, Gateway, card, fault, result, task
 from tests.client.serving import dead
@@ -171,6 +171,14 @@ async def test_a_base_without_a_usable_card_is_a_bad_answer(first: Gateway) -> N
 def test_what_is_no_address_is_refused_at_once(url: str) -> None:
     with pytest.raises(ValueError, match="URL"):
         Client(url)
+
+
+@pytest.mark.parametrize(
+    ("binding", "version"), [("GRPC", "0.3"), ("JSONRPC", "2.0"), ("https://bindings.example/smoke/v1", "1.0")]
+)
+def test_an_interface_that_cannot_be_spoken_to_is_refused_at_once(binding: str, version: str) -> None:
+    with pytest.raises(ValueError, match="not spoken"):
+        Client(AgentInterface(url="http://a.example", protocol_binding=binding, protocol_version=version))
 
 
 async def test_connections_that_were_given_stay_open(first: Gateway) -> None:

@@ -34,7 +34,7 @@ async def replaying(url: str, request: pytest.FixtureRequest) -> AsyncIterator[C
 
 async def test_with_the_replay_extension_updates_are_numbered_and_resume_from_any(replaying: Client) -> None:
     async with replaying.stream(saying(chunks=5, delayMs=1)) as updates:
-        assert {REPLAY_EXTENSION} == updates.extensions
+        assert {REPLAY_EXTENSION} == updates.active_extensions
         seen = [update async for update in updates]
         assert updates.task_id is not None
     numbers = [update.revision for update in seen]
@@ -53,7 +53,7 @@ async def test_with_the_replay_extension_updates_are_numbered_and_resume_from_an
 async def test_without_it_updates_have_cursors_and_no_numbers(client: Client) -> None:
     async with client.stream(saying(chunks=1)) as updates:
         seen = [(update.revision, bool(update.cursor)) async for update in updates]
-        assert frozenset() == updates.extensions
+        assert frozenset() == updates.active_extensions
     assert {(None, True)} == set(seen)
 
 
