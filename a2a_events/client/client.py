@@ -62,9 +62,9 @@ class Client:
     Headers go wherever the agent's card points to: give credentials only with bases that you trust.
 
     Args:
-        bases: base URLs of the agent, its card under ``/.well-known/agent-card.json`` of each; or interfaces, for which
-            no card is fetched. Several are gateways of the same agent, in the order in which to ask them: one that
-            fails goes last.
+        bases: base URLs of the agent, its card under ``/.well-known/agent-card.json`` of each, or URLs of the card
+            itself, which end in ``.json``; or interfaces, for which no card is fetched. Several are gateways of the
+            same agent, in the order in which to ask them: one that fails goes last.
         http: connections to use; closed by whoever made them. Its time-outs are not used.
         binding: the only binding to use, or several in order of preference; otherwise the first that card and client
             share. GRPC needs the extra ``grpc``.

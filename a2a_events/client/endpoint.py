@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from http import HTTPStatus
 from importlib.util import find_spec
 from typing import Any, Final, Literal, TypeAlias, get_args
-from urllib.parse import urljoin
+from urllib.parse import urljoin, urlsplit
 
 import msgspec
 from msgspec import Struct
@@ -63,7 +63,8 @@ class Endpoint:
 
     Args:
         http: sends the calls.
-        address: where the agent's card is found, or an interface for which no card is needed.
+        address: the base under which the card is found, or the card's own URL, which ends in ``.json``; or an interface
+            for which no card is needed.
         wishes: of the caller.
         patience_seconds: for the card.
     """
@@ -137,7 +138,7 @@ class Endpoint:
         """
         if self._card is not None and (time.monotonic() < self._fresh_until):
             return self._card
-        call = Call(url=f"{self.base.rstrip('/')}{WELL_KNOWN}", method="GET", headers={"Accept": "application/json"})
+        call = Call(url=self._card_url(), method="GET", headers={"Accept": "application/json"})
         answer = await self._http.fetch(call, self._validators, self._patience_seconds)
         if answer.status == HTTPStatus.NOT_MODIFIED and self._card is not None:
             self._fresh_until = _fresh_until(answer)
@@ -181,7 +182,14 @@ class Endpoint:
     def _absolute(self, offered: AgentInterface) -> AgentInterface:
         if offered.protocol_binding == "GRPC":
             return offered
-        return msgspec.structs.replace(offered, url=urljoin(f"{self.base.rstrip('/')}/", offered.url))
+        base = self.base if self._is_card() else f"{self.base.rstrip('/')}/"
+        return msgspec.structs.replace(offered, url=urljoin(base, offered.url))
+
+    def _is_card(self) -> bool:
+        return urlsplit(self.base).path.endswith(".json")
+
+    def _card_url(self) -> str:
+        return self.base if self._is_card() else f"{self.base.rstrip('/')}{WELL_KNOWN}"
 
     def _linked(self, at: AgentInterface, extensions: tuple[str, ...]) -> Link:
         link = self._links.get((at, extensions))

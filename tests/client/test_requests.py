@@ -125,6 +125,13 @@ async def test_a_relative_interface_is_under_its_base(first: Gateway) -> None:
         assert "t1" == (await client.get("t1")).id
 
 
+async def test_a_card_may_be_named_by_its_own_url(first: Gateway) -> None:
+    first.will(Answer(body=card(("../rpc", "HTTP+JSON", "1.0"))), Answer(body=task("WORKING")))
+    async with Client(f"{first.url}/cards/echo.json") as client:
+        await client.get("t1")
+    assert ["GET /cards/echo.json", "GET /rpc/tasks/t1"] == first.operations
+
+
 async def test_the_card_is_asked_for_once_by_requests_and_revalidated_by_card(first: Gateway) -> None:
     first.card, first.card_headers = card((first.url, "JSONRPC", "1.0")), {"etag": '"1"'}
     first.will(result(task("WORKING")), result(task("WORKING")))

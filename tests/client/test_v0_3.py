@@ -22,6 +22,7 @@ from a2a_events.errors import (
     MethodNotFoundError,
     TaskNotCancelableError,
     TaskNotFoundError,
+    UnavailableError,
     UnsupportedOperationError,
     VersionNotSupportedError,
 )
@@ -448,13 +449,22 @@ async def test_every_operation_has_its_old_path(first: Gateway) -> None:
     assert ("ROLE_USER", [{"text": "hi"}]) == (message["role"], message["content"])
 
 
-@pytest.mark.parametrize("kind", A2A_ERRORS)
+@pytest.mark.parametrize("kind", [kind for kind in A2A_ERRORS if kind is not UnavailableError])
 async def test_an_error_that_only_names_its_class_is_that_class(first: Gateway, kind: type[Exception]) -> None:
-    first.will(*[Answer(status=500, body={"type": kind.__name__, "message": "no"})] * 2)
+    first.will(Answer(status=500, body={"type": kind.__name__, "message": "no"}))
     async with Client.at(first.url, "HTTP+JSON", version="0.3", retry=QUICK) as client:
         with pytest.raises(kind) as caught:
             await client.get("t1")
     assert kind is type(caught.value)
+
+
+async def test_a_server_that_is_away_is_asked_again_when_it_wants(first: Gateway) -> None:
+    away = {"type": "UnavailableError", "message": "later"}
+    first.will(Answer(status=503, body=away, headers={"retry-after": "0"}), Answer(status=503, body=away))
+    async with Client.at(first.url, "HTTP+JSON", version="0.3", retry=QUICK) as client:
+        with pytest.raises(UnavailableError):
+            await client.get("t1")
+    assert 2 == len(first.seen)
 
 
 @pytest.mark.parametrize(

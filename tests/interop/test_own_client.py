@@ -1,4 +1,4 @@
-"""Our client against our gateway: what the official server cannot show."""
+"""Our client against our gateway, in each version: what the official server cannot show."""
 
 from __future__ import annotations
 
@@ -9,7 +9,12 @@ import pytest
 import pytest_asyncio
 
 from a2a_events.client import REPLAY_EXTENSION, Client, accumulate
-from a2a_events.errors import InvalidParamsError, UnsupportedOperationError
+from a2a_events.errors import (
+    InvalidParamsError,
+    TaskNotCancelableError,
+    TaskNotFoundError,
+    UnsupportedOperationError,
+)
 from a2a_events.model import Message, Part, Role, Task, TaskState
 from tests.interop.wire import BINDINGS
 
@@ -23,6 +28,12 @@ def saying(**script: Any) -> Message:
 @pytest_asyncio.fixture(loop_scope="module", params=BINDINGS)
 async def client(url: str, request: pytest.FixtureRequest) -> AsyncIterator[Client]:
     async with Client(url, binding=request.param) as made:
+        yield made
+
+
+@pytest_asyncio.fixture(loop_scope="module", params=BINDINGS)
+async def older(url: str, request: pytest.FixtureRequest) -> AsyncIterator[Client]:
+    async with Client(f"{url}/.well-known/agent.json", binding=request.param) as made:
         yield made
 
 
@@ -77,3 +88,43 @@ async def test_the_list_has_what_was_just_sent_and_comes_in_pages(client: Client
 async def test_an_agent_without_an_extended_card_says_so(client: Client) -> None:
     with pytest.raises(UnsupportedOperationError):
         await client.extended_card()
+
+
+async def test_by_a_card_of_0_3_the_same_agent_is_reached_and_every_update_resumed_from(
+    older: Client, client: Client
+) -> None:
+    assert {"0.3"} == {each.protocol_version for each in (await older.card()).supported_interfaces}
+    async with older.stream(saying(chunks=3, delayMs=1)) as updates:
+        seen = [update async for update in updates]
+        assert updates.task_id is not None
+    assert TaskState.COMPLETED is seen[-1].state
+    for place, update in enumerate(seen[:-1]):
+        async with older.subscribe(updates.task_id, update.cursor) as again:
+            assert seen[place + 1 :] == [each async for each in again]
+    known = await client.get(updates.task_id)
+    assert known == await older.get(updates.task_id)
+
+
+async def test_errors_are_the_same_in_0_3(older: Client) -> None:
+    task = await older.send(saying(chunks=1))
+    assert isinstance(task, Task)
+    with pytest.raises(TaskNotFoundError):
+        await older.get("nobody")
+    with pytest.raises(TaskNotCancelableError):
+        await older.cancel(task.id)
+    with pytest.raises(UnsupportedOperationError):
+        async with older.subscribe(task.id) as updates:
+            await anext(updates)
+    with pytest.raises(UnsupportedOperationError):
+        async with older.stream("more", task_id=task.id) as updates:
+            await anext(updates)
+
+
+async def test_a_question_is_answered_in_0_3(older: Client) -> None:
+    async with older.stream(saying(chunks=2, inputAt=1)) as updates:
+        states = [update.state async for update in updates if update.state]
+        assert updates.task_id is not None
+    assert TaskState.INPUT_REQUIRED is states[-1]
+    task = await older.send("go on", task_id=updates.task_id)
+    assert isinstance(task, Task)
+    assert TaskState.COMPLETED is task.status.state

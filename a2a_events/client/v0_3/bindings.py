@@ -16,7 +16,7 @@ from a2a_events.client.link import Call
 from a2a_events.client.operations import Request
 from a2a_events.client.sse import Event
 from a2a_events.client.v0_3 import read, write
-from a2a_events.errors import A2A_ERRORS, A2AError, UnsupportedOperationError
+from a2a_events.errors import A2A_ERRORS, A2AError, UnavailableError, UnsupportedOperationError
 from a2a_events.model import (
     AgentInterface,
     CancelTaskRequest,
@@ -178,4 +178,6 @@ def _plain_error(answer: Answer) -> A2AError | None:
     except (ValueError, RecursionError):
         return None
     kind = _BY_NAME.get(told.type)
-    return kind(told.message or None) if kind else None
+    if kind is None or issubclass(kind, UnavailableError):
+        return None  # the status says the same, and Retry-After beside it says when to come back
+    return kind(told.message or None)
