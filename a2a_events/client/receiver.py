@@ -56,6 +56,8 @@ BODY_BYTES: Final = 16 * 1024 * 1024
 """Largest notification: a 0.3 server sends the whole task with each."""
 REMEMBERED_ENDED: Final = 1024
 """Tasks that have ended and are still expected: a sender that missed our answer comes again."""
+REMEMBERED_WAITING: Final = 4096
+"""Webhooks that wait for their first task; the oldest are of messages that failed, or were answered without one."""
 REMEMBERED_UPDATES: Final = 256
 """Updates of one webhook whose repetition is noticed where the server does not number them."""
 TOKEN_HEADER: Final = "x-a2a-notification-token"  # noqa: S105 -- the name of a header
@@ -100,6 +102,7 @@ class Receiver:
             self._bound.setdefault(config.task_id, []).append(expected)
         else:
             self._unbound.append(expected)
+            del self._unbound[:-REMEMBERED_WAITING]
 
     def forget(self, task_id: str) -> None:
         """Believe nothing about this task any more. Tasks that have ended are forgotten by and by."""

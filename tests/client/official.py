@@ -108,7 +108,8 @@ async def official(agent: Agent) -> AsyncIterator[str]:
     )
     extended.description = "Does what the text says, and knows you."
     configs = InMemoryPushNotificationConfigStore()
-    async with AsyncClient() as http, contextlib.AsyncExitStack() as stack:
+    # Plain HTTP: reading certificates would take longer than most tests.
+    async with AsyncClient(verify=False) as http, contextlib.AsyncExitStack() as stack:  # noqa: S501 -- see above
         handler = DefaultRequestHandler(
             agent_executor=agent,
             task_store=InMemoryTaskStore(),

@@ -142,6 +142,14 @@ async def test_what_was_forgotten_is_believed_no_more(desk: Desk) -> None:
     assert HTTPStatus.FORBIDDEN == await desk.take(status("WORKING"))
 
 
+async def test_webhooks_that_waited_longest_are_forgotten_first(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(a2a_events.client.receiver, "REMEMBERED_WAITING", 1)
+    desk.receiver.expect(config(task_id="", token="old"))
+    desk.receiver.expect(config(task_id=""))
+    assert HTTPStatus.FORBIDDEN == await desk.take(snapshot("WORKING"), {"X-A2A-Notification-Token": "old"})
+    assert HTTPStatus.NO_CONTENT == await desk.take(snapshot("WORKING"))
+
+
 async def test_tasks_that_ended_long_ago_are_forgotten(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(a2a_events.client.receiver, "REMEMBERED_ENDED", 1)
     for task_id in ("t1", "t2"):

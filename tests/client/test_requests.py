@@ -352,6 +352,16 @@ async def test_an_answer_that_is_no_task_is_a_bad_answer(
         await client.get("t1")
 
 
+async def test_members_of_the_future_are_passed_over_at_every_depth(client: Client, first: Gateway) -> None:
+    part = {"text": "a", "mood": "good"}
+    message = {"messageId": "m", "role": "ROLE_AGENT", "parts": [part], "draft": {"x": []}}
+    status = {"state": "TASK_STATE_WORKING", "message": message, "since": 1}
+    first.will(result({"task": {"id": "t1", "status": status, "generation": "7", "owner": None}, "more": 1}))
+    reply = await client.send("hi")
+    assert isinstance(reply, Task)
+    assert reply.status.message == Message(message_id="m", role=Role.AGENT, parts=(Part(text="a"),))
+
+
 async def test_a_reply_without_content_is_a_bad_answer(client: Client, first: Gateway) -> None:
     first.will(result({}))
     with pytest.raises(BadAnswer):

@@ -10,7 +10,7 @@ import pytest
 from a2a.compat.v0_3 import a2a_v0_3_pb2 as pb2
 from a2a.compat.v0_3 import conversions, proto_utils
 from a2a.types import AgentCard, Message, Task, TaskPushNotificationConfig
-from google.protobuf.json_format import MessageToDict, ParseDict  # type: ignore[import-untyped]
+from google.protobuf.json_format import MessageToDict, ParseDict
 from hypothesis import given, settings
 
 from a2a_events.bindings.v0_3 import card, proto, schema
