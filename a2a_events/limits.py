@@ -104,6 +104,18 @@ INDEX_KEEP_UP_SECONDS: Final = 1.0
 INDEX_STATUS_BYTES: Final = 8 * 1024
 """Largest status kept in the index; a larger one is read from the log when it is shown."""
 
+# --- gRPC ------------------------------------------------------------------------------------------------------------
+CALLS_PER_GATEWAY: Final = 2 * STREAMS_PER_GATEWAY
+"""gRPC calls under way at once: a stream that was cut stays one until its client reads that it was."""
+CLIENT_PING_SECONDS: Final = 5.0
+"""Shortest pause between two pings of a client; grpcio's default of 5 minutes cuts clients that keep quiet streams."""
+TRANSLATED_BYTES: Final = 256 * 1024
+"""Larger messages are translated in a thread: protobuf takes a second for 2 MB of numbers, and others are waiting."""
+STATUS_MESSAGE_BYTES: Final = 600
+"""Longest error message; it is sent twice, once percent-encoded, and clients refuse more than 8 KiB of metadata."""
+STATUS_BYTES: Final = 2600
+"""Largest google.rpc.Status, for the same reason; details that do not fit are left out."""
+
 # --- workers ---------------------------------------------------------------------------------------------------------
 TURNS_PER_WORKER: Final = 1000
 """Turns one worker process runs at once; agents mostly wait for models."""

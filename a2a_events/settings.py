@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from typing import Annotated, Any, Final, Literal, get_args, get_origin, get_type_hints
+from urllib.parse import urlsplit
 
 import msgspec
 from msgspec import Meta, Struct
@@ -38,6 +39,10 @@ class Settings(Struct, frozen=True, kw_only=True):
     port: int = 8000
     public_url: str = ""
     """Address that clients use, shown in agent cards; default: http://host:port."""
+    grpc_port: int = 0
+    """Port of the gRPC binding, on the same host; 0: no gRPC. Needs the extra ``grpc``."""
+    public_grpc: str = ""
+    """host:port that gRPC clients use, shown in agent cards; default: the host of the public URL, and grpc_port."""
     default_agent: str = ""
     """Agent at the root; default: the first by name."""
     card: str = ""
@@ -73,8 +78,19 @@ class Settings(Struct, frozen=True, kw_only=True):
     @property
     def base_url(self) -> str:
         """The public URL, or the address listened on."""
-        host = "127.0.0.1" if self.host in {"0.0.0.0", "::"} else self.host  # noqa: S104 -- compared, not bound
-        return (self.public_url or f"http://{host}:{self.port}").rstrip("/")
+        return (self.public_url or f"http://{self._reachable_host}:{self.port}").rstrip("/")
+
+    @property
+    def grpc_address(self) -> str:
+        """Where gRPC clients connect, as host:port; empty without gRPC."""
+        if not self.grpc_port:
+            return ""
+        host = urlsplit(self.public_url).hostname or self._reachable_host
+        return self.public_grpc or (f"[{host}]:{self.grpc_port}" if ":" in host else f"{host}:{self.grpc_port}")
+
+    @property
+    def _reachable_host(self) -> str:
+        return "127.0.0.1" if self.host in {"0.0.0.0", "::"} else self.host  # noqa: S104 -- compared, not bound
 
     @property
     def servers(self) -> list[str]:

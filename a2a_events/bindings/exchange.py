@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
-from typing import Any, Final
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any, Final, Protocol
 
 from litestar.types import HTTPScope, Receive, Send
 
@@ -187,10 +187,19 @@ class Exchange:
             await self._send({"type": "http.response.body", "body": piece, "more_body": more_body})
         self.sending_since = 0.0
 
-    @property
-    def receive(self) -> Receive:
-        """What comes from the client after its body: nothing, or its departure."""
-        return self._receive
+    async def gone(self) -> None:
+        """Wait until the client is; after its body nothing else comes from it."""
+        while True:
+            message: Any = await self._receive()
+            if message["type"] == "http.disconnect":
+                return
+
+
+class Sender(Protocol):
+    """What writes a stream."""
+
+    sending_since: float
+    """When what is being sent now was begun (``time.monotonic``); 0 while nothing is."""
 
 
 class Streams:
@@ -204,7 +213,7 @@ class Streams:
 
     def __init__(self, largest: int = limits.STREAMS_PER_GATEWAY) -> None:
         self._largest = largest
-        self._open: set[_Stream] = set()
+        self._open: set[OpenStream] = set()
         self._steward: asyncio.Task[None] | None = None
         self._closing = False
 
@@ -227,6 +236,26 @@ class Streams:
         for stream in list(self._open):
             stream.lose(STOPPED)
 
+    def begin(self, sender: Sender, gone: Callable[[], Coroutine[Any, Any, None]] | None = None) -> OpenStream:
+        """Look after a stream of this asyncio task, which is cancelled when it is lost; :meth:`end` must follow.
+
+        Args:
+            sender: writes it.
+            gone: waits until the client is, where nobody else tells.
+        """
+        task = asyncio.current_task()
+        assert task is not None
+        stream = OpenStream(task, sender, gone)
+        self._open.add(stream)
+        if self._steward is None:
+            self._steward = asyncio.get_running_loop().create_task(self._look_after())
+        return stream
+
+    def end(self, stream: OpenStream) -> None:
+        """The stream is over."""
+        self._open.discard(stream)
+        stream.close()
+
     async def run(self, exchange: Exchange, updates: Updates, frame: Callable[[Run], bytes]) -> str:
         """Send a stream until it ends or its client is gone; why it ended.
 
@@ -238,13 +267,8 @@ class Streams:
         Raises:
             Exception: before the response has begun, whatever getting the first update raised.
         """
-        task = asyncio.current_task()
-        assert task is not None
-        stream = _Stream(task, exchange)
+        stream = self.begin(exchange, exchange.gone)
         try:
-            self._open.add(stream)
-            if self._steward is None:
-                self._steward = asyncio.get_running_loop().create_task(self._look_after())
             runs = aiter(updates)
             run = await anext(runs)
             await exchange.begin_stream()
@@ -258,12 +282,11 @@ class Streams:
         except asyncio.CancelledError:
             if not stream.lost:
                 raise
-            task.uncancel()
+            stream.uncancel()
             if stream.lost == STOPPED and exchange.begun:
                 await exchange.end(b"")
         finally:
-            self._open.discard(stream)
-            stream.close()
+            self.end(stream)
             await updates.aclose()
         return stream.lost or "ended"
 
@@ -275,41 +298,45 @@ class Streams:
                 stream.look(now)
 
 
-class _Stream:
+class OpenStream:
     """One open stream, as the steward sees it."""
 
-    __slots__ = ("_exchange", "_since", "_task", "_watching", "lost")
+    __slots__ = ("_gone", "_sender", "_since", "_task", "_watching", "lost")
 
-    def __init__(self, task: asyncio.Task[Any], exchange: Exchange) -> None:
+    def __init__(
+        self, task: asyncio.Task[Any], sender: Sender, gone: Callable[[], Coroutine[Any, Any, None]] | None
+    ) -> None:
         self._task = task
-        self._exchange = exchange
+        self._sender = sender
+        self._gone = gone
         self._since = time.monotonic()
         self._watching: asyncio.Task[None] | None = None
         self.lost = ""
+        """Why it was ended from here; empty while it was not."""
 
     def look(self, now: float) -> None:
         """Cut a stream whose reader does not read, and notice one whose client is gone."""
-        sending_since = self._exchange.sending_since
+        sending_since = self._sender.sending_since
         if sending_since and now - sending_since > limits.STREAM_STALL_SECONDS:
             self.lose("stalled")
-        elif self._watching is None and now - self._since > _STEWARD_SECONDS:
-            self._watching = asyncio.get_running_loop().create_task(self._watch())
+        elif self._gone is not None and self._watching is None and now - self._since > _STEWARD_SECONDS:
+            self._watching = asyncio.get_running_loop().create_task(self._watch(self._gone))
 
     def close(self) -> None:
-        """The stream is over."""
+        """Watch no more."""
         if self._watching is not None:
             self._watching.cancel()
 
-    async def _watch(self) -> None:
-        receive = self._exchange.receive
-        while True:
-            message: Any = await receive()
-            if message["type"] == "http.disconnect":
-                self.lose("client gone")
-                return
+    async def _watch(self, gone: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        await gone()
+        self.lose("client gone")
 
     def lose(self, why: str) -> None:
         """End it, for a reason; the first one counts."""
         if not self.lost:
             self.lost = why
             self._task.cancel()
+
+    def uncancel(self) -> None:
+        """Take back the cancellation of a stream that is ``lost``, once it has been caught."""
+        self._task.uncancel()

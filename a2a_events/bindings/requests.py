@@ -22,9 +22,9 @@ class Request:
     """One request: who asks, which agent, what came of it. Logged once, without content or credentials."""
 
     __slots__ = (
-        "_agent_name",
         "_directory",
         "_started",
+        "agent_name",
         "binding",
         "code",
         "context_id",
@@ -38,7 +38,7 @@ class Request:
 
     def __init__(self, agent: str, directory: Directory, binding: str) -> None:
         self._directory = directory
-        self._agent_name = agent
+        self.agent_name = agent
         self._started = time.perf_counter()
         self.binding = binding
         self.dialect = V1_0.name
@@ -82,7 +82,7 @@ class Request:
         tenant: str = asked.tenant
         if len(tenant) > limits.IDENTIFIER_CHARACTERS:
             raise InvalidParamsError(violations=(("tenant", f"at most {limits.IDENTIFIER_CHARACTERS} characters"),))
-        found = await self._directory.find(self._agent_name, tenant)
+        found = await self._directory.find(self.agent_name, tenant)
         if found is None:
             raise TaskNotFoundError("No agent is served here")
         return found

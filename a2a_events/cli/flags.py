@@ -25,6 +25,8 @@ _HELP: Final[dict[str, tuple[str, click.ParamType[Any] | type]]] = {
     "host": ("Address to listen on.", str),
     "port": ("Port to listen on.", _PORT),
     "public_url": ("Address that clients use, as agent cards show it.", str),
+    "grpc_port": ("Port for gRPC; needs the extra a2a-events[grpc].", click.IntRange(0, 65535)),
+    "public_grpc": ("HOST:PORT that gRPC clients use, as agent cards show it.", str),
     "default_agent": ("Agent at the root URL; the others are at /agents/NAME.", str),
     "card": ("Agent card (JSON file) to show instead of the announced one.", str),
     "extended_card": ("Extended agent card (JSON file), shown by GetExtendedAgentCard.", str),
@@ -44,6 +46,8 @@ _HELP: Final[dict[str, tuple[str, click.ParamType[Any] | type]]] = {
 }
 _DERIVED: Final = {
     "public_url": "http://HOST:PORT",
+    "grpc_port": "none",
+    "public_grpc": "host of the public URL, and the gRPC port",
     "default_agent": "first by name",
     "index": "in memory",
     "hybrid_card": "off",

@@ -19,6 +19,8 @@ _SUPERVISED: Final = click.option(
     "host",
     "port",
     "public_url",
+    "grpc_port",
+    "public_grpc",
     "default_agent",
     "card",
     "extended_card",
@@ -36,9 +38,9 @@ _SUPERVISED: Final = click.option(
 def gateway(until_eof: bool, **given: Any) -> None:  # noqa: FBT001 -- click's way
     """Run one gateway until SIGTERM or Ctrl-C.
 
-    A gateway translates A2A over HTTP (JSON-RPC and HTTP+JSON, with streams) to the log and back. It holds nothing that
-    another gateway would miss: run as many as you like behind any load balancer, and stop or kill them at any time.
-    Streams that are cut go on at another one, from their cursors.
+    A gateway translates A2A over HTTP (JSON-RPC and HTTP+JSON, with streams), and over gRPC where it is given a port
+    for it, to the log and back. It holds nothing that another gateway would miss: run as many as you like behind any
+    load balancer, and stop or kill them at any time. Streams that are cut go on at another one, from their cursors.
 
     \b
     Health: GET /livez (the process), GET /readyz (connected to NATS).

@@ -20,7 +20,7 @@ DEMO_AGENT: Final = "a2a_events.agents:scripted"
 
 @click.command(short_help="Start everything here: NATS, gateway and worker.")
 @flags.agents
-@flags.settings("host", "port")
+@flags.settings("host", "port", "grpc_port")
 @click.option("--gateways", type=click.IntRange(1, 100), default=1, show_default=True, help="On ports PORT, PORT+1, …")
 @click.option("--workers", type=click.IntRange(1, 100), default=1, show_default=True, help="Each serves all agents.")
 @click.option("--in-process", is_flag=True, help="No child processes but nats-server: for debuggers.")
@@ -29,6 +29,7 @@ DEMO_AGENT: Final = "a2a_events.agents:scripted"
     "sync",
     *flags.CONNECTION,
     "public_url",
+    "public_grpc",
     "default_agent",
     "card",
     "extended_card",
@@ -102,6 +103,7 @@ def _announce(ready: Ready) -> None:
         "",
         f"ready        {'  '.join(ready.urls)}",
         *(f"agent card   {url}{CARD_PATH}" for url in ready.urls),
+        *([f"grpc         {'  '.join(ready.grpc)}"] if ready.grpc else []),
         f"agents       {', '.join(ready.agents)}",
         f"nats         {ready.nats}{where}",
         f'try          {me} send{url} "hello"',

@@ -150,8 +150,11 @@ class Directory:
 
 
 def _interfaces(addresses: Sequence[AgentInterface], path: str, tenant: str) -> tuple[AgentInterface, ...]:
-    """The addresses of an agent: at its path where the binding has paths, and at the root under its tenant."""
+    """The addresses of an agent: at its path, and at the root under its tenant.
+
+    Where the binding has no paths, as gRPC's ``host:port``, the path is the tenant (ADR 0015).
+    """
     replace = msgspec.structs.replace
-    own = [replace(a, url=a.url + path) for a in addresses if not path or "://" in a.url]
+    own = [replace(a, url=a.url + path) if "://" in a.url else replace(a, tenant=path[1:]) for a in addresses]
     shared = [replace(a, tenant=tenant) for a in addresses] if tenant and path else []
     return (*own, *shared)

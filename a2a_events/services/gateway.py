@@ -7,7 +7,7 @@ import contextlib
 import errno
 import socket
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 import structlog
@@ -24,6 +24,9 @@ from a2a_events.services import event_loop, logs
 from a2a_events.services.connect import jetstream_log, writer
 from a2a_events.settings import Settings, SettingsError, load
 
+if TYPE_CHECKING:
+    from a2a_events.bindings.grpc.server import GrpcServer
+
 SHUTDOWN_SECONDS: Final = 5
 """What requests under way get when the gateway stops; open streams are ended at once, and resume elsewhere."""
 
@@ -37,8 +40,13 @@ class CannotListen(OSError):
     """The address cannot be had; the message names it and says what to do."""
 
 
-def listen(host: str, port: int) -> socket.socket:
+def listen(host: str, port: int, flag: str = "--port") -> socket.socket:
     """A listening socket.
+
+    Args:
+        host: address of this machine.
+        port: to listen on.
+        flag: that chooses another port, for the message.
 
     Raises:
         CannotListen: somebody else listens there, or there is no such address here.
@@ -48,12 +56,25 @@ def listen(host: str, port: int) -> socket.socket:
         made = socket.create_server((host, port), family=family, backlog=BACKLOG, dualstack_ipv6=host == "::")
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
-            raise CannotListen(f"port {port} on {host} is taken by another program; choose another --port") from None
+            raise CannotListen(f"port {port} on {host} is taken by another program; choose another {flag}") from None
         raise CannotListen(f"cannot listen on {host}, port {port}: {error.strerror}; choose another --host") from None
     # Accepted connections inherit it. asyncio sets it only on sockets that say they are TCP, which these do not, and
     # without it an answer of two writes waits 40 ms for the client's delayed acknowledgement.
     made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return made
+
+
+def check(settings: Settings) -> None:
+    """Whether a gateway with these settings could listen now.
+
+    Raises:
+        SettingsError: the gRPC binding is not installed.
+        CannotListen: a port is taken.
+    """
+    listen(settings.host, settings.port).close()
+    if settings.grpc_port:
+        _grpc_server()
+        listen(settings.host, settings.grpc_port, "--grpc-port").close()
 
 
 class _Server(uvicorn.Server):
@@ -68,8 +89,8 @@ async def serve(log: JetStreamLog, connection: Connection, settings: Settings, s
     """Serve until ``stop`` is set.
 
     Raises:
-        SettingsError: the card file cannot be read.
-        CannotListen: the port is taken.
+        SettingsError: the card file cannot be read, or the gRPC binding is not installed.
+        CannotListen: a port is taken.
     """
     listener = listen(settings.host, settings.port)
     operations = Operations(log, writer(settings, "gateway"), index=_index(log, settings), generations=settings.a2a_1_1)
@@ -81,13 +102,13 @@ async def serve(log: JetStreamLog, connection: Connection, settings: Settings, s
         interfaces=_addresses(settings),
     )
     streams = Streams()
+    intake = Intake(settings.request_bytes)
+
+    def ready() -> bool:
+        return connection.connected
+
     app = create_app(
-        operations,
-        directory,
-        streams=streams,
-        intake=Intake(settings.request_bytes),
-        ready=lambda: connection.connected,
-        hybrid_card=settings.hybrid_card,
+        operations, directory, streams=streams, intake=intake, ready=ready, hybrid_card=settings.hybrid_card
     )
     config = uvicorn.Config(
         app,
@@ -101,13 +122,20 @@ async def serve(log: JetStreamLog, connection: Connection, settings: Settings, s
         backlog=BACKLOG,
     )
     server = _Server(config)
+    grpc = None
+    if settings.grpc_port:
+        listen(settings.host, settings.grpc_port, "--grpc-port").close()  # grpcio does not say why it cannot
+        grpc = _grpc_server()(operations, directory, streams=streams, intake=intake, ready=ready)
+        await grpc.start(settings.host, settings.grpc_port)
     serving = asyncio.get_running_loop().create_task(server.serve([listener]))
-    logger.info("gateway ready", url=settings.base_url)
+    logger.info("gateway ready", url=settings.base_url, grpc=settings.grpc_address or None)
     waiting = asyncio.get_running_loop().create_task(stop.wait())
     await asyncio.wait([serving, waiting], return_when=asyncio.FIRST_COMPLETED)
     waiting.cancel()
     server.should_exit = True
     streams.close()
+    if grpc is not None:
+        await grpc.stop(SHUTDOWN_SECONDS)
     await serving
     await operations.close()
     logger.info("gateway stopped")
@@ -121,6 +149,16 @@ async def run(settings: Settings) -> None:
         await serve(log, connection, settings, stop)
 
 
+def _grpc_server() -> type[GrpcServer]:
+    try:
+        from a2a_events.bindings.grpc.server import GrpcServer  # noqa: PLC0415 -- an optional extra
+    except ImportError as error:
+        raise SettingsError(
+            f"gRPC is not installed: install a2a-events[grpc], or give no --grpc-port ({error})"
+        ) from None
+    return GrpcServer
+
+
 def _index(log: JetStreamLog, settings: Settings) -> TaskIndex:
     try:
         return TaskIndex(log, settings.index)
@@ -130,9 +168,11 @@ def _index(log: JetStreamLog, settings: Settings) -> TaskIndex:
 
 def _addresses(settings: Settings) -> list[AgentInterface]:
     """This gateway's addresses, from configuration: never taken from a request."""
+    addresses = {"JSONRPC": settings.base_url, "HTTP+JSON": settings.base_url, "GRPC": settings.grpc_address}
     return [
-        AgentInterface(url=settings.base_url, protocol_binding=binding, protocol_version="1.0")
-        for binding in ("JSONRPC", "HTTP+JSON")
+        AgentInterface(url=url, protocol_binding=binding, protocol_version="1.0")
+        for binding, url in addresses.items()
+        if url
     ]
 
 

@@ -65,7 +65,7 @@ class Plan(Struct, frozen=True, kw_only=True):
 
     settings: Settings
     gateways: int = 1
-    """They listen on consecutive ports from ``settings.port`` on."""
+    """They listen on consecutive ports from ``settings.port`` and ``settings.grpc_port`` on."""
     workers: int = 1
     embedded: bool = True
     """Whether to start a nats-server; otherwise ``settings.nats`` names one."""
@@ -77,6 +77,8 @@ class Ready(Struct, frozen=True):
     """What came up."""
 
     urls: list[str]
+    grpc: list[str]
+    """Addresses; empty without gRPC."""
     agents: list[str]
     nats: str
     store: Path | None
@@ -121,13 +123,9 @@ async def _serve(plan: Plan, announce: Callable[[Ready], None], hurry: asyncio.E
     if not settings.default_agent:
         # A store may know agents of earlier runs; the root is for the first of this one.
         settings = replace(settings, default_agent=agents[0].name)
-    gateways = [
-        # Each has an index of its own.
-        replace(settings, port=settings.port + number, index=settings.index and f"{settings.index}{number or ''}")
-        for number in range(plan.gateways)
-    ]
+    gateways = [_numbered(settings, number) for number in range(plan.gateways)]
     for one in gateways:
-        gateway.listen(one.host, one.port).close()
+        gateway.check(one)
     store: Path | None = None
     async with AsyncExitStack() as stack:
         if plan.embedded:
@@ -144,6 +142,7 @@ async def _serve(plan: Plan, announce: Callable[[Ready], None], hurry: asyncio.E
                 announce(
                     Ready(
                         [one.base_url for one in gateways],
+                        [one.grpc_address for one in gateways if one.grpc_port],
                         [agent.name for agent in agents],
                         settings.nats,
                         store,
@@ -151,6 +150,16 @@ async def _serve(plan: Plan, announce: Callable[[Ready], None], hurry: asyncio.E
                 )
         except BaseExceptionGroup as failures:
             raise failures.exceptions[0] from None
+
+
+def _numbered(settings: Settings, number: int) -> Settings:
+    """Settings of one of several gateways: each has ports and an index of its own."""
+    return replace(
+        settings,
+        port=settings.port + number,
+        grpc_port=settings.grpc_port and settings.grpc_port + number,
+        index=settings.index and f"{settings.index}{number or ''}",
+    )
 
 
 def _services(

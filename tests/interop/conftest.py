@@ -27,10 +27,18 @@ async def reader(turn: Turn) -> None:
     await turn.artifact(turn.text)
 
 
+@pytest.fixture(scope="module")
+def grpc_port() -> int:
+    """Where the gateway serves gRPC: nowhere, except in the modules that say so."""
+    return 0
+
+
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def url(nats_url: str) -> AsyncIterator[str]:
+async def url(nats_url: str, grpc_port: int) -> AsyncIterator[str]:
     """Where the gateway listens. ``scripted`` is at the root; ``echo`` and ``reader`` are below ``/agents/``."""
-    async with serving([scripted, echo, reader], nats=nats_url, default_agent="scripted") as settings:
+    async with serving(
+        [scripted, echo, reader], nats=nats_url, default_agent="scripted", grpc_port=grpc_port
+    ) as settings:
         yield settings.base_url
 
 

@@ -1,8 +1,11 @@
-"""The client of the official ``a2a-sdk`` against our gateway, in both bindings."""
+"""The client of the official ``a2a-sdk`` against our gateway, in every binding."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
+from importlib.util import find_spec
 from typing import Any, TypeAlias
 
 import httpx
@@ -27,6 +30,7 @@ from a2a.utils.errors import TaskNotCancelableError, TaskNotFoundError, Unsuppor
 from google.protobuf.json_format import MessageToDict, ParseDict
 from google.protobuf.struct_pb2 import Value
 
+from a2a_events.testing import free_port
 from tests.interop.wire import BINDINGS, HTTP_JSON, JSONRPC
 
 pytestmark = [pytest.mark.interop, pytest.mark.asyncio(loop_scope="module")]
@@ -34,23 +38,44 @@ pytestmark = [pytest.mark.interop, pytest.mark.asyncio(loop_scope="module")]
 UNKNOWN = "t1-main-0-AAAAAAAAAAAAAAAAAAAAAA"
 """An id that we could have made, and have not."""
 
+GRPC = "GRPC"
+ALL = (*BINDINGS, GRPC)
+CHANNEL = (("grpc.use_local_subchannel_pool", 1), ("grpc.max_receive_message_length", -1))
+"""A connection of its own, which channels to one target share otherwise, and no bound of 4 MiB on what it receives."""
+
 Connect: TypeAlias = Callable[..., Awaitable[Client]]
 
 
-@pytest_asyncio.fixture(loop_scope="module", params=BINDINGS)
-async def connect(url: str, http: httpx.AsyncClient, request: pytest.FixtureRequest) -> Connect:
+@pytest.fixture(scope="module")
+def grpc_port() -> int:
+    """Where the gateway serves gRPC, if it can."""
+    return free_port() if find_spec("grpc") else 0
+
+
+@pytest_asyncio.fixture(loop_scope="module", params=ALL)
+async def connect(url: str, http: httpx.AsyncClient, request: pytest.FixtureRequest) -> AsyncIterator[Connect]:
     """Makes clients that speak one binding."""
+    async with AsyncExitStack() as exits:
 
-    async def make(*, path: str = "", streaming: bool = True, polling: bool = False) -> Client:
-        return await client_of(url + path, http, request.param, streaming=streaming, polling=polling)
+        async def make(*, path: str = "", streaming: bool = True, polling: bool = False) -> Client:
+            made = client_of(url + path, http, request.param, streaming=streaming, polling=polling)
+            return await exits.enter_async_context(made)
 
-    return make
+        yield make
 
 
-async def client_of(url: str, http: httpx.AsyncClient, binding: str, **config: Any) -> Client:
+@asynccontextmanager
+async def client_of(url: str, http: httpx.AsyncClient, binding: str, **config: Any) -> AsyncIterator[Client]:
     """A client as its documentation makes one: from the card at a URL."""
-    chosen = ClientConfig(httpx_client=http, supported_protocol_bindings=[binding], **config)
-    return await ClientFactory(chosen).create_from_url(url)
+    async with AsyncExitStack() as exits:
+        if binding == GRPC:
+            aio = pytest.importorskip("grpc.aio", reason="the extra grpc is not installed")
+            config["grpc_channel_factory"] = partial(aio.insecure_channel, options=CHANNEL)
+        chosen = ClientConfig(httpx_client=http, supported_protocol_bindings=[binding], **config)
+        client = await ClientFactory(chosen).create_from_url(url)
+        if binding == GRPC:
+            exits.push_async_callback(client.close)  # over HTTP it would close what all tests share
+        yield client
 
 
 def card_of(client: Client) -> AgentCard:
@@ -89,14 +114,13 @@ def chunks(responses: list[StreamResponse]) -> list[str]:
     return [part.text[:6] for update in updates for part in update.artifact.parts]
 
 
-@pytest.mark.parametrize("binding", BINDINGS)
-async def test_the_card_names_both_bindings_and_either_can_be_chosen(url: str, binding: str) -> None:
-    async with await ClientFactory(ClientConfig(supported_protocol_bindings=[binding])).create_from_url(url) as client:
-        card = card_of(client)
-        assert "scripted" == card.name
-        assert card.capabilities.streaming
-        interfaces = [(i.protocol_binding, i.protocol_version, i.url) for i in card.supported_interfaces]
-        assert [(JSONRPC, "1.0", url), (HTTP_JSON, "1.0", url)] == interfaces
+async def test_the_card_names_every_binding_and_each_can_be_chosen(connect: Connect, url: str, grpc_port: int) -> None:
+    card = card_of(await connect())
+    assert "scripted" == card.name
+    assert card.capabilities.streaming
+    interfaces = [(i.protocol_binding, i.protocol_version, i.url, i.tenant) for i in card.supported_interfaces]
+    grpc = [(GRPC, "1.0", f"127.0.0.1:{grpc_port}", "")] if grpc_port else []
+    assert [(JSONRPC, "1.0", url, ""), (HTTP_JSON, "1.0", url, ""), *grpc] == interfaces
 
 
 async def test_a_stream_is_the_task_then_every_chunk_in_order_then_the_end(connect: Connect) -> None:
@@ -253,11 +277,14 @@ SCENARIOS: dict[str, dict[str, Any]] = {
 
 @pytest.mark.parametrize("streaming", [True, False], ids=["streaming", "blocking"])
 @pytest.mark.parametrize("scenario", SCENARIOS)
-async def test_both_bindings_show_the_same(url: str, http: httpx.AsyncClient, scenario: str, streaming: bool) -> None:
+@pytest.mark.parametrize("binding", [HTTP_JSON, GRPC])
+async def test_all_bindings_show_the_same(
+    url: str, http: httpx.AsyncClient, scenario: str, streaming: bool, binding: str
+) -> None:
     shown = []
-    for binding in BINDINGS:
-        client = await client_of(url, http, binding, streaming=streaming)
-        shown.append([MessageToDict(r) async for r in client.send_message(saying(SCENARIOS[scenario]))])
+    for each in (JSONRPC, binding):
+        async with client_of(url, http, each, streaming=streaming) as client:
+            shown.append([MessageToDict(r) async for r in client.send_message(saying(SCENARIOS[scenario]))])
     assert shapes(shown[0]) == shapes(shown[1])
 
 

@@ -1,0 +1,199 @@
+"""The calls of ``lf.a2a.v1.A2AService``, from its own descriptor and the table of all operations.
+
+One port serves all agents. A request names its agent by its tenant, which is the path that the agent has over HTTP:
+``agents/NAME``, with a tenant of the agent's own behind a further slash. Any other tenant is one of the default agent's
+(ADR 0015).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from typing import Any, Final, ParamSpec, TypeVar
+
+import grpc
+from a2a.types import a2a_pb2
+from google.protobuf.descriptor import MethodDescriptor
+from google.protobuf.message import Message
+from google.protobuf.message_factory import GetMessageClass
+from grpc import aio
+from msgspec import Struct
+
+from a2a_events import limits
+from a2a_events.bindings.dialect import V1_0
+from a2a_events.bindings.errors import shown
+from a2a_events.bindings.exchange import Intake, Streams
+from a2a_events.bindings.grpc import messages
+from a2a_events.bindings.grpc.status import Context, refuse
+from a2a_events.bindings.methods import STREAMING, UNARY
+from a2a_events.bindings.negotiation import active_extensions, not_served, version_of
+from a2a_events.bindings.requests import Request
+from a2a_events.errors import A2AError, UnavailableError
+from a2a_events.runtime.directory import Directory
+from a2a_events.runtime.operations import Operations, Updates
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+SERVICE: Final = a2a_pb2.DESCRIPTOR.services_by_name["A2AService"]
+_AGENTS: Final = "agents/"
+
+
+class _Method(Struct, frozen=True):
+    """One method: its name is the operation's."""
+
+    name: str
+    asked: type[Any]
+    answered: type[Message]
+
+
+class _Call:
+    """One call under way."""
+
+    __slots__ = ("context", "sending_since")
+
+    def __init__(self, context: Context) -> None:
+        self.context = context
+        self.sending_since = 0.0
+
+    async def write(self, message: bytes) -> None:
+        """One message of a stream; waits while the client takes no more."""
+        self.sending_since = time.monotonic()
+        await self.context.write(message)
+        self.sending_since = 0.0
+
+
+class _StreamLost(UnavailableError):
+    """A stream was ended from here; the task goes on."""
+
+    def __init__(self, why: str) -> None:
+        super().__init__(f"The stream was ended ({why}); the task goes on: subscribe again")
+        self.why = why
+
+
+class A2AService:
+    """The service of all agents behind a gateway."""
+
+    def __init__(self, operations: Operations, directory: Directory, streams: Streams, intake: Intake) -> None:
+        self._operations = operations
+        self._directory = directory
+        self._streams = streams
+        self._intake = intake
+
+    def handler(self) -> grpc.GenericRpcHandler:
+        """What serves its calls; messages are bytes there, so that no failure to read or write one escapes."""
+        methods = {method.name: self._handler(method) for method in SERVICE.methods}
+        return grpc.method_handlers_generic_handler(SERVICE.full_name, methods)
+
+    def _handler(self, described: MethodDescriptor) -> grpc.RpcMethodHandler[bytes, bytes]:
+        method = _Method(described.name, GetMessageClass(described.input_type), GetMessageClass(described.output_type))
+
+        async def serve(content: bytes, context: Context) -> bytes:
+            return await self._serve(method, content, context)
+
+        if method.name in STREAMING:
+            return grpc.unary_stream_rpc_method_handler(serve)
+        return grpc.unary_unary_rpc_method_handler(serve)
+
+    async def _serve(self, method: _Method, content: bytes, context: Context) -> bytes:
+        """Serve one call; every failure is a status."""
+        request = Request("", self._directory, "GRPC")
+        request.operation = method.name
+        seen: A2AError
+        try:
+            answer = await self._answer(method, content, context, request)
+            if isinstance(answer, Updates):
+                request.outcome = await self._send(context, answer, method.answered)
+                return b""
+            return answer
+        except asyncio.CancelledError:
+            request.outcome = "client gone"
+            raise
+        except _StreamLost as lost:
+            request.outcome, seen = lost.why, lost
+        except Exception as error:  # noqa: BLE001 -- the edge: whatever it is, the client gets the protocol's error
+            seen = shown(error)
+            request.failed(seen)
+        finally:
+            request.log()
+        return await refuse(context, seen)
+
+    async def _answer(self, method: _Method, content: bytes, context: Context, request: Request) -> bytes | Updates:
+        """The serialized answer, or the stream that is the answer; until then what was sent counts as held."""
+        self._intake.take(len(content))
+        try:
+            return await self._dispatch(method, content, context, request)
+        finally:
+            self._intake.give_back(len(content))
+
+    async def _dispatch(self, method: _Method, content: bytes, context: Context, request: Request) -> bytes | Updates:
+        if version_of(_metadata(context, "a2a-version")) != V1_0.version:
+            raise not_served(V1_0.version)
+        message = messages.parse(content, method.asked)
+        request.agent_name, tenant = _place(message.tenant)
+        of = (UNARY[method.name] if method.name in UNARY else STREAMING[method.name])[0]
+        asked = await _translated(len(content), messages.request, message, tenant, of)
+        agent = await request.agent(asked)
+        extensions = active_extensions(_metadata(context, "a2a-extensions"), agent.card)
+        caller = request.caller(asked, agent, extensions)
+        if extensions:
+            await context.send_initial_metadata((("a2a-extensions", ",".join(extensions)),))
+        if method.name in UNARY:
+            result = await UNARY[method.name][1](self._operations, caller, agent, asked)
+            request.shows(result)
+            return await _translated(len(result.json), messages.answer, result.json, method.answered)
+        self._streams.check()
+        cursor = _metadata(context, "last-event-id") or None
+        updates = await STREAMING[method.name][1](self._operations, caller, agent, asked, cursor)
+        request.streams(updates)
+        return updates
+
+    async def _send(self, context: Context, updates: Updates, of: type[Message]) -> str:
+        """Send a stream until it ends or its client is gone; why it ended.
+
+        Raises:
+            _StreamLost: it was ended from here, as when the gateway stops.
+        """
+        call = _Call(context)
+        stream = self._streams.begin(call)
+        try:
+            async for run in updates:
+                for update in run.updates:
+                    await call.write(await _translated(len(update.line), messages.answer, update.line, of))
+                updates.sent(run)
+                if run.last:
+                    break
+                del run  # what was sent is not kept while nothing comes
+        except asyncio.CancelledError:
+            if not stream.lost:
+                raise
+            stream.uncancel()
+            raise _StreamLost(stream.lost) from None
+        except aio.BaseError:  # nobody is there to be written to
+            return "client gone"
+        finally:
+            self._streams.end(stream)
+            await updates.aclose()
+        return "ended"
+
+
+async def _translated(size: int, translate: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """What a translation gives; others are served while it is busy with something large."""
+    if size > limits.TRANSLATED_BYTES:
+        return await asyncio.to_thread(translate, *args, **kwargs)
+    return translate(*args, **kwargs)
+
+
+def _metadata(context: Context, key: str) -> str:
+    """What the client sent under a key; several values are one list, as of a header, and repeated ones are one."""
+    values = [str(value) for name, value in context.invocation_metadata() or () if name == key]
+    return values[0] if len(values) == 1 else ",".join(dict.fromkeys(values))
+
+
+def _place(tenant: str) -> tuple[str, str]:
+    """The agent that a tenant names, empty for the default one, and the tenant that is left."""
+    if not tenant.startswith(_AGENTS):
+        return "", tenant
+    name, _, rest = tenant.removeprefix(_AGENTS).partition("/")
+    return name, rest
