@@ -53,7 +53,7 @@ def test_a_request_is_what_was_sent(message: Message) -> None:
 
 
 def test_whole_numbers_are_read_as_such_and_others_as_they_are() -> None:
-    numbers = {"a": 3, "b": -0.5, "c": 1e300, "d": [2, {"e": 2**53 - 1}]}
+    numbers: Any = {"a": 3, "b": -0.5, "c": 1e300, "d": [2, {"e": 2**53 - 1}]}
     sent = a2a_pb2.SendMessageRequest(message={"message_id": "m", "role": "ROLE_USER", "parts": [{"text": "x"}]})
     sent.metadata.update(numbers)
     metadata: Any = request(sent, "", SendMessageRequest).metadata
