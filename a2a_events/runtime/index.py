@@ -134,16 +134,15 @@ class TaskIndex:
         self._asked = time.monotonic()
         wanted = await self._log.ends()
         while any(self._behind(shard, end) for shard, end in wanted.items()):
-            if self._feeding is None or self._feeding.done():
-                self._feeding = asyncio.get_running_loop().create_task(self._feed(wanted))
-            done, _ = await asyncio.wait([self._feeding], timeout=max(0.0, deadline - time.monotonic()))
+            feeding = self._fed(wanted)
+            done, _ = await asyncio.wait([feeding], timeout=max(0.0, deadline - time.monotonic()))
             if not done:
                 read, whole = (sum(end.position for end in ends.values()) for ends in (self._ends, wanted))
                 raise UnavailableError(
                     f"The list of tasks is being built ({100 * read // max(1, whole)} % of the log read); please retry",
                     retry_after_seconds=limits.INDEX_RETRY_SECONDS,
                 )
-            self._feeding.result()
+            feeding.result()
         if self._keeping_up is None or self._keeping_up.done():
             self._keeping_up = asyncio.get_running_loop().create_task(self._keep_up())
 
@@ -211,16 +210,20 @@ class TaskIndex:
         known = self._ends.get(shard)
         return known is None or known.incarnation != end.incarnation or known.position < end.position
 
+    def _fed(self, wanted: Mapping[int, End]) -> asyncio.Task[None]:
+        """The reading that goes on, whoever began it, or a new one: there is never more than one."""
+        if self._feeding is None or self._feeding.done():
+            self._feeding = asyncio.get_running_loop().create_task(self._feed(wanted))
+        return self._feeding
+
     async def _keep_up(self) -> None:
         """While it is asked now and then, the next question finds little to read."""
         while time.monotonic() - self._asked < limits.INDEX_WARM_SECONDS:
             await asyncio.sleep(limits.INDEX_KEEP_UP_SECONDS)
-            if self._feeding is not None and not self._feeding.done():
-                continue
             try:
-                self._feeding = asyncio.get_running_loop().create_task(self._feed(await self._log.ends()))
-                await asyncio.wait([self._feeding])
-                self._feeding.result()
+                feeding = self._fed(await self._log.ends())
+                await asyncio.wait([feeding])
+                feeding.result()
             except LogError as error:
                 logger.info("task index not fed", error=str(error))
 

@@ -123,7 +123,8 @@ def _filters(request: ListTasksRequest) -> Filters:
     not_before = 0
     if request.status_timestamp_after:
         try:
-            not_before = milliseconds_of(request.status_timestamp_after)
+            finer = request.status_timestamp_after.partition(".")[2][3:].strip("0Z")
+            not_before = milliseconds_of(request.status_timestamp_after) + bool(finer)  # tasks have milliseconds
         except ValueError as error:
             violations.append(("statusTimestampAfter", str(error)))
     if violations:

@@ -301,3 +301,18 @@ async def test_the_index_agrees_with_the_tasks_whatever_order_they_were_told_in(
             assert timestamp_of(row.place.updated) == task.status.timestamp
             assert row.context_id == task.context_id
         await index.close()
+
+
+async def test_questions_are_answered_while_the_index_keeps_up_by_itself(
+    serve: StackOf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who asks and what keeps up read the log in turns: neither takes the other's reading for its own."""
+    monkeypatch.setattr(limits, "INDEX_KEEP_UP_SECONDS", 0)
+    stack = await serve(echo)
+    index = TaskIndex(stack.log)
+    scope = Scope(stack.agent.name, token(""), "anonymous")
+    for made in range(1, 151):
+        await stack.calls.send_task("hi", immediately=True)
+        await asyncio.gather(index.caught_up(), index.caught_up())
+        assert made == index.count(scope, Filters())
+    await index.close()
