@@ -15,6 +15,7 @@
     │   ├── VersionNotSupportedError
     │   ├── ParseError, InvalidRequestError, MethodNotFoundError, InvalidParamsError   (the caller's fault)
     │   ├── PayloadTooLargeError          (the caller's fault, HTTP 413)
+    │   ├── UnsupportedEncodingError, UnsupportedMediaTypeError   (the caller's fault, HTTP 415)
     │   ├── InternalError                 (ours)
     │   ├── UnavailableError              (ours, and temporary: carries ``retry_after_seconds``)
     │   └── UnauthenticatedError, PermissionDeniedError
@@ -220,6 +221,14 @@ class UnsupportedEncodingError(InvalidRequestError):
     default_message = "Compressed request bodies are not accepted; send the body as it is"
 
 
+class UnsupportedMediaTypeError(ContentTypeNotSupportedError):
+    """The request body says that it is something else than JSON."""
+
+    reason = "UNSUPPORTED_MEDIA_TYPE"
+    http_status = 415
+    default_message = "The request body must be application/json or application/a2a+json"
+
+
 class InternalError(A2AError):
     """A fault of this server; the cause is in its log, never in the answer."""
 
@@ -277,6 +286,7 @@ A2A_ERRORS: tuple[type[A2AError], ...] = (
     InvalidParamsError,
     PayloadTooLargeError,
     UnsupportedEncodingError,
+    UnsupportedMediaTypeError,
     InternalError,
     UnavailableError,
     UnauthenticatedError,

@@ -15,7 +15,12 @@ from typing import Any, Final, Protocol
 from litestar.types import HTTPScope, Receive, Send
 
 from a2a_events import limits
-from a2a_events.errors import PayloadTooLargeError, UnavailableError, UnsupportedEncodingError
+from a2a_events.errors import (
+    PayloadTooLargeError,
+    UnavailableError,
+    UnsupportedEncodingError,
+    UnsupportedMediaTypeError,
+)
 from a2a_events.runtime.operations import Run, Updates
 
 JSON: Final = b"application/json"
@@ -120,6 +125,7 @@ class Exchange:
             PayloadTooLargeError: larger than one body may be.
             UnavailableError: other requests hold too much.
             UnsupportedEncodingError: compressed, which this server does not read.
+            UnsupportedMediaTypeError: not empty, and said to be something else than JSON.
             ClientGone: the client left.
         """
         if self.header(b"content-encoding") not in {"", "identity"}:
@@ -140,7 +146,11 @@ class Exchange:
             self._held += len(piece)
             pieces.append(piece)
             if not message.get("more_body", False):
-                return b"".join(pieces)
+                break
+        whole = b"".join(pieces)
+        if whole and not _is_json(self.header(b"content-type")):
+            raise UnsupportedMediaTypeError
+        return whole
 
     def release(self) -> None:
         """The body, and all that was made of it, is let go. Releasing twice is harmless."""
@@ -200,6 +210,14 @@ class Sender(Protocol):
 
     sending_since: float
     """When what is being sent now was begun (``time.monotonic``); 0 while nothing is."""
+
+
+def _is_json(content_type: str) -> bool:
+    """Whether a body of this type may be read as JSON; one that says nothing may."""
+    if content_type == "application/json":
+        return True
+    media_type = content_type.partition(";")[0].strip().lower()
+    return media_type in {"", "application/json"} or media_type.endswith("+json")
 
 
 class Streams:

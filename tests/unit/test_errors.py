@@ -25,6 +25,7 @@ TABLE = [
     ("InvalidParamsError", "INVALID_PARAMS", -32602, 400, "INVALID_ARGUMENT"),
     ("PayloadTooLargeError", "PAYLOAD_TOO_LARGE", -32602, 413, "INVALID_ARGUMENT"),
     ("UnsupportedEncodingError", "UNSUPPORTED_ENCODING", -32600, 415, "INVALID_ARGUMENT"),
+    ("UnsupportedMediaTypeError", "UNSUPPORTED_MEDIA_TYPE", -32005, 415, "INVALID_ARGUMENT"),
     ("InternalError", "INTERNAL_ERROR", -32603, 500, "INTERNAL"),
     ("UnavailableError", "UNAVAILABLE", -32603, 503, "UNAVAILABLE"),
     ("UnauthenticatedError", "UNAUTHENTICATED", -32603, 401, "UNAUTHENTICATED"),
