@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -11,20 +11,14 @@ import httpx
 import pytest
 import pytest_asyncio
 
-from a2a_events import Turn, agent
-from a2a_events.agents import echo, scripted
+from a2a_events.model import encode
 from a2a_events.runtime.agent import Agent
 from a2a_events.services import gateway, provisioner, worker
 from a2a_events.services.connect import jetstream_log
 from a2a_events.settings import Settings
 from a2a_events.testing import eventually, free_port, remove_streams, unique_namespace
+from tests.interop.agents import AGENTS, EXTENDED
 from tests.interop.wire import BINDINGS, Caller
-
-
-@agent(name="reader", input_modes=("text/plain",))
-async def reader(turn: Turn) -> None:
-    """Takes plain text only, and says what it was asked to."""
-    await turn.artifact(turn.text)
 
 
 @pytest.fixture(scope="module")
@@ -34,16 +28,31 @@ def grpc_port() -> int:
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def url(nats_url: str, grpc_port: int) -> AsyncIterator[str]:
-    """Where the gateway listens. ``scripted`` is at the root; ``echo`` and ``reader`` are below ``/agents/``."""
+async def url(nats_url: str, grpc_port: int, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[str]:
+    """Where the gateway listens. ``scripted`` is at the root, all agents are below ``/agents/``."""
+    card = tmp_path_factory.mktemp("cards") / "club.json"
+    card.write_bytes(encode(EXTENDED))
     async with serving(
-        [scripted, echo, reader], nats=nats_url, default_agent="scripted", grpc_port=grpc_port
+        AGENTS, nats=nats_url, default_agent="scripted", extended_card=str(card), grpc_port=grpc_port
     ) as settings:
         yield settings.base_url
 
 
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def pushing(nats_url: str) -> AsyncIterator[str]:
+    """Where a gateway listens that has a notifier beside it, which may call this machine."""
+    notifier = pytest.importorskip("a2a_events.services.notifier", reason="webhooks are not there yet")
+    async with serving(AGENTS, nats=nats_url, default_agent="scripted", push_allow_private=True) as settings:
+        stop = asyncio.Event()
+        async with jetstream_log(settings, "notifier") as (log, _):
+            running = asyncio.create_task(notifier.serve(log, settings, stop))
+            yield settings.base_url
+            stop.set()
+            await running
+
+
 @asynccontextmanager
-async def serving(agents: list[Agent], **given: Any) -> AsyncIterator[Settings]:
+async def serving(agents: Sequence[Agent], **given: Any) -> AsyncIterator[Settings]:
     """A gateway and a worker with these agents, in the event loop of the test."""
     settings = Settings(namespace=unique_namespace(), shards=2, port=free_port(), **given)
     await provisioner.run(settings)
@@ -53,7 +62,7 @@ async def serving(agents: list[Agent], **given: Any) -> AsyncIterator[Settings]:
         jetstream_log(settings, "gateway") as (seen, connection),
         asyncio.TaskGroup() as services,
     ):
-        services.create_task(worker.serve(log, settings, agents, stop))
+        services.create_task(worker.serve(log, settings, list(agents), stop))
         services.create_task(gateway.serve(seen, connection, settings, stop))
         await eventually(lambda: _are_served(settings.base_url, *(served.name for served in agents)))
         yield settings

@@ -6,9 +6,6 @@ the gateway for one of 0.3 (``later.mjs``); each test looks at one conversation.
 
 from __future__ import annotations
 
-import asyncio
-import shutil
-import subprocess
 from pathlib import Path
 from typing import Any, Final, TypeAlias
 
@@ -16,57 +13,24 @@ import msgspec
 import pytest
 import pytest_asyncio
 
+from tests.interop import javascript
 from tests.interop.wire import BINDINGS, JSONRPC
 
 pytestmark = [pytest.mark.interop, pytest.mark.asyncio(loop_scope="module")]
 
 FOLDER: Final = Path(__file__).with_name("node_0_3")
-INSTALL_SECONDS: Final = 50
-RUN_SECONDS: Final = 45
-
 Seen: TypeAlias = dict[str, Any]
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the programs and the packages they need; the tests are skipped where those cannot be had."""
-    npm, node = shutil.which("npm"), shutil.which("node")
-    if npm is None or node is None:
-        pytest.skip("npm or node is not installed")
-    made = tmp_path_factory.mktemp("node")
-    for name in ("package.json", "converse.mjs", "later.mjs"):
-        shutil.copy(FOLDER / name, made)
-    command = [npm, "install", "--ignore-scripts", "--no-package-lock", "--no-audit", "--no-fund", "--loglevel=error"]
-    try:
-        done = subprocess.run(command, cwd=made, capture_output=True, text=True, timeout=INSTALL_SECONDS, check=False)
-    except subprocess.TimeoutExpired:
-        pytest.skip(f"npm did not install the packages within {INSTALL_SECONDS} s: is there a network?")
-    if done.returncode:
-        pytest.skip(f"npm could not install the packages: {(done.stderr or done.stdout).strip()[-300:]}")
-    return made
-
-
-async def conversed(folder: Path, program: str, url: str, binding: str) -> Seen:
+async def conversed(program: str, url: str, binding: str) -> Seen:
     """What a program saw."""
-    node = shutil.which("node")
-    assert node is not None
-    process = await asyncio.create_subprocess_exec(
-        node, str(folder / program), url, binding, stdout=subprocess.PIPE, stderr=subprocess.PIPE
-    )
-    try:
-        output, errors = await asyncio.wait_for(process.communicate(), RUN_SECONDS)
-    finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
-    assert process.returncode == 0, errors.decode()
-    return {"binding": binding, **msgspec.json.decode(output)}
+    return {"binding": binding, **msgspec.json.decode(await javascript.run(FOLDER / program, url, binding))}
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module", params=BINDINGS)
-async def conversations(url: str, folder: Path, request: pytest.FixtureRequest) -> Seen:
+async def conversations(url: str, request: pytest.FixtureRequest) -> Seen:
     """What the client saw in each scenario, in one binding."""
-    return await conversed(folder, "converse.mjs", url, request.param)
+    return await conversed("converse.mjs", url, request.param)
 
 
 def saw(conversations: Seen, scenario: str) -> Any:
@@ -165,8 +129,8 @@ async def test_errors_arrive_as_the_clients_own_classes(conversations: Seen) -> 
 
 
 @pytest.mark.parametrize("binding", BINDINGS)
-async def test_a_later_client_takes_the_gateway_for_one_of_0_3(url: str, folder: Path, binding: str) -> None:
-    seen = await conversed(folder, "later.mjs", url, binding)
+async def test_a_later_client_takes_the_gateway_for_one_of_0_3(url: str, binding: str) -> None:
+    seen = await conversed("later.mjs", url, binding)
     legacy = "LegacyJsonRpcTransport" if binding == JSONRPC else "LegacyRestTransport"
     assert legacy == seen["transport"].lstrip("_")
     updates = [response["artifactUpdate"] for response in seen["streamed"] if "artifactUpdate" in response]

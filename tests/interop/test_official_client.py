@@ -11,12 +11,15 @@ from typing import Any, TypeAlias
 import httpx
 import pytest
 import pytest_asyncio
-from a2a.client import Client, ClientConfig, ClientFactory
+from a2a.client import Client, ClientCallContext, ClientConfig, ClientFactory
 from a2a.client.base_client import BaseClient
+from a2a.client.service_parameters import ServiceParametersFactory, with_a2a_extensions
 from a2a.types import (
     AgentCard,
     CancelTaskRequest,
+    GetExtendedAgentCardRequest,
     GetTaskRequest,
+    ListTasksRequest,
     Message,
     Part,
     Role,
@@ -26,11 +29,18 @@ from a2a.types import (
     Task,
     TaskState,
 )
-from a2a.utils.errors import TaskNotCancelableError, TaskNotFoundError, UnsupportedOperationError
+from a2a.utils.errors import (
+    ExtensionSupportRequiredError,
+    InvalidParamsError,
+    TaskNotCancelableError,
+    TaskNotFoundError,
+    UnsupportedOperationError,
+)
 from google.protobuf.json_format import MessageToDict, ParseDict
 from google.protobuf.struct_pb2 import Value
 
 from a2a_events.testing import free_port
+from tests.interop.agents import REQUIRED
 from tests.interop.wire import BINDINGS, HTTP_JSON, JSONRPC
 
 pytestmark = [pytest.mark.interop, pytest.mark.asyncio(loop_scope="module")]
@@ -133,6 +143,14 @@ async def test_a_stream_is_the_task_then_every_chunk_in_order_then_the_end(conne
     assert ["TASK_STATE_COMPLETED"] == [state(r) for r in seen if state(r) == "TASK_STATE_COMPLETED"]
 
 
+async def test_characters_that_some_take_for_line_ends_come_through_a_stream(connect: Connect) -> None:
+    client = await connect(path="/agents/echo")
+    text = "one\u2028two\u2029three\u0085four\x0bfive\x0csix\x1cseven\r\neight\n"
+    seen = [response async for response in client.send_message(saying(text))]
+    (update,) = [response.artifact_update for response in seen if kind(response) == "artifact_update"]
+    assert [text] == [part.text for part in update.artifact.parts]
+
+
 async def test_a_blocking_send_gives_the_task_with_all_it_has_made(connect: Connect) -> None:
     client = await connect(streaming=False)
     task = await the_task(client, saying({"chunks": 5, "artifacts": 2}))
@@ -214,6 +232,50 @@ async def test_an_unknown_task_is_not_found_by_any_operation(connect: Connect, t
         _ = [response async for response in client.subscribe(SubscribeToTaskRequest(id=task_id))]
     with pytest.raises(TaskNotFoundError):
         _ = [response async for response in client.send_message(saying("hello?", task_id=task_id))]
+
+
+async def test_tasks_are_listed_page_by_page_as_the_filters_say(connect: Connect) -> None:
+    client = await connect(streaming=False)
+    first = await the_task(client, saying({"chunks": 1}))
+    context = first.context_id
+    made = [first, *[await the_task(client, saying({"chunks": 1}, context_id=context)) for _ in range(4)]]
+    waiting = await the_task(client, saying({"chunks": 1, "inputAt": 0}, context_id=context))
+    seen: list[Task] = []
+    token = ""
+    while True:
+        asked = ListTasksRequest(context_id=context, page_size=4, page_token=token, include_artifacts=True)
+        page = await client.list_tasks(asked)
+        assert (6, 4) == (page.total_size, page.page_size)
+        seen += page.tasks
+        token = page.next_page_token
+        if not token:
+            break
+    assert [task.id for task in [waiting, *reversed(made)]] == [task.id for task in seen]
+    assert [task.artifacts for task in reversed(made)] == [task.artifacts for task in seen[1:]]
+    asking = ListTasksRequest(context_id=context, status=TaskState.TASK_STATE_INPUT_REQUIRED)
+    assert [waiting.id] == [task.id for task in (await client.list_tasks(asking)).tasks]
+    newest = ListTasksRequest(context_id=context, status_timestamp_after=waiting.status.timestamp)
+    assert waiting.id in [task.id for task in (await client.list_tasks(newest)).tasks]
+    with pytest.raises(InvalidParamsError):
+        await client.list_tasks(ListTasksRequest(page_size=101))
+
+
+async def test_the_extended_card_replaces_the_one_that_was_found(connect: Connect) -> None:
+    client = await connect(path="/agents/club")
+    assert card_of(client).capabilities.extended_agent_card
+    assert ["reader"] == [skill.id for skill in card_of(client).skills]
+    card = await client.get_extended_agent_card(GetExtendedAgentCardRequest())
+    assert ["reader", "secret"] == [skill.id for skill in card.skills]
+
+
+async def test_an_extension_that_the_card_requires_can_be_activated(connect: Connect) -> None:
+    client = await connect(path="/agents/strict", streaming=False)
+    with pytest.raises(ExtensionSupportRequiredError):
+        await the_task(client, saying("x"))
+    parameters = ServiceParametersFactory.create([with_a2a_extensions([REQUIRED])])
+    context = ClientCallContext(service_parameters=parameters)
+    (only,) = [response async for response in client.send_message(saying("x"), context=context)]
+    assert TaskState.TASK_STATE_COMPLETED == only.task.status.state
 
 
 @pytest.mark.parametrize(("asks", "waits"), [("inputAt", "INPUT_REQUIRED"), ("authAt", "AUTH_REQUIRED")])

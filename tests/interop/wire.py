@@ -6,6 +6,7 @@ import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
+from urllib.parse import quote
 
 import httpx
 from msgspec import Struct
@@ -14,7 +15,8 @@ JSONRPC = "JSONRPC"
 HTTP_JSON = "HTTP+JSON"
 BINDINGS = (JSONRPC, HTTP_JSON)
 
-_RPC_ID = 7
+RPC_ID = 7
+"""Of every JSON-RPC request."""
 
 
 class Failure(Struct, frozen=True):
@@ -76,7 +78,7 @@ class Caller:
         response = await self.http.send(self.request(operation, params, **given))
         document = response.json()
         if self.binding == JSONRPC:
-            assert (200, "2.0", _RPC_ID) == (response.status_code, document["jsonrpc"], document["id"]), document
+            assert (200, "2.0", RPC_ID) == (response.status_code, document["jsonrpc"], document["id"]), document
             assert {"jsonrpc", "id", "result"} == set(document), document
             return document["result"]
         assert response.status_code == 200, document
@@ -114,7 +116,7 @@ class Caller:
         """The request, spelled in this binding. HTTP+JSON takes the id and what GetTask asks out of ``params``."""
         sent = {**({"A2A-Version": version} if version is not None else {}), **(headers or {})}
         if self.binding == JSONRPC:
-            body = {"jsonrpc": "2.0", "id": _RPC_ID, "method": operation, "params": params}
+            body = {"jsonrpc": "2.0", "id": RPC_ID, "method": operation, "params": params}
             sent = {"content-type": "application/json", **sent}
             return self.http.build_request("POST", f"{self.path}/{query}", content=json.dumps(body), headers=sent)
         sent = {"content-type": "application/a2a+json", **sent}
@@ -127,7 +129,7 @@ class Caller:
         if "{configId}" in path:
             path = path.replace("{configId}", _quoted(rest.pop("id")))
         if verb in {"GET", "DELETE"}:
-            asked = "&".join([*([query.lstrip("?")] if query else []), *(f"{k}={v}" for k, v in rest.items())])
+            asked = "&".join([*([query.lstrip("?")] if query else []), *(f"{k}={_text(v)}" for k, v in rest.items())])
             return self.http.build_request(verb, f"{self.path}{path}" + (f"?{asked}" if asked else ""), headers=sent)
         return self.http.build_request(verb, f"{self.path}{path}{query}", content=json.dumps(rest), headers=sent)
 
@@ -149,7 +151,7 @@ class Stream:
             elif name == "data":
                 document = json.loads(value)
                 if self._binding == JSONRPC:
-                    assert ("2.0", _RPC_ID) == (document["jsonrpc"], document["id"]), document
+                    assert ("2.0", RPC_ID) == (document["jsonrpc"], document["id"]), document
                     document = document["result"]
                 yield Frame(cursor, document)
                 cursor = ""
@@ -198,6 +200,11 @@ def send(*parts: dict[str, Any] | str, configuration: dict[str, Any] | None = No
     if configuration is not None:
         asked["configuration"] = configuration
     return asked
+
+
+def _text(value: Any) -> str:
+    """A member's value in a query: booleans as JSON writes them."""
+    return quote(str(value).lower() if isinstance(value, bool) else str(value), safe="")
 
 
 def _quoted(segment: str) -> str:
