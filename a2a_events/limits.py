@@ -116,6 +116,29 @@ STATUS_MESSAGE_BYTES: Final = 600
 STATUS_BYTES: Final = 2600
 """Largest google.rpc.Status, for the same reason; details that do not fit are left out."""
 
+# --- push notifications ----------------------------------------------------------------------------------------------
+WEBHOOKS: Final = 20
+"""Push notification configs of one task. Each is kept in the head, and each is a request for every update."""
+WEBHOOK_URL_CHARACTERS: Final = 2048
+"""Longest URL of a webhook: what proxies and servers commonly take."""
+WEBHOOK_SECRET_CHARACTERS: Final = 4096
+"""Longest token, and longest credentials, of a webhook: they become headers, which servers cut at 8 KB together."""
+WEBHOOK_TIMEOUT_SECONDS: Final = 15.0
+"""What one attempt may take, from the name's resolution to the status line (specification 4.3.3: 10 to 30 s)."""
+WEBHOOK_ATTEMPTS: Final = 12
+"""Attempts for one update before its webhook is given up: with the pauses below 10 to 19 minutes."""
+WEBHOOK_PAUSE_SECONDS: Final = 1.0
+"""Pause after the first failed attempt; each further one is twice as long."""
+WEBHOOK_LONGEST_PAUSE_SECONDS: Final = 300.0
+WEBHOOK_CONNECTIONS: Final = 512
+"""Open connections of one notifier; half of a common limit of file descriptors."""
+WEBHOOK_CONNECTIONS_PER_ORIGIN: Final = 32
+"""Of those, to one scheme, host and port: a host that hangs must leave connections to the others."""
+NOTIFIED_TASKS: Final = 10_000
+"""Tasks that one notifier delivers for at once, those that wait for a next attempt included: bounds its memory."""
+NOTIFIER_LINGER_SECONDS: Final = 2.0
+"""Silence of a task after which its notifier lets go of it: taking it up again costs five round trips."""
+
 # --- workers ---------------------------------------------------------------------------------------------------------
 TURNS_PER_WORKER: Final = 1000
 """Turns one worker process runs at once; agents mostly wait for models."""

@@ -65,6 +65,16 @@ class Settings(Struct, frozen=True, kw_only=True):
     """Turns that one worker runs at once."""
     ack_wait_seconds: float = limits.ACK_WAIT_SECONDS
     drain_seconds: float = limits.DRAIN_SECONDS
+    push: bool = True
+    """Whether push notifications are offered, by agents whose cards do not say that they are not."""
+    push_allow_private: bool = False
+    """Whether webhooks may be at private addresses: for development."""
+    push_keys: str = ""
+    """Path of a file with the keys of webhook secrets, base64 of 32 bytes a line; default: the deployment's own key."""
+    push_attempts: int = limits.WEBHOOK_ATTEMPTS
+    """Attempts at one update before its webhook is given up."""
+    push_pause_seconds: float = limits.WEBHOOK_PAUSE_SECONDS
+    """After the first failed attempt; each further one is twice as long, up to 5 minutes."""
     instance: str = ""
     """Name of this process in records; default: host name and random."""
     store: str = ""

@@ -38,6 +38,11 @@ _HELP: Final[dict[str, tuple[str, click.ParamType[Any] | type]]] = {
     "turns": ("Turns that a worker runs at once.", _COUNT),
     "ack_wait_seconds": ("Silence after which a worker's turn is offered to another.", _SECONDS),
     "drain_seconds": ("What turns get to end when a worker is stopped.", _SECONDS),
+    "push": ("Whether to offer push notifications.", bool),
+    "push_allow_private": ("Whether webhooks may be at private addresses: for development.", bool),
+    "push_keys": ("File with the keys of webhook secrets: base64 of 32 bytes, one a line.", str),
+    "push_attempts": ("Attempts at one update before its webhook is given up.", _COUNT),
+    "push_pause_seconds": ("Pause after the first failed attempt; then twice as long each time.", _SECONDS),
     "instance": ("Name of this process in records.", str),
     "store": ("Folder for the data of the embedded NATS server.", str),
     "sync": ("When the embedded server syncs to disk: always, or an interval as 2m.", str),
@@ -52,11 +57,15 @@ _DERIVED: Final = {
     "index": "in memory",
     "hybrid_card": "off",
     "a2a_1_1": "off",
+    "push": "on",
+    "push_allow_private": "off",
+    "push_keys": "a key that the deployment makes and keeps",
     "instance": "host name and random",
     "log_format": "pretty on a terminal, json elsewhere",
 }
 
 LOGGING: Final = ("log_level", "log_format")
+PUSH: Final = ("push", "push_allow_private", "push_keys")
 CONNECTION: Final = ("nats", "nats_credentials", "namespace")
 
 

@@ -20,6 +20,7 @@ _COMMANDS: Final = {
     "demo": "demo",
     "gateway": "services",
     "worker": "services",
+    "notifier": "services",
     "provision": "services",
     "sweep": "services",
 }
@@ -61,7 +62,7 @@ Exit codes:
   1    the task failed, was rejected or canceled, or the operation was refused
   2    the command line or a setting is wrong, or the port is taken
   3    unavailable: no gateway or no NATS server answers
-  130  interrupted by Ctrl-C (up, gateway and worker stop cleanly instead: 0)
+  130  interrupted by Ctrl-C (services stop cleanly instead: 0)
 
 \b
 Settings: every flag of the services is also an environment variable,

@@ -1,4 +1,4 @@
-"""``gateway``, ``worker``, ``provision`` and ``sweep``: one service each, for deployments with an orchestrator."""
+"""``gateway``, ``worker``, ``notifier``, ``provision``, ``sweep``: one service each, for who has an orchestrator."""
 
 from __future__ import annotations
 
@@ -29,6 +29,7 @@ _SUPERVISED: Final = click.option(
     "a2a_1_1",
     "content_bytes",
     "request_bytes",
+    *flags.PUSH,
     *flags.CONNECTION,
     "log",
     "instance",
@@ -87,6 +88,34 @@ def worker(until_eof: bool, agent: tuple[str, ...], **given: Any) -> None:  # no
     from a2a_events.services import worker as service
 
     _run(service.run(_load({**given, "agent": ",".join(agent) or None})), until_eof=until_eof)
+
+
+@click.command(short_help="Run one notifier: it calls webhooks.")
+@flags.settings(
+    "push_allow_private",
+    "push_keys",
+    "push_attempts",
+    "push_pause_seconds",
+    "ack_wait_seconds",
+    *flags.CONNECTION,
+    "log",
+    "instance",
+    *flags.LOGGING,
+)
+@_SUPERVISED
+def notifier(until_eof: bool, **given: Any) -> None:  # noqa: FBT001 -- click's way
+    """Run one notifier until SIGTERM or Ctrl-C.
+
+    A notifier follows the log and posts every update of a task to the task's webhooks, in order and at least once. It
+    needs no address. One is enough to lose nothing; more share the work and take over from each other.
+
+    \b
+    Example:
+      a2a-events notifier --nats nats://broker:4222
+    """
+    from a2a_events.services import notifier as service
+
+    _run(service.run(_load(given)), until_eof=until_eof)
 
 
 @click.command(short_help="Create or verify the streams that everything needs.")

@@ -18,10 +18,13 @@ from a2a_events.timeline.events import (
     Actor,
     ArtifactChanged,
     CancelRequested,
+    DeadLetter,
     Event,
     Kind,
     MessageReceived,
     MessageUnread,
+    PushConfigDeleted,
+    PushConfigSet,
     Replied,
     StatusChanged,
     Submitted,
@@ -30,6 +33,7 @@ from a2a_events.timeline.events import (
     TurnNudged,
     TurnReleased,
     Unknown,
+    line_of,
 )
 from a2a_events.timeline.record import Record
 
@@ -131,10 +135,20 @@ def rows_of(record: Record) -> list[Row]:
             writer=f"{header.writer.role}/{header.writer.instance}",
             epoch=header.epoch,
             summary=summary(event),
-            event=msgspec.UNSET if isinstance(event, Unknown) else Raw(line),
+            event=_shown(event, line),
         )
         for revision, (code, time, line, event) in enumerate(events, header.revision)
     ]
+
+
+def _shown(event: Event, line: bytes) -> Raw | msgspec.UnsetType:
+    match event:
+        case Unknown():
+            return msgspec.UNSET
+        case PushConfigSet():
+            return Raw(line_of(msgspec.structs.replace(event, sealed=""))[1])  # secrets are shown in no form
+        case _:
+            return Raw(line)
 
 
 def show(rows: list[Row], output: str) -> None:
@@ -207,6 +221,12 @@ def summary(event: Event) -> str:
             return f"{event.artifact.artifact_id}: {len(bytes(event.artifact.parts))} B{more}{last}"
         case Replied():
             return f"message {_message_id(event.message)}"
+        case PushConfigSet():
+            return f"{event.id}: {event.url}{_by(event.actor)}"
+        case PushConfigDeleted():
+            return f"{event.id}{_by(event.actor)}"
+        case DeadLetter():
+            return f"{event.config} did not take revision {event.revision} in {event.attempts} attempts: {event.reason}"
         case Unknown():
             return f"{len(event.line)} B"
         case _:

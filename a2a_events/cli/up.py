@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 DEMO_AGENT: Final = "a2a_events.agents:scripted"
 
 
-@click.command(short_help="Start everything here: NATS, gateway and worker.")
+@click.command(short_help="Start everything here: NATS, gateway, worker, notifier.")
 @flags.agents
 @flags.settings("host", "port", "grpc_port")
 @click.option("--gateways", type=click.IntRange(1, 100), default=1, show_default=True, help="On ports PORT, PORT+1, …")
@@ -38,6 +38,7 @@ DEMO_AGENT: Final = "a2a_events.agents:scripted"
     "a2a_1_1",
     "content_bytes",
     "request_bytes",
+    *flags.PUSH,
     "ack_wait_seconds",
     "drain_seconds",
     *flags.LOGGING,
@@ -46,14 +47,16 @@ DEMO_AGENT: Final = "a2a_events.agents:scripted"
     default_agent="the first --agent",
 )
 def up(gateways: int, workers: int, in_process: bool, agent: tuple[str, ...], **given: Any) -> None:  # noqa: FBT001
-    """Start everything on this machine, until Ctrl-C: a NATS server, a gateway and a worker.
+    """Start everything on this machine, until Ctrl-C: a NATS server, a gateway, a worker and a notifier.
 
     Without --agent it serves the demo agent, which repeats what it is told, or does what a --script says. Tasks are
     kept in .a2a-events in this folder (--store for another); --nats uses a server that is already there instead.
 
-    Gateways and workers are processes of their own, started again when they crash. The NATS server takes port 4222 if
-    it is free, otherwise another one that is printed. Ctrl-C stops gateways and workers first and the NATS server
-    last; a second Ctrl-C does not wait for turns that still run.
+    Gateways, workers and the notifier are processes of their own, started again when they crash. The NATS server takes
+    port 4222 if it is free, otherwise another one that is printed. Ctrl-C stops the NATS server last; a second Ctrl-C
+    does not wait for turns that still run.
+
+    Webhooks at private addresses, this machine's own among them, are called only with --push-allow-private.
 
     \b
     Examples:

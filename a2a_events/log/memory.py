@@ -12,6 +12,8 @@ import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable
 
+import msgspec
+
 from a2a_events import limits
 from a2a_events.errors import Conflict, RecordTooLarge
 from a2a_events.log.port import AgentEntry, Dispatch, End, Handle, Stored, Wakeup
@@ -55,6 +57,10 @@ class MemoryLog:
         self._agents: dict[str, AgentEntry] = {}
         self._wakeups: dict[str, asyncio.Queue[_Wakeup]] = {}
         self._timers: dict[TaskRef, asyncio.TimerHandle] = {}
+        self._all: _Queue | None = None
+        """Every record, for notifiers; made when one comes."""
+        self._notified: dict[TaskRef, tuple[bytes, int]] = {}
+        self._sealing_key = os.urandom(32)
 
     def incarnation(self, task: TaskRef) -> str:  # noqa: ARG002 -- one incarnation for all shards
         """See ``port.Log``."""
@@ -79,6 +85,8 @@ class MemoryLog:
             for notice in list(self._notices.get(task, ())):
                 notice.woken()
             self._queue(task.agent).put(task, record)
+        if self._all is not None:
+            self._all.put(task, _without_payload(record))
         return record.position
 
     async def first_after(self, task: TaskRef, position: int) -> Record | None:
@@ -123,6 +131,33 @@ class MemoryLog:
     async def follow(self, agent: str) -> Dispatch:
         """See ``port.Log``."""
         return _Dispatch(self._queue(agent))
+
+    async def follow_all(self) -> Dispatch:
+        """See ``port.Log``."""
+        if self._all is None:
+            self._all = _Queue(self._ack_wait_seconds)
+            stored = ((record, task) for task, records in self._timelines.items() for record in records)
+            for record, task in sorted(stored, key=lambda pair: pair[0].position):
+                self._all.put(task, _without_payload(record))
+        return _Dispatch(self._all)
+
+    async def notified(self, task: TaskRef) -> tuple[bytes, int]:
+        """See ``port.Log``."""
+        await asyncio.sleep(0)
+        return self._notified.get(task, (b"", 0))
+
+    async def put_notified(self, task: TaskRef, content: bytes, version: int) -> int:
+        """See ``port.Log``."""
+        await asyncio.sleep(0)
+        known = self._notified.get(task, (b"", 0))[1]
+        if known != version:
+            raise Conflict(f"the version is {known}, not {version}")
+        self._notified[task] = (content, version + 1)
+        return version + 1
+
+    async def sealing_key(self) -> bytes:
+        """See ``port.Log``."""
+        return self._sealing_key
 
     async def snapshot(self, task: TaskRef) -> bytes | None:
         """See ``port.Log``."""
@@ -190,7 +225,7 @@ class MemoryLog:
         """See ``port.Log``."""
         for timer in self._timers.values():
             timer.cancel()
-        for queue in self._queues.values():
+        for queue in [*self._queues.values(), *([self._all] if self._all else [])]:
             queue.close()
         self._silence.stop()
         for watched in self._watched.values():
@@ -198,6 +233,10 @@ class MemoryLog:
 
     def _queue(self, agent: str) -> _Queue:
         return self._queues.setdefault(agent, _Queue(self._ack_wait_seconds))
+
+
+def _without_payload(record: Record) -> Record:
+    return msgspec.structs.replace(record, payload=b"")
 
 
 class _Notice:
@@ -240,6 +279,10 @@ class _Handle:
         """See ``port.Handle``."""
         self._queue.extend(self.record.position)
 
+    async def give_back(self) -> None:
+        """See ``port.Handle``."""
+        self._queue.give_back(self.record.position)
+
 
 class _Queue:
     """What one agent's workers share: records that wait, and timers for those that were handed out."""
@@ -278,6 +321,13 @@ class _Queue:
         if held is not None:
             held[3].cancel()
             self._start(*held[:3])
+
+    def give_back(self, position: int) -> None:
+        """Not wanted any more by who has it."""
+        held = self._out.get(position)
+        if held is not None:
+            held[3].cancel()
+            self._expire(position)
 
     def close(self) -> None:
         """Stop every timer."""

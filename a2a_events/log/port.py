@@ -68,6 +68,10 @@ class Handle(Protocol):
         """The owner lives: do not deliver again for another ack wait. Only while owner (turns 4.7)."""
         ...
 
+    async def give_back(self) -> None:
+        """Deliver it again now, to whoever can take it. May be lost: then it comes back after the ack wait."""
+        ...
+
 
 class Notice(Protocol):
     """An owner's interest in what is asked of its task."""
@@ -78,7 +82,7 @@ class Notice(Protocol):
 
 
 class Dispatch(Protocol):
-    """The deliveries of one agent's ``in`` records to one worker."""
+    """The deliveries of one agent's ``in`` records to one worker, or of all records to one notifier."""
 
     def __aiter__(self) -> AsyncIterator[Handle]:
         """Deliveries, as capacity allows."""
@@ -188,6 +192,41 @@ class Log(Protocol):
 
     async def follow(self, agent: str) -> Dispatch:
         """Deliveries of the agent's ``in`` records, shared with every other follower of the agent."""
+        ...
+
+    async def follow_all(self) -> Dispatch:
+        """Deliveries of every record of every task, without its payload, shared with every other follower of all."""
+        ...
+
+    async def notified(self, task: TaskRef) -> tuple[bytes, int]:
+        """How far the task's webhooks have been notified, as last put, and its version; from the leader.
+
+        Nothing and version 0 if nothing was put. One round trip.
+
+        Raises:
+            Unavailable: no answer; repeating is safe.
+        """
+        ...
+
+    async def put_notified(self, task: TaskRef, content: bytes, version: int) -> int:
+        """Replace what :meth:`notified` gives, if it still has this version; one round trip.
+
+        Returns:
+            The new version; durable.
+
+        Raises:
+            Conflict: it has another version; nothing was written.
+            Unavailable: nothing was written.
+            Uncertain: it may be written: read it.
+        """
+        ...
+
+    async def sealing_key(self) -> bytes:
+        """32 random bytes that every process of this deployment gets alike, made when first asked for.
+
+        Raises:
+            Unavailable: no answer; repeating is safe.
+        """
         ...
 
     async def snapshot(self, task: TaskRef) -> bytes | None:

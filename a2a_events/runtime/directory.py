@@ -54,6 +54,7 @@ class Directory:
         default: name of the agent at the root; empty: the first by name.
         cards: cards that override what workers announce, by agent.
         extended: extended cards, by agent.
+        push: whether push notifications are offered, by agents whose cards do not say that they are not.
         interfaces: this gateway's addresses, in order of preference; those with a path get the agent's.
     """
 
@@ -64,9 +65,11 @@ class Directory:
         default: str = "",
         cards: Mapping[str, AgentCard] | None = None,
         extended: Mapping[str, AgentCard] | None = None,
+        push: bool = False,
         interfaces: Sequence[AgentInterface] = (),
     ) -> None:
         self._log = log
+        self._push = push
         self._default = default
         self._cards = dict(cards or {})
         self._extended = dict(extended or {})
@@ -143,6 +146,7 @@ class Directory:
             supported_interfaces=_interfaces(self._interfaces, path, tenant),
             capabilities=msgspec.structs.replace(
                 capabilities,
+                push_notifications=self._push and capabilities.push_notifications is not False,
                 extended_agent_card=extended or capabilities.extended_agent_card,
                 extensions=(*(e for e in capabilities.extensions if e.uri != REPLAY.uri), REPLAY),
             ),

@@ -21,17 +21,13 @@ from msgspec import Raw, Struct
 
 from a2a_events import limits
 from a2a_events.errors import (
-    Conflict,
     ContentTypeNotSupportedError,
     ExtendedAgentCardNotConfiguredError,
     InvalidParamsError,
-    PushNotificationNotSupportedError,
     TaskNotFoundError,
-    UnavailableError,
     Unreadable,
     UnsupportedOperationError,
 )
-from a2a_events.log.append import append
 from a2a_events.log.port import Log, Watch
 from a2a_events.model import (
     TERMINAL_STATES,
@@ -40,23 +36,26 @@ from a2a_events.model import (
     ListTasksRequest,
     Message,
     Role,
+    SendMessageConfiguration,
     SendMessageRequest,
     SubscribeToTaskRequest,
+    TaskPushNotificationConfig,
     encode,
 )
 from a2a_events.runtime.caller import Caller, Result
+from a2a_events.runtime.commit import commit
 from a2a_events.runtime.directory import ServedAgent
 from a2a_events.runtime.framing import REPLAY_EXTENSION, Framing, Update, with_generation
 from a2a_events.runtime.index import TaskIndex
 from a2a_events.runtime.listing import Listing
-from a2a_events.runtime.load import advance, content, load
-from a2a_events.runtime.push_configs import PushConfigs
+from a2a_events.runtime.load import content, load
+from a2a_events.runtime.push_configs import PushConfigs, Targets
 from a2a_events.timeline import cursor as cursors
 from a2a_events.timeline import decide
 from a2a_events.timeline.events import NOTHING, Actor, Kind, MessageReceived, Submitted
 from a2a_events.timeline.fold import Head, Phase, TaskFold, is_public, public_states
 from a2a_events.timeline.ids import RANDOM_BYTES, TaskRef, reference, task_id, token
-from a2a_events.timeline.record import Entry, Record, Writer, draft
+from a2a_events.timeline.record import Entry, Record, Writer
 from a2a_events.timeline.render import segment_keys
 from a2a_events.timeline.render import task as render_task
 
@@ -111,6 +110,7 @@ class Operations:
         index: of the log; default: one in memory, made when a list is first asked for.
         generations: whether tasks and updates show the generation that A2A 1.1 adds.
         cancel_wait_seconds: how long CancelTask waits for the end.
+        targets: which webhooks are accepted.
         now: the clock, milliseconds since 1970.
     """
 
@@ -122,13 +122,14 @@ class Operations:
         index: TaskIndex | None = None,
         generations: bool = False,
         cancel_wait_seconds: float = limits.CANCEL_WAIT_SECONDS,
+        targets: Targets | None = None,
         now: Callable[[], int] = lambda: int(time.time() * 1000),
     ) -> None:
         self._log = log
         self._writer = writer
         self._cancel_wait_seconds = cancel_wait_seconds
         self._now = now
-        self.push_configs = PushConfigs()
+        self.push_configs = PushConfigs(log, writer, targets or Targets(), now=now)
         self._index = index
         self._generations = generations
         self._listing: Listing | None = None
@@ -310,10 +311,9 @@ class Operations:
     ) -> tuple[TaskRef, Watch, TaskFold]:
         """Put the message into the log, as a new task or onto its task, watched from before it was there."""
         _check_message(request.message, agent)
-        if request.configuration is not None and request.configuration.task_push_notification_config is not None:
-            raise PushNotificationNotSupportedError
+        webhook, configuration = self._webhook(agent, request.configuration)
         if request.message.task_id:
-            return await self._continue(caller, agent, request)
+            return await self._continue(caller, agent, request, webhook, _raw(configuration))
         if self._match_generation(request) is not None:
             text = "only a message to an existing task can ask for its generation"
             raise InvalidParamsError(violations=(("configuration.ifGenerationMatch", text),))
@@ -331,21 +331,27 @@ class Operations:
             replies=agent.replies,
             protocol_version=caller.protocol_version,
             dialect=caller.dialect,
-            configuration=_raw(request.configuration),
+            configuration=_raw(configuration),
             metadata=_raw(request.metadata),
             extensions=caller.extensions,
         )
+        hook = await self.push_configs.event(caller, task, webhook) if webhook is not None else None
         watch = await log.watch(task).__aenter__()
         try:
             fold = TaskFold.empty()
-            await self._decide(task, fold, lambda: decide.submit(event, self._now()), new=True)
+            await self._decide(task, fold, lambda: decide.submit(event, self._now(), hook), new=True)
         except BaseException:
             await watch.close()
             raise
         return task, watch, fold
 
     async def _continue(
-        self, caller: Caller, agent: ServedAgent, request: SendMessageRequest
+        self,
+        caller: Caller,
+        agent: ServedAgent,
+        request: SendMessageRequest,
+        webhook: TaskPushNotificationConfig | None,
+        configuration: Raw,
     ) -> tuple[TaskRef, Watch, TaskFold]:
         task = _task(caller, agent, request.message.task_id)
         watch = await self._log.watch(task).__aenter__()
@@ -354,14 +360,17 @@ class Operations:
             event = MessageReceived(
                 message=_with_ids(request.message, task.task_id, fold.head.context_id),
                 actor=Actor(tenant=caller.tenant, subject=caller.subject),
-                configuration=_raw(request.configuration),
+                configuration=configuration,
                 metadata=_raw(request.metadata),
                 extensions=caller.extensions,
             )
             said = request.message.context_id
+            hook = await self.push_configs.event(caller, task, webhook) if webhook is not None else None
             match_generation = self._match_generation(request)
             await self._decide(
-                task, fold, lambda: decide.message(fold.head, event, said, self._now(), generation=match_generation)
+                task,
+                fold,
+                lambda: decide.message(fold.head, event, said, self._now(), generation=match_generation, webhook=hook),
             )
         except BaseException:
             await watch.close()
@@ -372,33 +381,21 @@ class Operations:
         configuration = request.configuration
         return configuration.if_generation_match if self._generations and configuration is not None else None
 
+    def _webhook(
+        self, agent: ServedAgent, configuration: SendMessageConfiguration | None
+    ) -> tuple[TaskPushNotificationConfig | None, SendMessageConfiguration | None]:
+        """The webhook that comes with a message, and the rest of the configuration: an event of its own holds it."""
+        given = configuration.task_push_notification_config if configuration is not None else None
+        if configuration is None or given is None:
+            return None, configuration
+        checked = self.push_configs.check(agent, given, "configuration.taskPushNotificationConfig.")
+        return checked, msgspec.structs.replace(configuration, task_push_notification_config=None)
+
     async def _decide(
         self, task: TaskRef, fold: TaskFold, decision: Callable[[], list[Entry]], *, new: bool = False
     ) -> None:
-        """Append what is decided at the position it is decided on; decide again when others were faster (turns 3.2)."""
-        for _ in range(limits.DECIDE_ATTEMPTS):
-            entries = decision()
-            if not entries:
-                return
-            head = fold.head
-            made = draft(
-                entries,
-                record_id=os.urandom(9).hex(),
-                revision=head.revision,
-                generation=head.generation,
-                writer=self._writer,
-                not_before=head.time,
-                incarnation=self._log.incarnation(task),
-            )
-            try:
-                position = await append(self._log, task, made, head.position)
-            except Conflict:
-                assert not new, "a random task id was taken"
-                await advance(self._log, task, fold)
-                continue
-            fold.apply(Record(position, made.header, made.payload, made.inbound))
-            return
-        raise UnavailableError("The task is too busy; nothing was written, please retry")
+        """See :func:`~.commit.commit`."""
+        await commit(self._log, self._writer, task, fold, decision, new=new)
 
     # --- the read path ------------------------------------------------------------------------------------------------
 
@@ -465,6 +462,8 @@ class Operations:
                         shown += framing.updates(record, revision)
                         revision = record.header.last_revision
                         ended = ended or _ends(record)
+                    # Webhooks may have come and gone after the end: a cursor may stand behind the terminal event.
+                    ended = ended or (fold.head.terminal and revision >= fold.head.revision)
                     if shown or ended or not records:
                         yield Run(shown, ended)
                     if ended:

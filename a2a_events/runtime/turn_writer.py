@@ -29,9 +29,9 @@ from a2a_events.runtime.turn import check_size
 from a2a_events.timeline import decide
 from a2a_events.timeline.decide import Ending, Outcome, Ownership, Terms
 from a2a_events.timeline.events import Kind
-from a2a_events.timeline.fold import TaskFold
+from a2a_events.timeline.fold import TaskFold, draft_after
 from a2a_events.timeline.ids import TaskRef
-from a2a_events.timeline.record import Draft, Entry, Record, Writer, draft
+from a2a_events.timeline.record import Draft, Entry, Record, Writer
 from a2a_events.timeline.render import artifact_entry, status_entry
 from a2a_events.timeline.snapshot import take
 
@@ -338,14 +338,11 @@ class TurnWriter:
             return
 
     def _draft(self, entries: list[Entry], epoch: int, attempt: int) -> Draft:
-        head = self.fold.head
-        return draft(
+        return draft_after(
+            self.fold.head,
             entries,
             record_id=os.urandom(9).hex(),
-            revision=head.revision,
-            generation=head.generation,
             writer=self._writer,
-            not_before=head.time,
             incarnation=self._log.incarnation(self._task),
             epoch=epoch,
             attempt=attempt,

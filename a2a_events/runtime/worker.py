@@ -28,9 +28,9 @@ from a2a_events.runtime.turn_writer import Fenced, TurnWriter
 from a2a_events.timeline import decide
 from a2a_events.timeline.decide import Answer, Claim, Delivery, LetGo, Outcome, Ownership, Settled, Verdict
 from a2a_events.timeline.events import MessageReceived, Submitted, TurnNudged, TurnReleased
-from a2a_events.timeline.fold import Phase, TaskFold
+from a2a_events.timeline.fold import Phase, TaskFold, draft_after
 from a2a_events.timeline.ids import TaskRef
-from a2a_events.timeline.record import Record, Writer, draft
+from a2a_events.timeline.record import Record, Writer
 from a2a_events.timeline.render import segment_keys
 from a2a_events.timeline.render import task as render_task
 
@@ -173,18 +173,15 @@ class Worker:
             entries = decide.expired(fold.head, wakeup.task.task_id, wakeup.revision, reason, _now())
             if not entries:
                 break
-            head = fold.head
-            made = draft(
+            made = draft_after(
+                fold.head,
                 entries,
                 record_id=_record_id(),
-                revision=head.revision,
-                generation=head.generation,
                 writer=self._writer,
-                not_before=head.time,
                 incarnation=self._log.incarnation(wakeup.task),
             )
             try:
-                await append(self._log, wakeup.task, made, head.position)
+                await append(self._log, wakeup.task, made, fold.head.position)
                 logger.info("task expired", task_id=wakeup.task.task_id, reason=reason)
                 break
             except Conflict:

@@ -1,5 +1,5 @@
 """Composition roots: each process of a deployment, put together from the library in a few lines.
 
-``gateway``, ``worker`` and ``provisioner`` are the processes; ``up`` runs all of them with an embedded ``nats_server``;
-``logs`` sets up logging and ``connect`` the log.
+``gateway``, ``worker``, ``notifier`` and ``provisioner`` are the processes; ``up`` runs all of them with an embedded
+``nats_server``; ``logs`` sets up logging, ``connect`` the log, ``webhook_client`` the way to webhooks.
 """

@@ -20,7 +20,8 @@ from a2a_events.model import AgentCard, AgentInterface
 from a2a_events.runtime.directory import Directory
 from a2a_events.runtime.index import TaskIndex
 from a2a_events.runtime.operations import Operations
-from a2a_events.services import event_loop, logs
+from a2a_events.runtime.push_configs import Targets
+from a2a_events.services import event_loop, logs, push
 from a2a_events.services.connect import jetstream_log, writer
 from a2a_events.settings import Settings, SettingsError, load
 
@@ -89,16 +90,23 @@ async def serve(log: JetStreamLog, connection: Connection, settings: Settings, s
     """Serve until ``stop`` is set.
 
     Raises:
-        SettingsError: the card file cannot be read, or the gRPC binding is not installed.
+        SettingsError: the card file or the keys cannot be read, or the gRPC binding is not installed.
         CannotListen: a port is taken.
     """
     listener = listen(settings.host, settings.port)
-    operations = Operations(log, writer(settings, "gateway"), index=_index(log, settings), generations=settings.a2a_1_1)
+    operations = Operations(
+        log,
+        writer(settings, "gateway"),
+        index=_index(log, settings),
+        generations=settings.a2a_1_1,
+        targets=Targets(push.keys(settings), settings.push_allow_private),
+    )
     directory = Directory(
         log,
         default=settings.default_agent,
         cards=_cards(settings.card),
         extended=_cards(settings.extended_card),
+        push=push.offered(settings),
         interfaces=_addresses(settings),
     )
     streams = Streams()

@@ -1,7 +1,7 @@
-"""Everything on one machine: a nats-server, gateways and workers, as supervised processes or all in this one.
+"""Everything on one machine: a nats-server, gateways, workers, a notifier; as supervised processes, or all in this one.
 
 What ends unasked is started again, after a pause that grows. What is asked to end does so in the order in which nothing
-is lost: gateways and workers first, the nats-server last. And if this process is killed, all the others go too: the
+is lost: the nats-server last. And if this process is killed, all the others go too: the
 standard input of each is a pipe that only we hold open, so its end is our end (:func:`end_with_parent`).
 """
 
@@ -25,7 +25,7 @@ from msgspec.structs import asdict, replace
 from a2a_events import limits
 from a2a_events.bindings.app import CARD_PATH
 from a2a_events.runtime.agent import Agent
-from a2a_events.services import event_loop, gateway, provisioner, worker
+from a2a_events.services import event_loop, gateway, notifier, provisioner, push, worker
 from a2a_events.services.connect import jetstream_log
 from a2a_events.services.nats_server import NatsServer, NatsServerFailed
 from a2a_events.settings import PREFIX, Settings
@@ -70,7 +70,7 @@ class Plan(Struct, frozen=True, kw_only=True):
     embedded: bool = True
     """Whether to start a nats-server; otherwise ``settings.nats`` names one."""
     command: Callable[[str], Sequence[str]] | None = None
-    """The command of a service's process (``gateway``, ``worker``); None: everything runs in this process."""
+    """The command of a service's process (``gateway``, ``worker`` …); None: everything runs in this process."""
 
 
 class Ready(Struct, frozen=True):
@@ -168,6 +168,8 @@ def _services(
     """Name and work of each service. Cancelling the work stops the service in good order."""
     named = [(f"worker-{number + 1}", "worker", settings) for number in range(plan.workers)]
     named += [(f"gateway-{number + 1}", "gateway", one) for number, one in enumerate(gateways)]
+    if push.offered(settings):
+        named.append(("notifier-1", "notifier", settings))
     if plan.command is not None:
         return [
             (name, _supervise(Child(name, plan.command(role), own), hurry, settings.drain_seconds + STOP_SECONDS))
@@ -183,6 +185,8 @@ async def _service(role: str, settings: Settings, agents: list[Agent], stop: asy
     async with jetstream_log(settings, role) as (log, connection):
         if role == "worker":
             await worker.serve(log, settings, agents, stop)
+        elif role == "notifier":
+            await notifier.serve(log, settings, stop)
         else:
             await gateway.serve(log, connection, settings, stop)
 

@@ -26,7 +26,7 @@ class ServiceProcess:
     """One process of a deployment.
 
     Args:
-        role: ``gateway`` or ``worker``.
+        role: ``gateway``, ``worker`` or ``notifier``.
         name: of the instance, as it stands in records.
         environment: of the process.
         folder: its current directory; modules there are importable.
@@ -108,7 +108,7 @@ class ServiceProcess:
         await eventually(up, timeout_seconds=START_SECONDS, what=f"readiness of {self.name}")
 
     async def _serves(self) -> bool:
-        return '"worker ready"' in self.output
+        return f'"{self.role} ready"' in self.output
 
 
 class GatewayProcess(ServiceProcess):
@@ -136,13 +136,14 @@ class GatewayProcess(ServiceProcess):
 
 
 class Deployment:
-    """Gateways and workers as processes; ``async with`` starts them and leaves nothing running.
+    """Gateways, workers and notifiers as processes; ``async with`` starts them and leaves nothing running.
 
     Args:
         nats: URL of the server, for example from :func:`~a2a_events.testing.nats_server`.
         agents: what the workers serve, as ``module:attr[,module:attr…]``.
         gateways: how many to start.
         workers: how many to start.
+        notifiers: how many to start.
         settings: further settings of all processes, by name (``ack_wait_seconds``), as text.
         folder: current directory of the processes; default: this one's.
     """
@@ -154,6 +155,7 @@ class Deployment:
         agents: str = "a2a_events.agents:scripted",
         gateways: int = 1,
         workers: int = 1,
+        notifiers: int = 0,
         settings: Mapping[str, str] | None = None,
         folder: Path | None = None,
     ) -> None:
@@ -161,7 +163,8 @@ class Deployment:
         self.namespace = unique_namespace()
         self.gateways: list[GatewayProcess] = []
         self.workers: list[ServiceProcess] = []
-        self._counts = (gateways, workers)
+        self.notifiers: list[ServiceProcess] = []
+        self._counts = (gateways, workers, notifiers)
         self._folder = folder or Path.cwd()
         self._logs = tempfile.TemporaryDirectory(prefix="a2a-events-deployment-")
         values = {"nats": nats, "namespace": self.namespace, "agent": agents, "shards": "2", "log_format": "json"}
@@ -180,8 +183,9 @@ class Deployment:
     async def __aenter__(self) -> Self:
         try:
             await provisioner.run(self.settings)
-            gateways, workers = self._counts
+            gateways, workers, notifiers = self._counts
             started: list[ServiceProcess] = [self._worker() for _ in range(workers)]
+            started += [self._notifier() for _ in range(notifiers)]
             started += [self._gateway() for _ in range(gateways)]
             await asyncio.gather(*(process.ready() for process in started))
             if workers:
@@ -209,9 +213,15 @@ class Deployment:
         await worker.ready()
         return worker
 
+    async def add_notifier(self) -> ServiceProcess:
+        """Start one more notifier and wait until it takes deliveries."""
+        notifier = self._notifier()
+        await notifier.ready()
+        return notifier
+
     async def close(self) -> None:
         """Kill what still runs and remove what it left."""
-        for process in [*self.gateways, *self.workers]:
+        for process in [*self.gateways, *self.workers, *self.notifiers]:
             if process.running:
                 process.kill()
         self._logs.cleanup()
@@ -230,6 +240,12 @@ class Deployment:
         worker = ServiceProcess("worker", name, self._environment(name), self._folder, self._log_file(name))
         self.workers.append(worker)
         return worker
+
+    def _notifier(self) -> ServiceProcess:
+        name = f"notifier-{len(self.notifiers) + 1}"
+        notifier = ServiceProcess("notifier", name, self._environment(name), self._folder, self._log_file(name))
+        self.notifiers.append(notifier)
+        return notifier
 
     def _log_file(self, name: str) -> Path:
         return Path(self._logs.name) / f"{name}.log"

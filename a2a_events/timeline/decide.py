@@ -27,14 +27,17 @@ from a2a_events.timeline.events import (
     NOTHING,
     Actor,
     CancelRequested,
+    DeadLetter,
     Kind,
     MessageReceived,
     MessageUnread,
+    PushConfigDeleted,
+    PushConfigSet,
     Submitted,
     TurnClaimed,
     TurnEnded,
 )
-from a2a_events.timeline.fold import Head, Phase, TurnState
+from a2a_events.timeline.fold import Head, Phase, TurnState, Webhook
 from a2a_events.timeline.record import Entry, entry
 from a2a_events.timeline.render import status_entry
 
@@ -45,15 +48,21 @@ FAIL: Final = "fail"
 # --- clients ---------------------------------------------------------------------------------------------------------
 
 
-def submit(event: Submitted, now: int) -> list[Entry]:
-    """A new task. Append it on the condition that the task has no record."""
-    return [entry(event, now)]
+def submit(event: Submitted, now: int, webhook: PushConfigSet | None = None) -> list[Entry]:
+    """A new task, with a webhook if one was given. Append it on the condition that the task has no record."""
+    return [entry(event, now), *([entry(webhook, now)] if webhook else [])]
 
 
 def message(
-    head: Head, event: MessageReceived, context_id: str, now: int, *, generation: int | None = None
+    head: Head,
+    event: MessageReceived,
+    context_id: str,
+    now: int,
+    *,
+    generation: int | None = None,
+    webhook: PushConfigSet | None = None,
 ) -> list[Entry]:
-    """A further message to the task.
+    """A further message to the task, with a webhook if one was given.
 
     Args:
         head: of the task.
@@ -61,11 +70,12 @@ def message(
         context_id: what the client said the context is; empty if it did not say.
         now: milliseconds.
         generation: what the client believes the task's generation to be, if it says (A2A 1.1).
+        webhook: that the message brings.
 
     Raises:
         TaskNotFoundError: clients may not see a task here.
         TaskGenerationMismatchError: the task has changed since.
-        InvalidParamsError: the context is not the task's (specification 3.4.3).
+        InvalidParamsError: the context is not the task's (specification 3.4.3), or it has too many webhooks.
         UnsupportedOperationError: the task has ended (specification 3.1.1).
         UnavailableError: ``limits.PENDING_MESSAGES`` wait already.
     """
@@ -84,7 +94,8 @@ def message(
             f"The task has {len(head.pending)} messages that its agent has not read; nothing was written, retry later",
             retry_after_seconds=10,
         )
-    return [entry(event, max(now, head.time))]
+    now = max(now, head.time)
+    return [entry(event, now), *([_webhook_entry(head, webhook, now)] if webhook else [])]
 
 
 def cancel(head: Head, task_id: str, actor: Actor, metadata: Raw, now: int) -> list[Entry]:
@@ -110,6 +121,47 @@ def cancel(head: Head, task_id: str, actor: Actor, metadata: Raw, now: int) -> l
             return [*_unread_entries(_unread(head, head.handled), now), ended]
         case _:
             assert_never(phase)
+
+
+def set_webhook(head: Head, event: PushConfigSet, now: int) -> list[Entry]:
+    """A webhook for the task, in whatever state it is; one of the same id is replaced (specification 3.1.7).
+
+    Raises:
+        TaskNotFoundError: clients may not see a task here.
+        InvalidParamsError: it has ``limits.WEBHOOKS`` already.
+    """
+    if not head.exists:
+        raise TaskNotFoundError
+    return [_webhook_entry(head, event, max(now, head.time))]
+
+
+def delete_webhook(head: Head, event: PushConfigDeleted, now: int) -> list[Entry]:
+    """A webhook wants no more. No events: there is none of this id, which is success too (specification 3.1.10).
+
+    Raises:
+        TaskNotFoundError: clients may not see a task here.
+    """
+    if not head.exists:
+        raise TaskNotFoundError
+    return [entry(event, max(now, head.time))] if head.webhook(event.id) else []
+
+
+def dead_letter(head: Head, webhook: Webhook, revision: int, attempts: int, reason: str, now: int) -> list[Entry]:  # noqa: PLR0917 -- what the record says
+    """A webhook did not take the update of this revision. No events: it was deleted or set anew meanwhile."""
+    known = head.webhook(webhook.id)
+    if known is None or known.revision != webhook.revision or known.dead:
+        return []
+    event = DeadLetter(
+        config=webhook.id, config_revision=webhook.revision, revision=revision, attempts=attempts, reason=reason
+    )
+    return [entry(event, max(now, head.time))]
+
+
+def _webhook_entry(head: Head, event: PushConfigSet, now: int) -> Entry:
+    if head.webhook(event.id) is None and len(head.webhooks) >= limits.WEBHOOKS:
+        text = f"The task has {limits.WEBHOOKS} push notification configs, which is the most; delete one first"
+        raise InvalidParamsError(text, violations=(("id", text),))
+    return entry(event, now)
 
 
 # --- workers: deliveries ---------------------------------------------------------------------------------------------

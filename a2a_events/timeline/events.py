@@ -161,6 +161,41 @@ class Replied(Fact, frozen=True):
     message: Raw
 
 
+class PushConfigSet(Fact, frozen=True):
+    """A webhook wants every update after this one; one of the same id is replaced (specification 3.1.7).
+
+    Recorded by a gateway, also after the end of the task. Secrets stand here in sealed form only (``runtime.seal``).
+    """
+
+    id: str
+    url: str
+    scheme: str = ""
+    """Of the ``Authorization`` header; its credentials are sealed."""
+    sealed: str = ""
+    """Token and credentials, bound to this task and id; empty if there are none."""
+    actor: Actor = Actor()
+
+
+class PushConfigDeleted(Fact, frozen=True):
+    """A webhook wants no more (specification 3.1.10)."""
+
+    id: str
+    actor: Actor = Actor()
+
+
+class DeadLetter(Fact, frozen=True):
+    """A webhook did not take an update, however often it was tried: it gets no more until it is set again."""
+
+    config: str
+    """Id of the webhook's config."""
+    config_revision: int
+    """Of the event that set it."""
+    revision: int
+    """Of the first update that it did not take."""
+    attempts: int
+    reason: str = ""
+
+
 class Unknown(Fact, frozen=True):
     """A kind that this version does not know, or reserves; ``line`` is kept byte for byte."""
 
@@ -179,6 +214,9 @@ Event: TypeAlias = (
     | StatusChanged
     | ArtifactChanged
     | Replied
+    | PushConfigSet
+    | PushConfigDeleted
+    | DeadLetter
     | Unknown
 )
 
@@ -197,13 +235,13 @@ class Kind(Enum):
     STATUS = "S"
     ARTIFACT = "A"
     REPLY = "M"
+    PUSH_CONFIG_SET = "w"
+    PUSH_CONFIG_DELETED = "d"
+    DEAD_LETTER = "l"
     # Reserved: written by later versions; a reader of this one keeps and counts them.
     STEP = "p"
     TIMER = "t"
-    PUSH_CONFIG_SET = "w"
-    PUSH_CONFIG_DELETED = "d"
     DELIVERY_ATTEMPT = "v"
-    DEAD_LETTER = "l"
     TOMBSTONE = "z"
 
 
@@ -253,6 +291,9 @@ _STRUCTS: Final[dict[str, type[Any]]] = {
     Kind.TURN_ENDED.value: TurnEnded,
     Kind.STATUS.value: StatusChanged,
     Kind.ARTIFACT.value: ArtifactChanged,
+    Kind.PUSH_CONFIG_SET.value: PushConfigSet,
+    Kind.PUSH_CONFIG_DELETED.value: PushConfigDeleted,
+    Kind.DEAD_LETTER.value: DeadLetter,
 }
 _KINDS: Final[dict[type[Any], Kind]] = {struct: Kind(code) for code, struct in _STRUCTS.items()}
 _DECODERS: Final[dict[str, msgspec.json.Decoder[Any]]] = {

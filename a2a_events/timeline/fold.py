@@ -11,7 +11,7 @@ event the task is final: later events move revision and position only.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from enum import Enum
 from typing import Final, assert_never
 
@@ -25,10 +25,13 @@ from a2a_events.timeline.events import (
     Actor,
     ArtifactChanged,
     CancelRequested,
+    DeadLetter,
     Event,
     Kind,
     MessageReceived,
     MessageUnread,
+    PushConfigDeleted,
+    PushConfigSet,
     Replied,
     StatusChanged,
     StatusLine,
@@ -40,7 +43,7 @@ from a2a_events.timeline.events import (
     Unknown,
     decode_line,
 )
-from a2a_events.timeline.record import Record, visible
+from a2a_events.timeline.record import Draft, Entry, Record, Writer, draft, visible
 
 _ARTIFACT: Final = Kind.ARTIFACT.value
 _STATUS: Final = Kind.STATUS.value
@@ -48,7 +51,7 @@ _STATUS: Final = Kind.STATUS.value
 CONTINUED: Final = "+"
 """In a segment's key: it goes on where the one before it ends, without a comma between them."""
 
-FOLD_VERSION: Final = 1
+FOLD_VERSION: Final = 2
 """Grows whenever folding the same events gives another result; snapshots of another version are thrown away."""
 
 
@@ -78,6 +81,21 @@ class Pending(Struct, frozen=True):
     position: int
     revision: int
     message_id: str
+
+
+class Webhook(Struct, frozen=True, omit_defaults=True, rename="camel"):
+    """A push notification config as it stands (specification 4.3.1); its secrets are sealed."""
+
+    id: str
+    url: str
+    revision: int
+    """Of the event that set it: updates after it are delivered."""
+    position: int
+    """Of the record that holds that event."""
+    scheme: str = ""
+    sealed: str = ""
+    dead: int = 0
+    """Revision of the update that it did not take; 0 while it is served."""
 
 
 class Head(Struct, kw_only=True, omit_defaults=True, rename="camel"):
@@ -114,6 +132,8 @@ class Head(Struct, kw_only=True, omit_defaults=True, rename="camel"):
     sign: int = 0
     """Position of the newest record written under the present epoch."""
     pending: tuple[Pending, ...] = ()
+    webhooks: tuple[Webhook, ...] = ()
+    """By id, so that pages of them are stable."""
     unknown: int = 0
     """Events of kinds that this version does not know."""
     after_end: int = 0
@@ -142,6 +162,15 @@ class Head(Struct, kw_only=True, omit_defaults=True, rename="camel"):
         """Whether clients may see a task: a timeline of a bare Message is none, nor is one that may become that."""
         return self.revision > 0 and not self.replied and (self.replies == "task" or self.public)
 
+    @property
+    def notifies(self) -> bool:
+        """Whether a webhook waits for updates."""
+        return any(not webhook.dead for webhook in self.webhooks)
+
+    def webhook(self, config_id: str) -> Webhook | None:
+        """The webhook of this id, if there is one."""
+        return next((webhook for webhook in self.webhooks if webhook.id == config_id), None)
+
     def apply(self, record: Record) -> bool:
         """Advance by one record, decoding nothing that the head does not need; False if it was applied before.
 
@@ -155,8 +184,10 @@ class Head(Struct, kw_only=True, omit_defaults=True, rename="camel"):
             _decode(record, code, line) if code != _ARTIFACT else None
             for code, line in zip(record.header.kinds, _lines(record), strict=True)
         ]
-        for event in events:
-            if event is not None:
+        for revision, event in enumerate(events, record.header.revision):
+            if isinstance(event, PushConfigSet | PushConfigDeleted | DeadLetter):
+                self._webhooks(event, revision, record.position)
+            elif event is not None:
                 self._note(event, record)
             elif self.terminal:
                 self.after_end += 1
@@ -198,10 +229,33 @@ class Head(Struct, kw_only=True, omit_defaults=True, rename="camel"):
                 self.public = self.replied = True
                 self.state = TaskState.COMPLETED
                 self._terminal()
-            case MessageUnread() | TurnNudged() | ArtifactChanged():
-                pass  # artifacts are counted above, undecoded
+            case (
+                MessageUnread()
+                | TurnNudged()
+                | ArtifactChanged()
+                | PushConfigSet()
+                | PushConfigDeleted()
+                | DeadLetter()
+            ):
+                pass  # artifacts are counted above, undecoded; webhooks are taken in by themselves
             case _:
                 assert_never(event)
+
+    def _webhooks(self, event: PushConfigSet | PushConfigDeleted | DeadLetter, revision: int, position: int) -> None:
+        """Webhooks come and go after the end as well: they are no part of what is final."""
+        known = {webhook.id: webhook for webhook in self.webhooks}
+        match event:
+            case PushConfigSet():
+                known[event.id] = Webhook(event.id, event.url, revision, position, event.scheme, event.sealed)
+            case PushConfigDeleted():
+                known.pop(event.id, None)
+            case DeadLetter():
+                webhook = known.get(event.config)
+                if webhook is not None and webhook.revision == event.config_revision:
+                    known[event.config] = msgspec.structs.replace(webhook, dead=event.revision)
+            case _:
+                assert_never(event)
+        self.webhooks = tuple(known[config_id] for config_id in sorted(known))
 
     def _follows(self, record: Record) -> bool:
         header = record.header
@@ -320,6 +374,9 @@ class Content(Struct):
                 | TurnReleased()
                 | TurnNudged()
                 | TurnEnded()
+                | PushConfigSet()
+                | PushConfigDeleted()
+                | DeadLetter()
                 | Unknown()
             ):
                 pass
@@ -408,6 +465,41 @@ class TaskFold:
                 self._waiting = waiting[applied:]
                 raise
         return self._content
+
+
+def draft_after(
+    head: Head,
+    entries: Sequence[Entry],
+    *,
+    record_id: str,
+    writer: Writer,
+    incarnation: str,
+    epoch: int = 0,
+    attempt: int = 0,
+) -> Draft:
+    """The record that these events become behind this head: for every writer, so that none forgets what rides along.
+
+    Args:
+        head: of the task, at the position that the record is to follow.
+        entries: as for ``record.draft``, like the rest.
+        record_id: its own.
+        writer: who appends.
+        incarnation: of the log.
+        epoch: of the writer's claim.
+        attempt: of the writer's turn.
+    """
+    return draft(
+        entries,
+        record_id=record_id,
+        revision=head.revision,
+        generation=head.generation,
+        writer=writer,
+        not_before=head.time,
+        incarnation=incarnation,
+        epoch=epoch,
+        attempt=attempt,
+        webhooks=head.notifies,
+    )
 
 
 def public_states(record: Record) -> list[TaskState]:

@@ -21,7 +21,8 @@ one packed header (parsing headers is most of a NATS client's cost), fields join
         | times
     )
 
-``flags`` holds ``c`` when a reader that does not know a kind must not fold past the record. ``revision`` and
+``flags`` holds ``c`` when a reader that does not know a kind must not fold past the record, and ``w`` when the task had
+webhooks before the record: whoever delivers to them need look at no other. ``revision`` and
 ``generation`` are those of the record's first event and first visible event. ``times`` is the writer's clock at each
 event in milliseconds, the first absolute, the rest as differences, never falling within a task.
 New fields are added at the end; readers ignore fields they do not know.
@@ -63,6 +64,7 @@ class Header(Struct, frozen=True):
     epoch: int = 0
     attempt: int = 0
     critical: bool = False
+    webhooks: bool = False
     encoding: str = ""
     key_id: str = ""
 
@@ -145,6 +147,7 @@ def draft(
     incarnation: str = "",
     epoch: int = 0,
     attempt: int = 0,
+    webhooks: bool = False,
 ) -> Draft:
     """Pack events into the record that would follow ``revision`` and ``generation``.
 
@@ -158,6 +161,7 @@ def draft(
         incarnation: of the log.
         epoch: of the writer's claim, 0 without one.
         attempt: of the writer's turn, 0 without one.
+        webhooks: whether the task has any, before this record.
     """
     assert entries, "a record holds at least one event"
     assert not any(b"\n" in e.line for e in entries), "a newline is what separates the lines of a record"
@@ -172,6 +176,7 @@ def draft(
         incarnation=incarnation,
         epoch=epoch,
         attempt=attempt,
+        webhooks=webhooks,
     )
     return Draft(header, b"\n".join([e.line for e in entries]))
 
@@ -191,8 +196,9 @@ def pack(header: Header) -> str:
         for time in rest:
             times.append(str(time - previous))
             previous = time
+    flags = f"{'c' if header.critical else ''}{'w' if header.webhooks else ''}"
     return (
-        f"{HEADER_VERSION}|{'c' if header.critical else ''}|{header.incarnation}|{header.record_id}|{header.revision}"
+        f"{HEADER_VERSION}|{flags}|{header.incarnation}|{header.record_id}|{header.revision}"
         f"|{header.kinds}|{header.generation}|{header.epoch}|{header.attempt}|{writer.role}|{writer.instance}"
         f"|{writer.software}|{header.encoding}|{header.key_id}|{','.join(times)}"
     )
@@ -227,6 +233,7 @@ def unpack(text: str) -> Header:
         epoch=int(fields[7]),
         attempt=int(fields[8]),
         critical="c" in fields[1],
+        webhooks="w" in fields[1],
         encoding=fields[12],
         key_id=fields[13],
     )

@@ -10,7 +10,7 @@ import asyncio
 import itertools
 import os
 import ssl
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from typing import Any, Final
 
 import msgspec
@@ -304,9 +304,9 @@ class _Answers:
         """The next answer, or None when the connection broke or none came in time."""
         if not self._queue.empty():
             return self._queue.get_nowait()
-        getting: Awaitable[Answer | None] = self._queue.get()
         try:
-            return await asyncio.wait_for(getting, self._timeout)
+            async with asyncio.timeout(self._timeout):  # and not wait_for, which may swallow a cancellation
+                return await self._queue.get()
         except TimeoutError:
             return None
 

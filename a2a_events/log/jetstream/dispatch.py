@@ -1,4 +1,6 @@
-"""Handing out work: one durable pull consumer a shard and agent, shared by all workers of the agent (design 3).
+"""Handing out work: durable pull consumers on the shards (design 3).
+
+One a shard and agent is shared by all workers of the agent, one a shard by all notifiers.
 
 A worker's free capacity is one number for all shards. Pull requests are renewed as they are used up and never ask for
 more than is free; with less capacity than shards the requests are short and take turns.
@@ -7,6 +9,7 @@ more than is free; with less capacity than shards the requests are short and tak
 from __future__ import annotations
 
 import asyncio
+import os
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Final, TypeAlias
@@ -59,6 +62,10 @@ class JetStreamHandle:
         """See ``port.Handle``."""
         await self._say(b"+WPI")
 
+    async def give_back(self) -> None:
+        """See ``port.Handle``."""
+        await self._say(b"-NAK")
+
     async def _say(self, word: bytes) -> None:
         try:
             await self._connection.publish(self._reply, word)
@@ -72,7 +79,7 @@ class _Pulls:
     def __init__(self, connection: Connection, stream: str, consumer: str, index: int) -> None:
         self._connection = connection
         self._subject = f"$JS.API.CONSUMER.MSG.NEXT.{stream}.{consumer}"
-        self.inbox = f"_INBOX.{consumer}.{id(self):x}.{index}"
+        self.inbox = f"_INBOX.{consumer}.{os.urandom(8).hex()}.{index}"
         self._requests: deque[list[float]] = deque()  # [id, records left, when it ends]
         self._next = 0
 
@@ -116,17 +123,15 @@ class JetStreamDispatch:
     """See ``port.Dispatch``."""
 
     def __init__(  # noqa: PLR0917 -- made in one place
-        self, connection: Connection, names: Names, log: str, shards: int, agent: str, whole: Whole
+        self, connection: Connection, names: Names, log: str, shards: int, consumer: str, whole: Whole | None
     ) -> None:
         self._connection = connection
         self._names = names
         self._whole = whole
+        """None: payloads are not wanted."""
         self._fetching: set[asyncio.Task[None]] = set()
         """Deliveries whose payload is still under way; others overtake them."""
-        self._pulls = [
-            _Pulls(connection, names.log_stream(log, shard), names.worker_consumer(agent), shard)
-            for shard in range(shards)
-        ]
+        self._pulls = [_Pulls(connection, names.log_stream(log, shard), consumer, shard) for shard in range(shards)]
         self._queue: asyncio.Queue[JetStreamHandle] = asyncio.Queue()
         self._subscriptions: list[Subscription] = []
         self._free = 0
@@ -183,10 +188,11 @@ class JetStreamDispatch:
                 # Left unacknowledged: it comes back, and the count is the alarm (turns 4.9).
                 logger.error("unreadable record delivered", position=position, count=count, error=str(error))
                 return
-            record = Record(position, header, payload, inbound=True, trace=header_value(headers, n.TRACE.encode()))
+            inbound = subject.endswith("." + n.IN)
+            record = Record(position, header, payload, inbound, header_value(headers, n.TRACE.encode()))
             task = self._names.task_of(subject)
-            if header.encoding:
-                fetching = asyncio.get_running_loop().create_task(self._fetch(task, record, count, reply))
+            if header.encoding and self._whole is not None:
+                fetching = asyncio.get_running_loop().create_task(self._fetch(self._whole, task, record, count, reply))
                 self._fetching.add(fetching)
                 fetching.add_done_callback(self._fetching.discard)
             else:
@@ -194,9 +200,9 @@ class JetStreamDispatch:
 
         return sink
 
-    async def _fetch(self, task: TaskRef, record: Record, count: int, reply: str) -> None:
+    async def _fetch(self, fetch: Whole, task: TaskRef, record: Record, count: int, reply: str) -> None:
         try:
-            whole = await self._whole(task, record)
+            whole = await fetch(task, record)
         except LogError as error:
             # Left unacknowledged, as an unreadable one: it comes back.
             logger.error("delivered record not fetched", position=record.position, count=count, error=str(error))
@@ -211,7 +217,8 @@ class JetStreamDispatch:
     async def _tend(self) -> None:
         while True:
             try:
-                await asyncio.wait_for(self._changed.wait(), TEND_SECONDS)
+                async with asyncio.timeout(TEND_SECONDS):  # and not wait_for, which may swallow a cancellation
+                    await self._changed.wait()
             except TimeoutError:
                 for pulls in self._pulls:
                     pulls.forget_overdue()
@@ -278,7 +285,9 @@ async def wakeups(connection: Connection, names: Names, log: str, agent: str) ->
             try:
                 if not pulls.outstanding:
                     await pulls.ask(PULL_RECORDS, PULL_SECONDS)
-                yield await asyncio.wait_for(queue.get(), TEND_SECONDS)
+                async with asyncio.timeout(TEND_SECONDS):
+                    due = await queue.get()
+                yield due
             except TimeoutError:
                 continue
             except Unavailable:

@@ -6,6 +6,7 @@ Costs on one server that syncs each write: append 0.4 ms, leader read 0.2 ms, in
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime, timedelta
@@ -21,13 +22,14 @@ from a2a_events.log.jetstream import names as n
 from a2a_events.log.jetstream import reads
 from a2a_events.log.jetstream.claim_check import ClaimCheck
 from a2a_events.log.jetstream.connection import Connection, Subscription
-from a2a_events.log.jetstream.dispatch import JetStreamDispatch, wakeups
+from a2a_events.log.jetstream.dispatch import JetStreamDispatch, Whole, wakeups
 from a2a_events.log.jetstream.names import Names
 from a2a_events.log.jetstream.object_store import stream_of
 from a2a_events.log.jetstream.reads import Message
 from a2a_events.log.jetstream.streams import (
     INCARNATION,
     StreamSettings,
+    ensure_notifier_consumer,
     ensure_timer_consumer,
     ensure_worker_consumer,
     shards_of,
@@ -389,9 +391,56 @@ class JetStreamLog:
         await self.refresh()
         for shard in range(self.shards):
             await ensure_worker_consumer(self._connection, self._names, self._settings, shard, agent)
-        dispatch = JetStreamDispatch(self._connection, self._names, self.name, self.shards, agent, self._content.whole)
+        return await self._dispatch(self._names.worker_consumer(agent), self._content.whole)
+
+    async def follow_all(self) -> Dispatch:
+        """See ``port.Log``."""
+        await self.refresh()
+        for shard in range(self.shards):
+            await ensure_notifier_consumer(self._connection, self._names, self._settings, shard)
+        return await self._dispatch(self._names.notifier_consumer, None)
+
+    async def _dispatch(self, consumer: str, whole: Whole | None) -> JetStreamDispatch:
+        dispatch = JetStreamDispatch(self._connection, self._names, self.name, self.shards, consumer, whole)
         await dispatch.open()
         return dispatch
+
+    async def notified(self, task: TaskRef) -> tuple[bytes, int]:
+        """See ``port.Log``."""
+        return await self._newest(self._names.push_stream(task.log), self._names.task("push", task, "state"))
+
+    async def put_notified(self, task: TaskRef, content: bytes, version: int) -> int:
+        """See ``port.Log``."""
+        return await self._put(self._names.task("push", task, "state"), content, version)
+
+    async def sealing_key(self) -> bytes:
+        """See ``port.Log``."""
+        subject = self._names.sealing_key(self.name)
+        for _ in range(2):
+            key, _version = await self._newest(self._names.push_stream(self.name), subject)
+            if key:
+                return key
+            try:
+                await self._put(subject, os.urandom(32), 0)
+            except (Conflict, Uncertain):
+                pass  # somebody made one at the same time, or this one is there: read which
+        raise Unavailable("the sealing key could not be stored")
+
+    async def _newest(self, stream: str, subject: str) -> tuple[bytes, int]:
+        """Payload and position of a subject's only message, from the leader; nothing and 0 without one."""
+        found = await reads.from_leader(self._connection, stream, {"last_by_subj": subject})
+        return (found.payload, found.position) if found is not None else (b"", 0)
+
+    async def _put(self, subject: str, content: bytes, expected: int) -> int:
+        """Replace a subject's only message, if it is still the one at this position."""
+        headers = header_block({n.EXPECTED: str(expected)})
+        answer = await self._connection.request(subject, content, headers=headers)
+        ack = _ack_decoder.decode(answer.payload)
+        if ack.error is None:
+            return ack.seq
+        if ack.error.err_code in {n.WRONG_LAST_SEQUENCE, n.IN_FLIGHT}:
+            raise Conflict(ack.error.description)
+        raise Unavailable(ack.error.description)
 
     # --- beside the log -----------------------------------------------------------------------------------------------
 

@@ -5,6 +5,8 @@
     <namespace>.log.<log>.<shard>.<agent>.<tenant>.<task>.<in|out>     the log, one stream a shard
     <namespace>.live.<log>.<shard>.<agent>.<tenant>.<task>.<in|out>    its stored records, republished on core NATS
     <namespace>.snap.<log>.<shard>.<agent>.<tenant>.<task>.<head|key>  snapshots
+    <namespace>.push.<log>.<shard>.<agent>.<tenant>.<task>.state       how far webhooks were notified
+    <namespace>.push.<log>.key                                         what their secrets are sealed with
     <namespace>.timer.<log>.<set|due>.<shard>.<agent>.<tenant>.<task>  wake-ups
     <namespace>.agents.<agent>.<card|alive.instance>                   the agent registry
     $O.<NAMESPACE>_CONTENT_<log>.<C|M>.<object>                        payloads that no record holds (``object_store``)
@@ -58,6 +60,10 @@ class Names(Struct, frozen=True):
         """The stream of snapshots."""
         return f"{self._streams}_SNAP_{log}"
 
+    def push_stream(self, log: str) -> str:
+        """The stream of what notifiers remember."""
+        return f"{self._streams}_PUSH_{log}"
+
     def timer_stream(self, log: str) -> str:
         """The stream of wake-ups."""
         return f"{self._streams}_TIMER_{log}"
@@ -76,12 +82,16 @@ class Names(Struct, frozen=True):
         return f"{self.namespace}.{root}.{log}.{shard}.>"
 
     def task(self, root: str, task: TaskRef, last: str) -> str:
-        """A subject of one task under ``log``, ``live`` or ``snap``."""
+        """A subject of one task under ``log``, ``live``, ``snap`` or ``push``."""
         return f"{self.namespace}.{root}.{task.log}.{task.shard}.{task.agent}.{task.tenant}.{task.task_id}.{last}"
 
     def timer(self, task: TaskRef, kind: str) -> str:
         """Where a wake-up is set, or falls due."""
         return f"{self.namespace}.timer.{task.log}.{kind}.{task.shard}.{task.agent}.{task.tenant}.{task.task_id}"
+
+    def sealing_key(self, log: str) -> str:
+        """Where the key for secrets is kept."""
+        return f"{self.namespace}.push.{log}.key"
 
     def inbound_filter(self, log: str, shard: int, agent: str) -> str:
         """What a worker of an agent is given."""
@@ -94,6 +104,11 @@ class Names(Struct, frozen=True):
     def worker_consumer(self, agent: str) -> str:
         """The durable consumer that all workers of an agent share."""
         return f"worker-{agent}"
+
+    @property
+    def notifier_consumer(self) -> str:
+        """The durable consumer that all notifiers share."""
+        return "notifier"
 
     def task_of(self, subject: str) -> TaskRef:
         """The task whose record, snapshot or due wake-up a subject is."""

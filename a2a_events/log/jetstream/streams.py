@@ -102,6 +102,26 @@ async def ensure_worker_consumer(
     )
 
 
+async def ensure_notifier_consumer(connection: Connection, names: Names, settings: StreamSettings, shard: int) -> None:
+    """The durable consumer that shows every record of a shard to one of the notifiers."""
+    await _ensure_consumer(
+        connection,
+        names.log_stream(settings.log, shard),
+        {
+            "durable_name": names.notifier_consumer,
+            "filter_subject": names.shard("log", settings.log, shard),
+            "headers_only": True,  # most records are of tasks without webhooks; the rest is read from the log
+            "ack_policy": "explicit",
+            "ack_wait": int(settings.ack_wait_seconds * 1e9),
+            "deliver_policy": "all",
+            "max_deliver": -1,
+            "max_ack_pending": MAX_ACK_PENDING,
+            "max_waiting": 512,
+            "replay_policy": "instant",
+        },
+    )
+
+
 async def ensure_timer_consumer(connection: Connection, names: Names, settings: StreamSettings, agent: str) -> None:
     """The durable consumer that hands an agent's wake-ups to all of its workers."""
     await _ensure_consumer(
@@ -152,6 +172,15 @@ def _streams(names: Names, settings: StreamSettings) -> list[dict[str, Any]]:
             "async"  # 18 times the puts under sync_interval always; refused on replicated streams
         )
     streams.append(snapshots)
+    streams.append(
+        {
+            **common,
+            "name": names.push_stream(log),
+            "description": f"a2a-events: how far webhooks of log {log} were notified, and the key of their secrets",
+            "subjects": [f"{space}.push.{log}.>"],
+            "max_msgs_per_subject": 1,
+        }
+    )
     streams.append(
         {
             **common,

@@ -1,0 +1,54 @@
+"""Deciding and appending for everybody who owns no turn: gateways and notifiers (turns 3.2)."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+
+from a2a_events import limits
+from a2a_events.errors import Conflict, UnavailableError
+from a2a_events.log.append import append
+from a2a_events.log.port import Log
+from a2a_events.runtime.load import advance
+from a2a_events.timeline.fold import TaskFold, draft_after
+from a2a_events.timeline.ids import TaskRef
+from a2a_events.timeline.record import Entry, Record, Writer
+
+
+async def commit(
+    log: Log, writer: Writer, task: TaskRef, fold: TaskFold, decision: Callable[[], list[Entry]], *, new: bool = False
+) -> bool:
+    """Append what is decided at the position it is decided on; decide again when others were faster.
+
+    Args:
+        log: where to.
+        writer: this process.
+        task: whose.
+        fold: of the task; advanced to the record, and past those of others.
+        decision: asked once for each position; no entries: there is nothing to do.
+        new: nobody else can know the task.
+
+    Returns:
+        Whether there was something to write; it is durable.
+
+    Raises:
+        UnavailableError: the task is too busy; nothing was written.
+        A2AError: what the decision raises.
+        LogError: as ``append.append``.
+    """
+    for _ in range(limits.DECIDE_ATTEMPTS):
+        entries = decision()
+        if not entries:
+            return False
+        made = draft_after(
+            fold.head, entries, record_id=os.urandom(9).hex(), writer=writer, incarnation=log.incarnation(task)
+        )
+        try:
+            position = await append(log, task, made, fold.head.position)
+        except Conflict:
+            assert not new, "a random task id was taken"
+            await advance(log, task, fold)
+            continue
+        fold.apply(Record(position, made.header, made.payload, made.inbound))
+        return True
+    raise UnavailableError("The task is too busy; nothing was written, please retry")
