@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 
+import msgspec
 import pytest
 from msgspec.structs import replace
 
@@ -9,7 +10,7 @@ from a2a_events.cli.timeline import Row, read, rows_of, show
 from a2a_events.client import Client
 from a2a_events.model import Task
 from a2a_events.testing import Deployment
-from a2a_events.timeline.events import CancelRequested, Kind
+from a2a_events.timeline.events import CancelRequested, DeadLetter, Kind, PushConfigDeleted, PushConfigSet
 from a2a_events.timeline.record import Entry, Record, draft, entry
 from tests.unit.timeline_builders import ALICE, GATEWAY, NOW, submitted
 
@@ -64,10 +65,22 @@ def test_table_cuts_nothing_and_can_do_nothing_to_a_terminal(
 
 
 def test_kind_from_the_future_is_counted_not_shown() -> None:
-    reserved = Entry(Kind.PUSH_CONFIG_SET.value, b'{"pushConfigSet":{"token":"secret"}}', NOW)
+    reserved = Entry(Kind.STEP.value, b'{"step":{"token":"secret"}}', NOW)
     [row] = rows_of(record(reserved))
-    assert row.kind == "pushConfigSet"
+    assert row.kind == "step"
     assert "secret" not in str(row)
+
+
+def test_webhooks_are_shown_without_their_secrets_even_sealed() -> None:
+    webhook = PushConfigSet(id="w1", url="https://example.com/hook", scheme="Bearer", sealed="1.name.c2VjcmV0")
+    dead = DeadLetter(config="w1", config_revision=2, revision=7, attempts=12, reason="it answered 500")
+    rows = rows_of(record(entry(webhook, NOW), entry(PushConfigDeleted(id="w1"), NOW), entry(dead, NOW)))
+    assert [row.kind for row in rows] == ["pushConfigSet", "pushConfigDeleted", "deadLetter"]
+    assert "https://example.com/hook" in rows[0].summary
+    assert b"Bearer" in msgspec.json.encode(rows[0])
+    assert b"c2VjcmV0" not in msgspec.json.encode(rows)
+    assert "revision 7" in rows[2].summary
+    assert "it answered 500" in rows[2].summary
 
 
 @pytest.mark.integration

@@ -23,6 +23,17 @@ async def kit(request: pytest.FixtureRequest, nats_url: str, namespace: str) -> 
         yield made
 
 
+@pytest.fixture(params=["memory", *JETSTREAM])
+async def patient(request: pytest.FixtureRequest, nats_url: str, namespace: str) -> AsyncIterator[Kit]:
+    """A kit whose deliveries do not come back by themselves within a test."""
+    if request.param == "memory":
+        async with memory_kit(600.0) as made:
+            yield made
+        return
+    async with jetstream_kit(nats_url, namespace, raw=request.param == "raw", ack_wait_seconds=600.0) as made:
+        yield made
+
+
 @pytest.fixture
 def log(kit: Kit) -> Log:
     return kit.log

@@ -33,8 +33,8 @@ class Kit(Struct, frozen=True):
 
 
 @asynccontextmanager
-async def memory_kit() -> AsyncIterator[Kit]:
-    log = MemoryLog(ack_wait_seconds=ACK_WAIT_SECONDS)
+async def memory_kit(ack_wait_seconds: float = ACK_WAIT_SECONDS) -> AsyncIterator[Kit]:
+    log = MemoryLog(ack_wait_seconds=ack_wait_seconds)
     try:
         yield Kit("memory", log, log)
     finally:
@@ -42,8 +42,10 @@ async def memory_kit() -> AsyncIterator[Kit]:
 
 
 @asynccontextmanager
-async def jetstream_kit(url: str, namespace: str, *, raw: bool) -> AsyncIterator[Kit]:
-    names, settings = Names(namespace), StreamSettings("main", SHARDS, 1, ACK_WAIT_SECONDS)
+async def jetstream_kit(
+    url: str, namespace: str, *, raw: bool, ack_wait_seconds: float = ACK_WAIT_SECONDS
+) -> AsyncIterator[Kit]:
+    names, settings = Names(namespace), StreamSettings("main", SHARDS, 1, ack_wait_seconds)
     async with AsyncExitStack() as stack:
         connections: list[Connection] = []
         for name in ("one", "other"):

@@ -17,6 +17,7 @@ from a2a_events.log.port import Log
 from a2a_events.model import Message, Part, StreamResponse, Task, TaskState
 from a2a_events.runtime.agent import Agent, as_agent
 from a2a_events.runtime.operations import Operations
+from a2a_events.runtime.push_configs import Targets
 from a2a_events.runtime.worker import Worker
 from a2a_events.testing import Calls
 from a2a_events.timeline.ids import TaskRef, reference
@@ -61,8 +62,16 @@ class Stack:
         self._ack_wait_seconds = ack_wait_seconds
         self._logs = logs
         self.calls, self.other = (
-            Calls(Operations(log, Writer("gateway", f"gateway-{number}"), cancel_wait_seconds=3.0), agent)
-            for number, log in enumerate(logs[:2])
+            Calls(operations, agent)
+            for operations in (
+                Operations(
+                    log,
+                    Writer("gateway", f"gateway-{number}"),
+                    cancel_wait_seconds=3.0,
+                    targets=Targets(allow_private=True),
+                )
+                for number, log in enumerate(logs[:2])
+            )
         )
         self.log = logs[0]
         self._workers: list[RunningWorker] = []

@@ -170,6 +170,8 @@ NOT_OFFERED: list[tuple[str, dict[str, Any]]] = [
     ("operation", "params"), NOT_OFFERED, ids=lambda value: value if isinstance(value, str) else ""
 )
 async def test_an_operation_that_is_not_offered_says_so(caller: Caller, operation: str, params: dict[str, Any]) -> None:
+    if "PushNotification" in operation:
+        caller = Caller(caller.http, caller.binding, "/agents/reader")
     response = await caller.http.send(caller.request(operation, params))
     if "PushNotification" in operation:
         assert [] == check_error(caller, response, -32003, "PUSH_NOTIFICATION_NOT_SUPPORTED")
@@ -178,6 +180,7 @@ async def test_an_operation_that_is_not_offered_says_so(caller: Caller, operatio
 
 
 async def test_a_webhook_in_a_send_is_refused_because_the_card_offers_none(caller: Caller) -> None:
+    caller = Caller(caller.http, caller.binding, "/agents/reader")
     asked = send("hi", configuration={"taskPushNotificationConfig": {"url": "https://example.com/hook"}})
     response = await caller.http.send(caller.request("SendMessage", asked))
     assert [] == check_error(caller, response, -32003, "PUSH_NOTIFICATION_NOT_SUPPORTED")
@@ -788,7 +791,7 @@ async def test_every_agent_has_a_card_with_its_own_addresses(url: str, http: htt
     ]
     capabilities = dict(card["capabilities"])
     assert ["urn:a2a-events:replay:v1"] == [extension["uri"] for extension in capabilities.pop("extensions")]
-    assert {"streaming": True} == capabilities
+    assert {"streaming": True, "pushNotifications": path != "/agents/reader"} == capabilities
     for member in ("description", "version", "defaultInputModes", "defaultOutputModes", "skills"):
         assert card[member], member
     assert all(skill["id"] and skill["name"] and skill["description"] and skill["tags"] for skill in card["skills"])

@@ -18,10 +18,13 @@ from a2a_events.timeline.events import (
     Actor,
     ArtifactChanged,
     CancelRequested,
+    DeadLetter,
     Event,
     Kind,
     MessageReceived,
     MessageUnread,
+    PushConfigDeleted,
+    PushConfigSet,
     Replied,
     StatusChanged,
     Submitted,
@@ -66,6 +69,9 @@ internal_events: st.SearchStrategy[Event] = st.one_of(
     st.builds(TurnReleased, epoch=counts, reason=texts),
     st.builds(TurnNudged, epoch=counts),
     st.builds(TurnEnded, epoch=counts, handled=counts, reason=texts),
+    st.builds(PushConfigSet, id=texts, url=texts, scheme=texts, sealed=texts, actor=actors),
+    st.builds(PushConfigDeleted, id=texts, actor=actors),
+    st.builds(DeadLetter, config=texts, config_revision=counts, revision=counts, attempts=counts, reason=texts),
     st.builds(Replied, message=raw_messages),
 )
 EXAMPLES: list[tuple[Event, str, bytes]] = [
@@ -83,6 +89,17 @@ EXAMPLES: list[tuple[Event, str, bytes]] = [
     (TurnReleased(epoch=1, reason="r"), "r", b'{"turnReleased":{"epoch":1,"reason":"r"}}'),
     (TurnNudged(epoch=1), "n", b'{"turnNudged":{"epoch":1}}'),
     (TurnEnded(epoch=1, handled=3), "e", b'{"turnEnded":{"epoch":1,"handled":3}}'),
+    (
+        PushConfigSet(id="w", url="https://u", scheme="Bearer", sealed="1.k.c", actor=Actor(subject="a")),
+        "w",
+        b'{"pushConfigSet":{"id":"w","url":"https://u","scheme":"Bearer","sealed":"1.k.c","actor":{"subject":"a"}}}',
+    ),
+    (PushConfigDeleted(id="w"), "d", b'{"pushConfigDeleted":{"id":"w"}}'),
+    (
+        DeadLetter(config="w", config_revision=2, revision=5, attempts=3, reason="r"),
+        "l",
+        b'{"deadLetter":{"config":"w","configRevision":2,"revision":5,"attempts":3,"reason":"r"}}',
+    ),
     (Replied(message=Raw(b'{"messageId":"m"}')), "M", b'{"message":{"messageId":"m"}}'),
 ]
 
@@ -148,7 +165,7 @@ def test_an_artifact_line_is_the_protocol_s_update_and_reads_as_the_fact() -> No
     assert {"k": 1} == shown.artifact.metadata == json.loads(bytes(read.artifact.metadata))
 
 
-@pytest.mark.parametrize("code", ["p", "t", "w", "d", "v", "l", "z", "Q", "?"])
+@pytest.mark.parametrize("code", ["p", "t", "v", "z", "Q", "?"])
 @pytest.mark.parametrize("line", [b'{"step":{"b": 1, "a":  2}}', b"", b"\xff\x00", b"not json"])
 def test_a_kind_that_this_version_does_not_know_is_kept_byte_for_byte(code: str, line: bytes) -> None:
     assert Unknown(line=line) == decode_line(code, line)
@@ -159,7 +176,7 @@ def test_an_unknown_kind_is_never_written() -> None:
         line_of(Unknown(line=b"{}"))
 
 
-@pytest.mark.parametrize("code", "smuxcrneSA")
+@pytest.mark.parametrize("code", "smuxcrneSAwdl")
 @pytest.mark.parametrize(
     "line",
     [b"", b"{}", b"null", b"[]", b"{", b'{"other":{}}', b'{"message":5}', b"\xff", b'{"turnEnded":{"epoch":"x"}}'],

@@ -16,7 +16,7 @@ import pytest
 from a2a_events import limits
 from a2a_events.model import Message, Task, decode
 from a2a_events.timeline import render, snapshot
-from a2a_events.timeline.fold import Head, Phase, TaskFold
+from a2a_events.timeline.fold import Head, Phase, TaskFold, Webhook
 from a2a_events.timeline.record import Record, unpack
 from tests.unit.client_view import ClientView
 
@@ -51,6 +51,7 @@ def test_there_are_timelines_to_keep() -> None:
         "released-and-nudged",
         "takeover-failed",
         "unknown-kinds",
+        "webhooks",
     } <= {path.stem for path in TIMELINES}
 
 
@@ -109,10 +110,20 @@ def test_a_stored_timeline_survives_snapshots_on_its_way(path: Path, monkeypatch
         assert task == json.loads(render.task(fold, task["id"], segments))
 
 
+def test_a_webhook_that_was_written_before_webhooks_were_known_is_one() -> None:
+    head = TaskFold.of(records_of(GOLDEN / "v1" / "unknown-kinds.ndjson")).head
+    assert (Webhook("p1", "https://example.com/hook", 2, 302),) == head.webhooks
+
+
+def test_webhooks_as_they_were_stored_are_still_known() -> None:
+    head = TaskFold.of(records_of(GOLDEN / "v1" / "webhooks.ndjson")).head
+    assert [("p2", 5), ("p3", 0)] == [(webhook.id, webhook.dead) for webhook in head.webhooks]
+
+
 def test_what_a_later_version_wrote_is_counted_and_kept() -> None:
     records = records_of(GOLDEN / "v1" / "unknown-kinds.ndjson")
     fold = TaskFold.of(records)
-    assert 2 == fold.head.unknown
+    assert 1 == fold.head.unknown
     assert b'{"step":{"name":"fetch","result":{"n": 1}}}' == records[3].lines()[0]
 
 

@@ -404,7 +404,7 @@ class TurnProtocol(RuleBasedStateMachine):
     @precondition(lambda self: not self.truth.terminal and self.notes < 4)
     def a_later_version_writes_what_this_one_does_not_know(self, actor: int) -> None:
         self.notes += 1
-        self.write(actor, lambda head: [] if head.terminal else [kept(Kind.PUSH_CONFIG_SET)])
+        self.write(actor, lambda head: [] if head.terminal else [kept(Kind.TIMER)])
 
     # --- the owners of turns, dead or alive --------------------------------------------------------------------------
 

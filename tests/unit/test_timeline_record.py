@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from a2a_events.model import TaskState
 from a2a_events.timeline.events import INBOUND_CODES, PUBLIC_CODES, Kind, TurnClaimed, TurnNudged, TurnReleased
@@ -33,6 +34,7 @@ def headers(draw: st.DrawFn) -> Header:
         epoch=draw(counts),
         attempt=draw(counts),
         critical=draw(st.booleans()),
+        webhooks=draw(st.booleans()),
         encoding=draw(words),
         key_id=draw(words),
     )
@@ -58,6 +60,9 @@ def test_a_packed_header_is_as_it_was_promised() -> None:
         "r7", 3, "eSc", 2, Writer("worker", "w-1", "0.1.0"), (1000, 1000, 1005), "inc1", 2, 1, critical=True
     )
     assert "1|c|inc1|r7|3|eSc|2|2|1|worker|w-1|0.1.0|||1000,0,5" == pack(header)
+    notifies = replace(header, critical=False, webhooks=True)
+    assert "1|w|inc1|r7|3|eSc|2|2|1|worker|w-1|0.1.0|||1000,0,5" == pack(notifies)
+    assert "1|cw|" == pack(replace(notifies, critical=True))[:5]
 
 
 def test_times_that_are_all_one_are_packed_once() -> None:

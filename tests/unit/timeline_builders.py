@@ -10,9 +10,9 @@ from msgspec.structs import replace
 from a2a_events.errors import Conflict
 from a2a_events.model import Artifact, Message, Part, Role, TaskState, encode
 from a2a_events.timeline.events import NOTHING, Actor, Kind, MessageReceived, Submitted
-from a2a_events.timeline.fold import Head
+from a2a_events.timeline.fold import Head, draft_after
 from a2a_events.timeline.ids import TaskRef, task_id, token
-from a2a_events.timeline.record import Draft, Entry, Record, Writer, draft
+from a2a_events.timeline.record import Draft, Entry, Record, Writer
 from a2a_events.timeline.render import artifact_entry, status_entry
 
 TASK = task_id("main", 0, bytes(16))
@@ -95,16 +95,7 @@ class StoredLog:
 
 def next_draft(head: Head, entries: list[Entry], *, record_id: str, writer: Writer = GATEWAY, epoch: int = 0) -> Draft:
     """The record that these events become behind this head."""
-    return draft(
-        entries,
-        record_id=record_id,
-        revision=head.revision,
-        generation=head.generation,
-        writer=writer,
-        not_before=head.time,
-        incarnation="inc1",
-        epoch=epoch,
-    )
+    return draft_after(head, entries, record_id=record_id, writer=writer, incarnation="inc1", epoch=epoch)
 
 
 class Timeline:
