@@ -32,7 +32,8 @@ from a2a_events.services import notifier
 from a2a_events.services.connect import jetstream_log
 from a2a_events.testing import eventually
 from tests.integration.receiver import Receiver, receiver
-from tests.interop.conftest import reader, serving, without_push
+from tests.interop.agents import reader
+from tests.interop.conftest import serving, without_push
 from tests.interop.wire import BINDINGS, Caller, message, script, send
 
 pytestmark = [pytest.mark.interop, pytest.mark.asyncio(loop_scope="module")]
