@@ -228,16 +228,22 @@ class TaskIndex:
                 logger.info("task index not fed", error=str(error))
 
     async def _feed(self, wanted: Mapping[int, End]) -> None:
-        for shard, end in wanted.items():
-            known = self._ends.get(shard)
-            if known is None or known.incarnation != end.incarnation:
-                self._forget(shard, end.incarnation)
-            async for batch in self._log.scan(shard, self._ends[shard].position + 1, end.position):
-                self._apply(shard, batch)
-            if self._ends[shard].position < end.position:  # the newest records are deleted
-                self._reached(shard, end.position)
+        """Read every shard up to its end, all at once: while one answers, what another gave is taken in."""
+        shards = [self._feed_shard(shard, end) for shard, end in wanted.items() if self._behind(shard, end)]
+        failures = [result for result in await asyncio.gather(*shards, return_exceptions=True) if result is not None]
         self._database.execute("delete from moved where changed < ?", [_now() - limits.PAGE_TOKEN_SECONDS * 1000])
         self._database.commit()
+        if failures:
+            raise failures[0]
+
+    async def _feed_shard(self, shard: int, end: End) -> None:
+        known = self._ends.get(shard)
+        if known is None or known.incarnation != end.incarnation:
+            self._forget(shard, end.incarnation)
+        async for batch in self._log.scan(shard, self._ends[shard].position + 1, end.position):
+            self._apply(shard, batch)
+        if self._ends[shard].position < end.position:  # the newest records are deleted
+            self._reached(shard, end.position)
 
     def _forget(self, shard: int, incarnation: str) -> None:
         """A shard that is new, or made anew."""
