@@ -23,6 +23,12 @@ async def reader(turn: Turn) -> None:
     await turn.artifact(turn.text)
 
 
+def without_push(of: Agent) -> Agent:
+    """The agent, with a card that says no to push notifications."""
+    capabilities = replace(of.card.capabilities, push_notifications=False)
+    return replace(of, card=replace(of.card, capabilities=capabilities))
+
+
 def _offering(name: str, capabilities: AgentCapabilities) -> Agent:
     """The reader under another name, with a card that promises something else."""
     return replace(reader, name=name, card=replace(reader.card, name=name, capabilities=capabilities))
@@ -44,4 +50,4 @@ EXTENDED: Final = replace(
     skills=(*club.card.skills, AgentSkill(id="secret", name="Secret", description="Not for all.", tags=("more",))),
 )
 """The extended card of the agent ``club``."""
-AGENTS: Final = (scripted, echo, reader, quiet, strict, club)
+AGENTS: Final = (scripted, echo, without_push(reader), quiet, strict, club)

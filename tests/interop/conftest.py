@@ -10,15 +10,14 @@ from typing import Any
 import httpx
 import pytest
 import pytest_asyncio
-from msgspec.structs import replace
 
 from a2a_events.model import encode
 from a2a_events.runtime.agent import Agent
-from a2a_events.services import gateway, provisioner, worker
+from a2a_events.services import gateway, notifier, provisioner, worker
 from a2a_events.services.connect import jetstream_log
 from a2a_events.settings import Settings
 from a2a_events.testing import eventually, free_port, remove_streams, unique_namespace
-from tests.interop.agents import AGENTS, EXTENDED, reader
+from tests.interop.agents import AGENTS, EXTENDED
 from tests.interop.wire import BINDINGS, Caller
 
 
@@ -28,23 +27,13 @@ def grpc_port() -> int:
     return 0
 
 
-def without_push(of: Agent) -> Agent:
-    """The agent, with a card that says no to push notifications."""
-    capabilities = replace(of.card.capabilities, push_notifications=False)
-    return replace(of, card=replace(of.card, capabilities=capabilities))
-
-
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def url(nats_url: str, grpc_port: int, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[str]:
     """Where the gateway listens. ``scripted`` is at the root, all agents are below ``/agents/``."""
     card = tmp_path_factory.mktemp("cards") / "club.json"
     card.write_bytes(encode(EXTENDED))
     async with serving(
-        [without_push(one) if one is reader else one for one in AGENTS],
-        nats=nats_url,
-        default_agent="scripted",
-        extended_card=str(card),
-        grpc_port=grpc_port,
+        AGENTS, nats=nats_url, default_agent="scripted", extended_card=str(card), grpc_port=grpc_port
     ) as settings:
         yield settings.base_url
 
@@ -52,7 +41,6 @@ async def url(nats_url: str, grpc_port: int, tmp_path_factory: pytest.TempPathFa
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def pushing(nats_url: str) -> AsyncIterator[str]:
     """Where a gateway listens that has a notifier beside it, which may call this machine."""
-    notifier = pytest.importorskip("a2a_events.services.notifier", reason="webhooks are not there yet")
     async with serving(AGENTS, nats=nats_url, default_agent="scripted", push_allow_private=True) as settings:
         stop = asyncio.Event()
         async with jetstream_log(settings, "notifier") as (log, _):

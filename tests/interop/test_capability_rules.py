@@ -120,8 +120,9 @@ async def test_an_agent_whose_card_offers_no_webhooks_takes_none(
 async def test_a_webhook_in_a_message_to_such_an_agent_is_refused_and_nothing_begun(caller: Caller) -> None:
     quiet = Caller(caller.http, caller.binding, "/agents/quiet")
     asked = send("x", configuration={"taskPushNotificationConfig": {"url": "https://example.com/hook"}})
-    for operation in ("SendMessage",):
-        assert "PUSH_NOTIFICATION_NOT_SUPPORTED" == (await quiet.refused(operation, asked)).reason
+    tenant = {"tenant": f"refused over {caller.binding}"}
+    assert "PUSH_NOTIFICATION_NOT_SUPPORTED" == (await quiet.refused("SendMessage", {**asked, **tenant})).reason
+    assert 0 == (await quiet.call("ListTasks", tenant))["totalSize"]
 
 
 async def test_an_agent_whose_card_offers_no_extended_card_has_none(caller: Caller) -> None:

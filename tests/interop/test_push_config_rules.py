@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-import httpx
 import pytest
-import pytest_asyncio
 
 from tests.interop.wire import JSONRPC, Caller, script, send
 
@@ -18,13 +16,6 @@ HOOK = "https://example.com/hook?a=b"
 
 CREATE, GET = "CreateTaskPushNotificationConfig", "GetTaskPushNotificationConfig"
 LIST, DELETE = "ListTaskPushNotificationConfigs", "DeleteTaskPushNotificationConfig"
-
-
-@pytest_asyncio.fixture(loop_scope="module", autouse=True)
-async def _offered(http: httpx.AsyncClient) -> None:
-    card = (await http.get("/.well-known/agent-card.json")).json()
-    if not card["capabilities"].get("pushNotifications"):
-        pytest.skip("webhooks are not there yet")
 
 
 async def waiting(caller: Caller, **members: Any) -> str:

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
-from collections.abc import AsyncIterator
 from functools import partial
 from typing import Any
 
 import httpx
 import pytest
-import pytest_asyncio
 from a2a.client import ClientConfig, ClientFactory
 from a2a.types import (
     AuthenticationInfo,
@@ -27,13 +24,8 @@ from a2a.types import (
 )
 from google.protobuf.json_format import Parse
 
-from a2a_events.agents import scripted
-from a2a_events.services import notifier
-from a2a_events.services.connect import jetstream_log
 from a2a_events.testing import eventually
 from tests.integration.receiver import Receiver, receiver
-from tests.interop.agents import reader
-from tests.interop.conftest import serving, without_push
 from tests.interop.wire import BINDINGS, Caller, message, script, send
 
 pytestmark = [pytest.mark.interop, pytest.mark.asyncio(loop_scope="module")]
@@ -150,19 +142,6 @@ async def test_the_card_says_what_is_offered(http: httpx.AsyncClient) -> None:
 
 
 # --- a whole deployment, and the official library's client -----------------------------------------------------------
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def pushing(nats_url: str) -> AsyncIterator[str]:
-    """A gateway, a worker and a notifier that may call this machine; where the gateway listens."""
-    agents = [scripted, without_push(reader)]
-    async with serving(agents, nats=nats_url, default_agent="scripted", push_allow_private=True) as settings:
-        stop = asyncio.Event()
-        async with jetstream_log(settings, "notifier") as (log, _):
-            running = asyncio.create_task(notifier.serve(log, settings, stop))
-            yield settings.base_url
-            stop.set()
-            await running
 
 
 @pytest.mark.parametrize("binding", BINDINGS)
