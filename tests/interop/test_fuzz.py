@@ -234,7 +234,7 @@ def conforms(document: dict[str, Any], name: str, operation: str) -> None:
         assert {} == document, operation
         return
     made: Message = getattr(a2a_pb2, name.rpartition(".")[2])()
-    ParseDict(document, made, max_recursion_depth=1000)  # 100 by default, which content of 50 levels goes over
+    ParseDict(document, made)
 
 
 # --- the searches ----------------------------------------------------------------------------------------------------

@@ -261,7 +261,7 @@ def test_json_as_deep_as_the_limit_is_read() -> None:
 
 
 def test_json_one_level_deeper_than_the_limit_is_refused() -> None:
-    with pytest.raises(ParseError, match="nested deeper than 64"):
+    with pytest.raises(ParseError, match=f"nested deeper than {limits.JSON_DEPTH}"):
         decode(nested(limits.JSON_DEPTH + 1), Message)
 
 
