@@ -18,6 +18,7 @@ from a2a_events.log.port import End, Log
 from a2a_events.model import ListTasksRequest, TaskState, encode, milliseconds_of
 from a2a_events.runtime.caller import Caller, Result
 from a2a_events.runtime.directory import ServedAgent
+from a2a_events.runtime.framing import with_generation
 from a2a_events.runtime.index import Filters, Place, Row, Scope, TaskIndex
 from a2a_events.runtime.load import content, load
 from a2a_events.timeline.ids import token
@@ -44,11 +45,13 @@ class Listing:
     Args:
         log: for what the index does not hold: history and artifacts.
         index: of the same log.
+        generations: whether tasks show the generation that A2A 1.1 adds; each is then read from the log.
     """
 
-    def __init__(self, log: Log, index: TaskIndex) -> None:
+    def __init__(self, log: Log, index: TaskIndex, *, generations: bool = False) -> None:
         self._log = log
         self._index = index
+        self._generations = generations
 
     async def page(self, caller: Caller, agent: ServedAgent, request: ListTasksRequest) -> Result:
         """One page. All pages of a listing show each task that was there when it began once, in the order of then.
@@ -97,14 +100,16 @@ class Listing:
         )
 
     async def _task(self, row: Row, request: ListTasksRequest) -> bytes:
-        if row.status and not request.include_artifacts and not request.history_length:
+        from_log = request.include_artifacts or request.history_length or self._generations
+        if row.status and not from_log:
             task_id, context_id = encode(row.task.task_id), encode(row.context_id)
             return b'{"id":%b,"contextId":%b,"status":%b}' % (task_id, context_id, row.status)
         fold = await load(self._log, row.task)
         whole, segments = await content(self._log, row.task, fold, segment_keys(fold))
-        return render_task(
+        shown = render_task(
             whole, row.task.task_id, segments, request.history_length or 0, artifacts=request.include_artifacts
         )
+        return with_generation(shown, fold.head.generation) if self._generations else shown
 
 
 def _filters(request: ListTasksRequest) -> Filters:

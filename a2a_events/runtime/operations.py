@@ -248,7 +248,7 @@ class Operations:
         """ListTasks (specification 3.1.4). See ``listing.Listing.page``."""
         if self._listing is None:
             self._index = self._index or TaskIndex(self._log)
-            self._listing = Listing(self._log, self._index)
+            self._listing = Listing(self._log, self._index, generations=self._generations)
         return await self._listing.page(caller, agent, request)
 
     async def extended_card(self, agent: ServedAgent) -> Result:

@@ -212,6 +212,8 @@ async def test_generations_count_what_clients_see(added: Caller) -> None:
     assert generations == sorted(set(generations))
     assert generations[1:] == list(range(generations[1], generations[-1] + 1))
     assert task["generation"] == str(generations[-1])
+    listed = (await added.call("ListTasks", {"contextId": task["contextId"]}))["tasks"]
+    assert [task["generation"]] == [one["generation"] for one in listed]
 
 
 async def test_get_task_waits_until_a_task_is_past_a_generation(added: Caller) -> None:
