@@ -22,7 +22,8 @@ async def test_up_serves_grpc_on_its_own_port_and_ends_its_streams_when_it_is_st
 ) -> None:
     address = f"127.0.0.1:{free_port()}"
     port = address.rpartition(":")[2]
-    up = start("up", "--port", str(free_port()), "--grpc-port", port, "--sync", "2m", "--drain-seconds", "0.1")
+    # The turn must not end before the gateway does: then its stream would end with the task.
+    up = start("up", "--port", str(free_port()), "--grpc-port", port, "--sync", "2m", "--drain-seconds", "3")
     await up.prints(rf"\ngrpc +{address}\n[^$]*\nstop +Ctrl-C")
     async with channel(address) as connection:
         caller = GrpcCaller(connection)
