@@ -24,7 +24,18 @@ from a2a.types import (
 )
 from a2a.utils.errors import TaskNotCancelableError, TaskNotFoundError, UnsupportedOperationError
 
-from tests.interop.test_official_client import chunks, kind, saying, state, the_task
+from tests.interop.test_official_client import (  # its tests are run here too, with the clients of this module
+    chunks,
+    kind,
+    saying,
+    state,
+    test_a_task_that_asks_goes_on_with_the_answer,  # noqa: F401
+    test_a_task_that_ends_badly_says_why,  # noqa: F401
+    test_an_agent_may_answer_with_a_message_and_no_task,  # noqa: F401
+    test_canceling_a_running_task_ends_its_stream,  # noqa: F401
+    test_returning_immediately_does_not_wait_for_the_end,  # noqa: F401
+    the_task,
+)
 from tests.interop.wire import BINDINGS, HTTP_JSON, JSONRPC
 
 pytestmark = [pytest.mark.interop, pytest.mark.asyncio(loop_scope="module")]
@@ -71,14 +82,6 @@ async def test_a_blocking_send_gives_the_task_with_all_it_has_made(connect: Conn
     assert task == got
 
 
-async def test_returning_immediately_does_not_wait_for_the_end(connect: Connect) -> None:
-    client = await connect(streaming=False, polling=True)
-    task = await the_task(client, saying({"chunks": 1000, "delayMs": 20}))
-    assert TaskState.Name(task.status.state) in {"TASK_STATE_SUBMITTED", "TASK_STATE_WORKING"}
-    canceled = await client.cancel_task(CancelTaskRequest(id=task.id))
-    assert TaskState.TASK_STATE_CANCELED == canceled.status.state
-
-
 async def test_get_shows_as_much_history_as_was_asked_for(connect: Connect) -> None:
     client = await connect(streaming=False)
     first = await the_task(client, saying({"chunks": 2, "inputAt": 1}))
@@ -87,36 +90,6 @@ async def test_get_shows_as_much_history_as_was_asked_for(connect: Connect) -> N
     newest = await client.get_task(GetTaskRequest(id=first.id, history_length=1))
     assert [Role.ROLE_USER, Role.ROLE_AGENT, Role.ROLE_USER] == [m.role for m in whole.history]
     assert ["go on"] == [m.parts[0].text for m in newest.history]
-
-
-@pytest.mark.parametrize(("asks", "waits"), [("inputAt", "INPUT_REQUIRED"), ("authAt", "AUTH_REQUIRED")])
-async def test_a_task_that_asks_goes_on_with_the_answer(connect: Connect, asks: str, waits: str) -> None:
-    client = await connect()
-    before = [response async for response in client.send_message(saying({"chunks": 4, asks: 2}))]
-    assert f"TASK_STATE_{waits}" == state(before[-1])
-    task = before[0].task
-    after = [response async for response in client.send_message(saying("yes", task_id=task.id))]
-    assert ("task", task.id, task.context_id) == (kind(after[0]), after[0].task.id, after[0].task.context_id)
-    assert ["000000", "000001"] == chunks(before)
-    assert ["000002", "000003"] == chunks(after)
-    assert "TASK_STATE_COMPLETED" == state(after[-1])
-
-
-@pytest.mark.parametrize(("how", "end"), [("fail", "FAILED"), ("reject", "REJECTED")])
-async def test_a_task_that_ends_badly_says_why(connect: Connect, how: str, end: str) -> None:
-    client = await connect()
-    seen = [response async for response in client.send_message(saying({"chunks": 1, how: True}))]
-    last = seen[-1].status_update.status
-    assert (f"TASK_STATE_{end}", Role.ROLE_AGENT) == (TaskState.Name(last.state), last.message.role)
-    assert f"{how}ed as told" == last.message.parts[0].text
-
-
-@pytest.mark.parametrize("streaming", [True, False], ids=["streaming", "blocking"])
-async def test_an_agent_may_answer_with_a_message_and_no_task(connect: Connect, streaming: bool) -> None:
-    client = await connect(streaming=streaming)
-    (only,) = [response async for response in client.send_message(saying({"message": True}))]
-    assert "message" == kind(only)
-    assert (Role.ROLE_AGENT, "", "done") == (only.message.role, only.message.task_id, only.message.parts[0].text)
 
 
 async def test_a_second_client_that_resubscribes_misses_nothing_after_the_task_it_is_shown(connect: Connect) -> None:
@@ -131,17 +104,6 @@ async def test_a_second_client_that_resubscribes_misses_nothing_after_the_task_i
     assert [f"{number:06d}" for number in range(40)] == shown + chunks(again)
     assert [f"{number:06d}" for number in range(40)] == chunks(seen)
     assert "TASK_STATE_COMPLETED" == state(again[-1]) == state(seen[-1])
-
-
-async def test_canceling_a_running_task_ends_its_stream(connect: Connect) -> None:
-    client, other = await connect(), await connect()
-    seen: list[StreamResponse] = []
-    async for response in client.send_message(saying({"chunks": 1000, "delayMs": 20})):
-        seen.append(response)
-        if len(chunks(seen)) == 1 and kind(response) == "artifact_update":
-            canceled = await other.cancel_task(CancelTaskRequest(id=seen[0].task.id))
-            assert TaskState.TASK_STATE_CANCELED == canceled.status.state
-    assert "TASK_STATE_CANCELED" == state(seen[-1])
 
 
 async def test_errors_arrive_as_the_clients_own_classes(connect: Connect) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final, Never, TypeAlias
 
 from google.protobuf import json_format
-from google.rpc import (  # type: ignore[import-untyped]  # pyright: ignore[reportMissingTypeStubs]
+from google.rpc import (  # type: ignore[import-untyped]  # pyright: ignore[reportMissingTypeStubs] -- no types
     error_details_pb2,
     status_pb2,
 )
