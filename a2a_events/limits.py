@@ -148,7 +148,21 @@ ACK_WAIT_SECONDS: Final = 30.0
 IN_PROGRESS_SECONDS: Final = ACK_WAIT_SECONDS / 3
 """How often a worker says that a turn lives: two signs may be lost."""
 TURN_ATTEMPTS: Final = 3
-"""Claims of one turn before it ends FAILED."""
+"""Attempts at one turn before it ends FAILED, under the crash policies that try again."""
+RETRY_PAUSE_SECONDS: Final = 1.0
+"""Pause before an agent that raised runs again; each further one is twice as long."""
+RETRY_LONGEST_PAUSE_SECONDS: Final = 60.0
+OTHER_VERSION_DELIVERIES: Final = 10
+"""How often a turn that this version of its agent cannot resume is left to workers of its own version: five minutes at
+the usual ack wait, the length of a roll-out."""
+STEPS: Final = 1000
+"""Durable steps and timers of one turn. Each is kept in the head while the turn is unfinished."""
+STEP_NAME_CHARACTERS: Final = 128
+"""Longest name of one."""
+SUSPEND_SECONDS: Final = 10.0
+"""A durable timer that is due sooner is waited for in the process: to suspend a turn costs three records."""
+HANDOVER_SECONDS: Final = 1.0
+"""What turns get to end by themselves when a worker is asked to stop, before it hands them over."""
 CANCEL_GRACE_SECONDS: Final = 10.0
 """What a canceled agent gets to stop by itself."""
 CANCEL_WAIT_SECONDS: Final = 5.0

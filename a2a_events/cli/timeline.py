@@ -27,11 +27,15 @@ from a2a_events.timeline.events import (
     PushConfigSet,
     Replied,
     StatusChanged,
+    Step,
     Submitted,
+    TaskDeadLettered,
+    Timer,
     TurnClaimed,
     TurnEnded,
     TurnNudged,
     TurnReleased,
+    TurnSuspended,
     Unknown,
     line_of,
 )
@@ -208,9 +212,18 @@ def summary(event: Event) -> str:
         case CancelRequested():
             return f"asked{_by(event.actor)}"
         case TurnClaimed():
-            return f"attempt {event.attempt}, policy {event.policy}"
-        case TurnReleased() | TurnNudged():
+            why = f": {event.reason}" if event.reason else ""
+            return f"attempt {event.attempt}, policy {event.policy}{why}"
+        case TurnReleased():
+            return f"of epoch {event.epoch}{f': {event.reason}' if event.reason else ''}"
+        case TurnNudged():
             return f"of epoch {event.epoch}"
+        case TurnSuspended():
+            return f"until {timestamp_of(event.until)}"
+        case Step():
+            return f"{event.name}: {len(bytes(event.result))} B"
+        case Timer():
+            return f"{event.name}: due {timestamp_of(event.due)}"
         case TurnEnded():
             return event.reason
         case StatusChanged():
@@ -227,6 +240,8 @@ def summary(event: Event) -> str:
             return f"{event.id}{_by(event.actor)}"
         case DeadLetter():
             return f"{event.config} did not take revision {event.revision} in {event.attempts} attempts: {event.reason}"
+        case TaskDeadLettered():
+            return f"given up after {event.attempts} {'attempt' if event.attempts == 1 else 'attempts'}: {event.reason}"
         case Unknown():
             return f"{len(event.line)} B"
         case _:

@@ -21,7 +21,7 @@ from msgspec import Struct
 from a2a_events import limits
 from a2a_events.model import AgentCapabilities, AgentCard, AgentExtension, AgentSkill, encode
 from a2a_events.runtime.turn import Turn
-from a2a_events.timeline.decide import FAIL, Terms
+from a2a_events.timeline.decide import FAIL, POLICIES, Terms
 from a2a_events.timeline.ids import is_name
 
 Handler: TypeAlias = Callable[[Turn], Awaitable[None]]
@@ -51,6 +51,7 @@ class Agent(Struct, frozen=True):
 
     ``replies``: ``task`` (default), or ``either`` for an agent that may answer with a bare Message; clients of such an
     agent see nothing before its first report. ``tenant``: routing string that reaches the agent at a gateway's root.
+    ``policy``: what happens to a turn that the agent did not end (``decide.FAIL``, ``RERUN``, ``RESUME``).
     """
 
     name: str
@@ -62,12 +63,15 @@ class Agent(Struct, frozen=True):
     deadlines: Deadlines = Deadlines()
     cancel_grace_seconds: float = limits.CANCEL_GRACE_SECONDS
     attempts: int = limits.TURN_ATTEMPTS
+    """At a turn, before it has failed; 1 under the policy ``fail``."""
+    resumes: tuple[str, ...] = ()
+    """Further versions of the agent whose unfinished turns it can resume (turns 4.12)."""
     linger_seconds: float = limits.LINGER_SECONDS
 
     @property
     def terms(self) -> Terms:
         """What the turn protocol needs to know."""
-        return Terms(self.attempts, self.replies, self.policy, self.card.version)
+        return Terms(self.attempts, self.replies, self.policy, self.card.version, self.resumes)
 
     def card_json(self) -> bytes:
         """The card as announced; gateways add the interfaces."""
@@ -81,6 +85,9 @@ def agent(
     version: str = "1.0.0",
     skills: tuple[AgentSkill, ...] = (),
     replies: str = "task",
+    policy: str = FAIL,
+    attempts: int = limits.TURN_ATTEMPTS,
+    resumes: tuple[str, ...] = (),
     deadlines: Deadlines | None = None,
     cancel_grace_seconds: float = limits.CANCEL_GRACE_SECONDS,
     linger_seconds: float = limits.LINGER_SECONDS,
@@ -96,6 +103,12 @@ def agent(
         version: of the agent's code.
         skills: default: one skill, named like the agent.
         replies: ``task`` or ``either``.
+        policy: what happens when the agent raises, or its worker disappears or is stopped: ``fail`` ends the task
+            FAILED, ``rerun`` runs the agent anew from the beginning of the turn, ``resume`` shows it what the turn
+            has reported so far and lets it go on.
+        attempts: how often a turn is tried under ``rerun`` and ``resume`` before the task ends FAILED.
+        resumes: further versions whose unfinished turns this one can resume; those with the same first number (of 0.x
+            the first two) are resumed in any case.
         deadlines: when to give up on it.
         cancel_grace_seconds: what it gets to stop by itself.
         linger_seconds: how long an artifact chunk may wait for others; 0 sends each at once.
@@ -112,6 +125,9 @@ def agent(
             version=version,
             skills=skills,
             replies=replies,
+            policy=policy,
+            attempts=attempts,
+            resumes=resumes,
             deadlines=deadlines or Deadlines(),
             cancel_grace_seconds=cancel_grace_seconds,
             linger_seconds=linger_seconds,
@@ -144,6 +160,11 @@ def _agent(handler: Handler, **given: Any) -> Agent:
     name = given.pop("name", None) or _dashed(getattr(handler, "__name__", "agent"))
     if not is_name(name):
         raise TypeError(f"an agent's name is 1 to 64 of letters, digits, _ and -: not {name!r}")
+    policy = given.get("policy", FAIL)
+    if policy not in POLICIES:
+        raise TypeError(f"a crash policy is one of {', '.join(POLICIES)}: not {policy!r}")
+    if given.get("attempts", 1) < 1:
+        raise TypeError("a turn is attempted at least once")
     described = given.pop("description", None) or inspect.getdoc(handler) or name
     description = re.sub(r"\s+", " ", described.split("\n\n")[0])
     modes = given.pop("input_modes", ()) or ("*/*",)

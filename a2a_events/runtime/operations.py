@@ -541,7 +541,7 @@ async def _replayed(
 
 def _waits(head: Head) -> bool:
     """Whether the task waits for its client: interrupted, and no message of the client's still to be read."""
-    return head.interrupted and head.phase in {Phase.RESTING, Phase.RUNNING}
+    return head.interrupted and head.phase in {Phase.RESTING, Phase.RUNNING, Phase.SUSPENDED}
 
 
 def _ends(record: Record) -> bool:

@@ -10,13 +10,18 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import hashlib
+import inspect
 import os
-from collections.abc import Callable, Sequence
-from typing import Any, Protocol, TypeAlias
+import time
+from collections import Counter
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, Protocol, TypeAlias, TypeVar, overload
 
 import msgspec
 from msgspec import UNSET, Raw
 
+from a2a_events import limits
 from a2a_events.model import (
     INTERRUPTED_STATES,
     TERMINAL_STATES,
@@ -29,8 +34,9 @@ from a2a_events.model import (
     TaskState,
     encode,
 )
-from a2a_events.timeline.decide import Outcome
+from a2a_events.timeline.decide import FAIL, RERUN, Outcome
 
+T = TypeVar("T")
 Content: TypeAlias = str | Part | Message | Sequence[Part] | dict[str, Any]
 """What a report may be given as: a text, a part, several, a whole message, or a dict for one data part."""
 
@@ -41,6 +47,15 @@ class TurnOver(RuntimeError):
 
 class OutputTooLarge(ValueError):
     """One report is over the log's ``content_bytes``; it was not recorded. The agent may report it in pieces."""
+
+
+class Suspended(BaseException):
+    """Carries a suspended agent out of its function, as ``CancelledError`` does a canceled one: let it pass."""
+
+    def __init__(self, until: int) -> None:
+        super().__init__("the turn is suspended")
+        self.until = until
+        """Milliseconds."""
 
 
 def check_size(report_bytes: int, largest: int) -> None:
@@ -67,6 +82,18 @@ class Reports(Protocol):
         """Record an artifact or a chunk of one."""
         ...
 
+    async def say_step(self, name: str, result: Raw) -> None:
+        """Record the result of a step, and wait until it is stored."""
+        ...
+
+    async def say_timer(self, name: str, due: int) -> None:
+        """Record a timer."""
+        ...
+
+    async def recorded(self, name: str) -> Raw | None:
+        """What an earlier run of this turn recorded under a name: a step's result, or when a timer is due."""
+        ...
+
     async def flush(self) -> None:
         """Wait until everything said is stored."""
         ...
@@ -79,7 +106,7 @@ class Turn:
         message: the message to work on; the newest one where several wait.
         messages: all messages that this turn was given, oldest first.
         task: the task before this turn, history and artifacts included.
-        attempt: 1, or more when earlier workers disappeared.
+        attempt: 1, or more when earlier attempts failed: their workers disappeared, or the agent raised.
         configuration: how the caller wants the answer.
         metadata: what the caller sent beside the message.
         extensions: URIs of the A2A extensions that are active for the message.
@@ -97,6 +124,8 @@ class Turn:
         reports: Reports,
         task_id: str,
         context_id: str,
+        revision: int,
+        policy: str,
     ) -> None:
         self.messages = list(messages)
         self.attempt = attempt
@@ -111,6 +140,11 @@ class Turn:
         self._canceled = asyncio.Event()
         self._arrived = asyncio.Event()
         self._waiting: list[Message] = []
+        self._revision = revision
+        """Of the turn's first claim: the same in all its attempts."""
+        self._policy = policy
+        self._named: Counter[str] = Counter()
+        self._artifacts = 0
         self._on_taken: Callable[[], None] = lambda: None
         self.outcome: Outcome | None = None
         self.cooperative = False
@@ -200,7 +234,7 @@ class Turn:
         """
         self._check()
         made = Artifact(
-            artifact_id=artifact_id or _random_id(),
+            artifact_id=artifact_id or self._artifact_id(),
             parts=_parts(content),
             name=name,
             description=description,
@@ -230,6 +264,94 @@ class Turn:
     async def flush(self) -> None:
         """Wait until everything said so far is stored. One round trip, or none."""
         await self._reports.flush()
+
+    # --- what survives attempts ---------------------------------------------------------------------------------------
+
+    @overload
+    async def step(self, name: str, do: Callable[..., Awaitable[Any]], /, *args: Any) -> Any: ...
+    @overload
+    async def step(self, name: str, do: Callable[..., Any], /, *args: Any) -> Any: ...
+    @overload
+    async def step(self, name: str, do: Callable[..., Any], /, *args: Any, result: type[T]) -> T: ...
+
+    async def step(self, name: str, do: Callable[..., Any], /, *args: Any, result: Any = Any) -> Any:
+        """Do something once: on a later attempt of this turn the recorded result is returned instead.
+
+        At least once, to be exact: a worker that dies between doing and recording leaves nothing, so give what must
+        not be done twice :meth:`idempotency_key`. What raises is not recorded. The same name again means the next step
+        of that name, so an attempt must take its steps of one name in the same order; everything else may differ.
+
+        Costs one record, durable when this returns; on a later attempt one read.
+
+        Args:
+            name: of the step, up to ``limits.STEP_NAME_CHARACTERS``.
+            do: what to do; called with ``args``, awaited if it is async.
+            args: for ``do``.
+            result: type to read the result as. What is returned has been through JSON, the first time too.
+
+        Raises:
+            ValueError: the turn has ``limits.STEPS`` steps already, or the name is too long.
+            TypeError: JSON cannot hold the result.
+            OutputTooLarge: nor can a record.
+            TurnOver: the turn has ended.
+        """
+        self._check()
+        name = self._next_name(name)
+        recorded = await self._reports.recorded(name)
+        if recorded is None:
+            done = do(*args)
+            if inspect.isawaitable(done):
+                done = await done
+            recorded = Raw(msgspec.json.encode(done))
+            await self._reports.say_step(name, recorded)
+        return msgspec.json.decode(recorded, type=result)
+
+    def idempotency_key(self, name: str) -> str:
+        """A key for what others are asked to do once: the same in every attempt of this turn, and in no other turn."""
+        return _digest("step", self.task_id, str(self._revision), name)
+
+    async def sleep(self, seconds: float, *, name: str = "sleep") -> None:
+        """Wait durably: on a later attempt for what is left.
+
+        Where this takes long the turn is suspended: the agent is left here, as if canceled, and no process waits. When
+        the time has come, or a message, any worker runs the agent again from its beginning, with the results of its
+        steps; it gets here again and goes on. So all that is before it and must not happen again belongs in
+        :meth:`step`.
+
+        Args:
+            seconds: how long; a suspended turn goes on up to two seconds late.
+            name: of the timer; the same name again means the next timer of that name.
+
+        Raises:
+            ValueError: too long for an agent whose crash policy is ``fail``, which is never run again.
+            TurnOver: the turn has ended.
+        """
+        self._check()
+        if self._policy == FAIL and seconds > limits.SUSPEND_SECONDS:
+            raise ValueError(f"only an agent with policy 'rerun' or 'resume' sleeps for {seconds:g} seconds")
+        name = self._next_name(name)
+        recorded = await self._reports.recorded(name)
+        due = msgspec.json.decode(recorded, type=int) if recorded is not None else _milliseconds() + int(seconds * 1000)
+        if recorded is None:
+            await self._reports.say_timer(name, due)
+        left = (due - _milliseconds()) / 1000
+        if left > limits.SUSPEND_SECONDS and self._policy != FAIL:
+            raise Suspended(due)
+        await asyncio.sleep(max(0.0, left))
+
+    def _next_name(self, name: str) -> str:
+        if not 1 <= len(name) <= limits.STEP_NAME_CHARACTERS or "#" in name:
+            raise ValueError(f"a step's name has 1 to {limits.STEP_NAME_CHARACTERS} characters, and no #")
+        self._named[name] += 1
+        number = self._named[name]
+        return name if number == 1 else f"{name}#{number}"
+
+    def _artifact_id(self) -> str:
+        """Of an artifact that was given none; an agent that is run anew gives the same ids in the same order."""
+        if self._policy != RERUN:
+            return _random_id()
+        self._artifacts += 1
+        return _digest("artifact", self.task_id, str(self._revision), str(self._artifacts))
 
     # --- endings ------------------------------------------------------------------------------------------------------
 
@@ -332,6 +454,15 @@ def _parts(content: Content) -> tuple[Part, ...]:
     if not parts:
         raise ValueError("a report holds at least one part")
     return parts
+
+
+def _digest(*parts: str) -> str:
+    digest = hashlib.sha256("\0".join(parts).encode()).digest()
+    return base64.urlsafe_b64encode(digest[:15]).decode("ascii")
+
+
+def _milliseconds() -> int:
+    return int(time.time() * 1000)
 
 
 def _random_id() -> str:

@@ -20,18 +20,18 @@ import structlog
 from msgspec import Raw
 
 from a2a_events import limits
-from a2a_events.errors import Conflict, LogError, RecordTooLarge, Unavailable, Uncertain
+from a2a_events.errors import Conflict, LogError, RecordTooLarge, Unavailable, Uncertain, Unreadable
 from a2a_events.log.append import append
 from a2a_events.log.port import Log
-from a2a_events.model import Artifact, TaskState
+from a2a_events.model import Artifact, Part, TaskState
 from a2a_events.runtime.load import advance, worth_a_snapshot
 from a2a_events.runtime.turn import check_size
 from a2a_events.timeline import decide
-from a2a_events.timeline.decide import Ending, Outcome, Ownership, Terms
-from a2a_events.timeline.events import Kind
-from a2a_events.timeline.fold import TaskFold, draft_after
+from a2a_events.timeline.decide import RERUN, Ending, Leaving, Outcome, Ownership, Terms
+from a2a_events.timeline.events import Kind, Step, Timer
+from a2a_events.timeline.fold import ArtifactFold, TaskFold, draft_after
 from a2a_events.timeline.ids import TaskRef
-from a2a_events.timeline.record import Draft, Entry, Record, Writer
+from a2a_events.timeline.record import Draft, Entry, Record, Writer, entry
 from a2a_events.timeline.render import artifact_entry, status_entry
 from a2a_events.timeline.snapshot import take
 
@@ -47,6 +47,21 @@ class Fenced(Exception):
 
 def _nobody() -> None:
     pass
+
+
+def _joined(before: ArtifactFold, chunk: Artifact) -> Artifact:
+    """The artifact as it was, folded from the log alone, and a first chunk."""
+    parts = _parts_decoder.decode(b"[" + b",".join(before.parts.tail) + b"]")
+    return msgspec.structs.replace(
+        chunk,
+        parts=(*parts, *chunk.parts),
+        name=chunk.name or before.name,
+        description=chunk.description or before.description,
+        metadata=chunk.metadata or before.metadata,
+    )
+
+
+_parts_decoder = msgspec.json.Decoder(tuple[Part, ...])
 
 
 def _again(error: Fenced | LogError) -> Fenced | LogError:
@@ -98,6 +113,8 @@ class TurnWriter:
         self._failure: Fenced | LogError | None = None
         """Never raised itself: a traceback would hold what refers back to us, and with it the task's content."""
         self._artifacts = set(fold.content.artifacts)
+        self._stale: dict[str, ArtifactFold | None] = {}
+        """Artifacts that an earlier run of this turn reported, as they were before the turn."""
         self._snapshot_revision = 0
         # A task with an earlier turn behind it is worth a snapshot in any case.
         self._first_position = fold.head.position if fold.head.revision == 1 else 0
@@ -135,6 +152,10 @@ class TurnWriter:
     async def say_artifact(self, artifact: Artifact, *, append: bool, last_chunk: bool) -> None:
         """See ``turn.Reports``. ``append`` to an artifact not seen yet makes it."""
         known = artifact.artifact_id in self._artifacts
+        if artifact.artifact_id in self._stale:
+            before = self._stale.pop(artifact.artifact_id)
+            if append:
+                known, artifact = False, _joined(before, artifact) if before else artifact
         made = artifact_entry(
             self._task.task_id,
             self.fold.head.context_id,
@@ -145,6 +166,39 @@ class TurnWriter:
         )
         await self._say(made, urgent=False)
         self._artifacts.add(artifact.artifact_id)
+
+    async def say_step(self, name: str, result: Raw) -> None:
+        """See ``turn.Reports``."""
+        self._check_steps()
+        await self._say(entry(Step(epoch=self.epoch, name=name, result=result), self._now()), urgent=True)
+        await self.flush()
+
+    async def say_timer(self, name: str, due: int) -> None:
+        """See ``turn.Reports``."""
+        self._check_steps()
+        await self._say(entry(Timer(epoch=self.epoch, name=name, due=due), self._now()), urgent=True)
+
+    async def recorded(self, name: str) -> Raw | None:
+        """See ``turn.Reports``."""
+        self._raise()
+        done = next((d for d in self.fold.head.steps if d.name == name), None)
+        if done is None:
+            return None
+        record = await self._log.first_after(self._task, done.position - 1)
+        if record is None or record.position != done.position:
+            raise Unreadable(f"step {name!r} at {done.position} is gone")
+        event = record.events()[done.revision - record.header.revision]
+        match event:
+            case Step():
+                return event.result
+            case Timer():
+                return Raw(str(event.due).encode())
+            case _:
+                raise Unreadable(f"no step at revision {done.revision}")
+
+    def _check_steps(self) -> None:
+        if len(self.fold.head.steps) >= limits.STEPS:
+            raise ValueError(f"a turn has at most {limits.STEPS} durable steps and timers; do more in one step")
 
     async def flush(self) -> None:
         """See ``turn.Reports``."""
@@ -241,11 +295,11 @@ class TurnWriter:
 
     # --- endings ------------------------------------------------------------------------------------------------------
 
-    async def end(self, outcome: Outcome, given: Callable[[], int], terms: Terms) -> Ending:
-        """Store everything said and the ending, decided at the position it stands at (turns 3.3).
+    async def end(self, leaving: Leaving, given: Callable[[], int], terms: Terms) -> Ending:
+        """Store everything said and what lets go of the turn, decided at the position it stands at (turns 3.3).
 
         Returns:
-            The ending as stored; with ``next_epoch`` this worker owns the next turn already.
+            The ending as stored; with ``next_epoch`` this worker owns the next turn, or this one again, already.
 
         Raises:
             Fenced: somebody else has the turn, or the task has ended.
@@ -257,10 +311,10 @@ class TurnWriter:
             while True:
                 self._raise()
                 self._check_owner()
-                if self._queue:
+                if self._queue and isinstance(leaving, Outcome):
                     # What waits shows a task; a bare Message instead of one is no choice any more.
-                    outcome = msgspec.structs.replace(outcome, reply=Raw(b""))
-                ending = decide.ending(self.fold.head, self._task.task_id, outcome, given(), terms, self._now())
+                    leaving = msgspec.structs.replace(leaving, reply=Raw(b""))
+                ending = decide.ending(self.fold.head, self._task.task_id, leaving, given(), terms, self._now())
                 if self._queue and not self._fits(ending.entries):
                     await self._store_queued()
                     continue
@@ -279,6 +333,31 @@ class TurnWriter:
         if worth_a_snapshot(self.fold, self._first_position):
             await self._log.save(self._task, take(self.fold))
         return ending
+
+    async def begin(self, policy: str) -> TaskFold:
+        """A run of the agent begins; the task as the agent is to see it.
+
+        An agent that is run anew sees the task as it was before the turn, and what it reports replaces what an earlier
+        run had reported. One read of the task's log then, none otherwise.
+        """
+        head = self.fold.head
+        self._stale.clear()
+        if policy != RERUN or head.turn_position in {0, head.position}:
+            return self.fold
+        before = await self._before_turn()
+        for artifact_id, artifact in self.fold.content.artifacts.items():
+            if max(artifact.created, artifact.parts.last) > head.turn_revision:
+                self._stale[artifact_id] = before.content.artifacts.get(artifact_id)
+        return before
+
+    async def _before_turn(self) -> TaskFold:
+        before = TaskFold.empty()
+        async for records in self._log.read(self._task, 1):
+            for record in records:
+                if record.position > self.fold.head.turn_position:
+                    return before
+                before.apply(record)
+        return before
 
     def _fits(self, entries: list[Entry]) -> bool:
         size = self._queued_bytes + sum(len(e.line) for e in entries)

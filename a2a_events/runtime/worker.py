@@ -23,10 +23,25 @@ from a2a_events.log.port import AgentEntry, Dispatch, Handle, Log, Notice, Wakeu
 from a2a_events.model import INTERRUPTED_STATES, Message, SendMessageConfiguration, TaskState
 from a2a_events.runtime.agent import Agent
 from a2a_events.runtime.load import content, load
-from a2a_events.runtime.turn import OutputTooLarge, Turn
+from a2a_events.runtime.turn import OutputTooLarge, Suspended, Turn
 from a2a_events.runtime.turn_writer import Fenced, TurnWriter
 from a2a_events.timeline import decide
-from a2a_events.timeline.decide import Answer, Claim, Delivery, LetGo, Outcome, Ownership, Settled, Verdict
+from a2a_events.timeline.decide import (
+    FAIL,
+    Answer,
+    Claim,
+    Delivery,
+    Ending,
+    Fault,
+    Leaving,
+    LetGo,
+    Outcome,
+    Ownership,
+    Release,
+    Settled,
+    Suspend,
+    Verdict,
+)
 from a2a_events.timeline.events import MessageReceived, Submitted, TurnNudged, TurnReleased
 from a2a_events.timeline.fold import Phase, TaskFold, draft_after
 from a2a_events.timeline.ids import TaskRef
@@ -104,7 +119,12 @@ class Worker:
             await dispatch.close()
         if self._running:
             logger.info("worker draining", turns=len(self._running))
-            await asyncio.wait(self._running, timeout=self._drain_seconds)
+            await asyncio.wait(self._running, timeout=min(limits.HANDOVER_SECONDS, self._drain_seconds))
+        for running in list(self._running.values()):
+            if running is not None:
+                running.hand_over("its worker was stopped")
+        if self._running:
+            await asyncio.wait(self._running, timeout=max(0.0, self._drain_seconds - limits.HANDOVER_SECONDS))
         for running in list(self._running.values()):
             if running is not None:
                 running.give_up("the worker was stopped before the turn had ended")
@@ -170,7 +190,7 @@ class Worker:
         reason = f"no input came within {agent.deadlines.input_seconds:g} seconds"
         while True:
             fold = await load(self._log, wakeup.task)
-            entries = decide.expired(fold.head, wakeup.task.task_id, wakeup.revision, reason, _now())
+            entries = decide.wake(fold.head, wakeup.task.task_id, wakeup.revision, reason, _now())
             if not entries:
                 break
             made = draft_after(
@@ -182,7 +202,12 @@ class Worker:
             )
             try:
                 await append(self._log, wakeup.task, made, fold.head.position)
-                logger.info("task expired", task_id=wakeup.task.task_id, reason=reason)
+                woken = fold.head.phase is Phase.SUSPENDED
+                logger.info(
+                    "turn woken" if woken else "task expired",
+                    task_id=wakeup.task.task_id,
+                    reason=None if woken else reason,
+                )
                 break
             except Conflict:
                 continue
@@ -201,7 +226,7 @@ class Worker:
                 )
                 match verdict:
                     case Settled():
-                        if fold.head.phase is Phase.RESTING and handle.count > 1:
+                        if handle.count > 1:
                             await self._arm(agent, task, fold)
                         await handle.acknowledge()
                         return
@@ -231,9 +256,9 @@ class Worker:
                                 attempt=verdict.attempt,
                                 state=fold.head.state.value,
                             )
-                        if fold.head.phase is Phase.RESTING:
-                            await self._arm(agent, task, fold)
-                        await handle.acknowledge()
+                        await self._arm(agent, task, fold)
+                        if decide.settled(fold.head, delivery):
+                            await handle.acknowledge()
                         return
                     case _:
                         assert_never(verdict)
@@ -256,10 +281,13 @@ class Worker:
         return await load(self._log, handle.task)
 
     async def _arm(self, agent: Agent, task: TaskRef, fold: TaskFold) -> None:
-        """A task rests: see that somebody will end it when its client never comes back."""
-        if fold.head.state in INTERRUPTED_STATES:
+        """A task rests: see that somebody will end it when its client never comes back, or go on when it is time."""
+        head = fold.head
+        if head.phase is Phase.SUSPENDED:
+            await self._log.wake_at(task, head.revision, head.until)
+        elif head.phase is Phase.RESTING and head.state in INTERRUPTED_STATES:
             due = _now() + int(agent.deadlines.input_seconds * 1000)
-            await self._log.wake_at(task, fold.head.revision, due)
+            await self._log.wake_at(task, head.revision, due)
 
     async def _steward(self) -> None:
         """Looks after turns that take longer: interest, signs of life, deadlines."""
@@ -294,7 +322,10 @@ class _Running:
         self._attending = False
         self._notice: Notice | None = None
         self._ended = False
-        self._over: Outcome | None = None
+        self._over: Outcome | Release | None = None
+        """What its worker has decided for the agent."""
+        self._interrupted = asyncio.Event()
+        """Set when a pause between two attempts is to end early."""
         self._turn: Turn | None = None
         self._given = 0
         self._offered = 0
@@ -325,11 +356,12 @@ class _Running:
         self.writer.on_foreign = self._on_foreign
         try:
             while True:
-                outcome = await self._run_agent()
-                ending = await self.writer.end(outcome, lambda: self._given, self._agent.terms)
-                self._report(outcome)
+                leaving = await self._run_agent()
+                ending = await self.writer.end(leaving, lambda: self._given, self._agent.terms)
+                self._report(leaving)
                 if not ending.next_epoch:
                     return
+                await self._pause(ending)
         finally:
             # A turn may hold megabytes; without what refers back to us they go now, and not with some collection.
             self.writer.on_foreign = nobody
@@ -339,10 +371,24 @@ class _Running:
             if notice is not None:
                 await notice.close()
 
-    async def _run_agent(self) -> Outcome:
+    async def _pause(self, ending: Ending) -> None:
+        """Before another attempt, unless something happens to the task."""
+        self._turn = self._agent_task = None
+        tries = ending.attempt - 1
+        if tries and not self.writer.fold.head.cancel:
+            pause = min(limits.RETRY_PAUSE_SECONDS * 2 ** (tries - 1), limits.RETRY_LONGEST_PAUSE_SECONDS)
+            self._started = self.writer.last_said = time.monotonic()
+            self._interrupted.clear()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(pause):
+                    await self._interrupted.wait()
+
+    async def _run_agent(self) -> Leaving:
         self._started = self.writer.last_said = time.monotonic()
         self._attempt = self.writer.fold.head.attempt
-        self._over, self._stopping = None, False
+        if self._over is not None:
+            return self._over
+        self._stopping = False
         loop = asyncio.get_running_loop()
         turn = self._turn = await self._make_turn()
         over = self._agent_over = loop.create_future()
@@ -353,20 +399,22 @@ class _Running:
         await over
         if self.writer.ownership is Ownership.FENCED:
             raise Fenced
-        given_up = self._given_up()
-        if given_up is not None:
-            return given_up
+        decided = self._decided()
+        if isinstance(decided, Outcome) or (decided is not None and not _returned(task)):
+            return decided
         if not task.done() or task.cancelled():
             stopped = Outcome(TaskState.CANCELED, reason="the agent was canceled")
-            return stopped if self._stopped() else self._failure("the agent canceled itself")
+            return stopped if self._stopped() else self._failure("the agent canceled itself", Fault.RAISED)
         error = task.exception()
+        if isinstance(error, Suspended):
+            return Suspend(error.until)
         if error is None:
             return turn.outcome or Outcome(TaskState.COMPLETED)
         if isinstance(error, Fenced | LogError):
             raise error
         return self._failed(error)
 
-    def _given_up(self) -> Outcome | None:
+    def _decided(self) -> Outcome | Release | None:
         return self._over
 
     def _stopped(self) -> bool:
@@ -389,13 +437,13 @@ class _Running:
         )
         # The exception's own text may hold what clients must not see.
         said = str(error) if isinstance(error, OutputTooLarge) else f"the agent raised {name}; its log says more"
-        return self._failure(said)
+        return self._failure(said, Fault.RAISED)
 
-    def _failure(self, said: str) -> Outcome:
+    def _failure(self, said: str, fault: Fault = Fault.GIVEN_UP) -> Outcome:
         head = self.writer.fold.head
         task_id = self._handle.task.task_id
         text = decide.agent_text(task_id, head.context_id, f"failed-{head.epoch}", f"The task failed: {said}.")
-        return Outcome(TaskState.FAILED, text, reason=said)
+        return Outcome(TaskState.FAILED, text, reason=said, fault=fault)
 
     async def _make_turn(self) -> Turn:
         fold = self.writer.fold
@@ -404,7 +452,8 @@ class _Running:
         self._given = self._offered = max((p.position for p in given), default=fold.head.handled)
         asked = [await self._message(p.position) for p in given]
         log, task_id = self._log, self._handle.task.task_id
-        whole, segments = await content(log, self._handle.task, fold, segment_keys(fold))
+        shown = await self.writer.begin(self._agent.policy)
+        whole, segments = await content(log, self._handle.task, shown, segment_keys(shown))
         newest = asked[-1] if asked else None
         turn = Turn(
             task=render_task(whole, task_id, segments),
@@ -417,6 +466,8 @@ class _Running:
             reports=self.writer,
             task_id=task_id,
             context_id=fold.head.context_id,
+            revision=fold.head.turn_revision,
+            policy=self._agent.policy,
         )
         turn.on_taken(self._taken)
         return turn
@@ -438,6 +489,7 @@ class _Running:
         """Records of others were folded in, or the writer failed: tell the agent what it needs to know."""
         if self._ended:
             return
+        self._interrupted.set()
         if self.writer.ownership is Ownership.FENCED or self.writer.failed:
             self._stop(at_once=True)
             return
@@ -535,11 +587,19 @@ class _Running:
 
     def give_up(self, reason: str) -> None:
         """End the turn FAILED, whatever the agent does."""
-        if self._over is None and self._agent_task is not None:
+        if self._over is None:
             self._over = self._failure(reason)
+            self._interrupted.set()
             self._stop(at_once=True)
 
-    def _report(self, outcome: Outcome) -> None:
+    def hand_over(self, reason: str) -> None:
+        """Let somebody else go on with the turn, if its agent allows that: what was said is kept (turns 4.8)."""
+        if self._over is None and self._agent.policy != FAIL:
+            self._over = Release(reason)
+            self._interrupted.set()
+            self._stop(at_once=True)
+
+    def _report(self, leaving: Leaving) -> None:
         head = self.writer.fold.head
         logger.info(
             "turn",
@@ -551,9 +611,13 @@ class _Running:
             epoch=self.writer.epoch,
             attempt=self._attempt,
             revision=head.revision,
-            reason=outcome.reason or None,
+            reason=None if isinstance(leaving, Suspend) else leaving.reason or None,
             seconds=round(time.monotonic() - self._started, 4),
         )
+
+
+def _returned(task: asyncio.Task[None]) -> bool:
+    return task.done() and not task.cancelled() and task.exception() is None
 
 
 def _finish(over: asyncio.Future[None]) -> None:

@@ -7,6 +7,7 @@ never carried to another position (turns 3.3).
 
 from __future__ import annotations
 
+import re
 from enum import Enum
 from itertools import accumulate
 from typing import Final, TypeAlias, assert_never
@@ -34,15 +35,23 @@ from a2a_events.timeline.events import (
     PushConfigDeleted,
     PushConfigSet,
     Submitted,
+    TaskDeadLettered,
     TurnClaimed,
     TurnEnded,
+    TurnReleased,
+    TurnSuspended,
 )
 from a2a_events.timeline.fold import Head, Phase, TurnState, Webhook
 from a2a_events.timeline.record import Entry, entry
 from a2a_events.timeline.render import status_entry
 
 FAIL: Final = "fail"
-"""The crash policy: an open turn whose owner is dead ends the task FAILED (design 8)."""
+"""Crash policy: a turn that its worker did not end ends the task FAILED: right for effects that must not repeat."""
+RERUN: Final = "rerun"
+"""Crash policy: the agent runs the turn again from its beginning; what it reports replaces what it had reported."""
+RESUME: Final = "resume"
+"""Crash policy: the agent runs again, is shown all that the turn has reported, and goes on from there."""
+POLICIES: Final = (FAIL, RERUN, RESUME)
 
 
 # --- clients ---------------------------------------------------------------------------------------------------------
@@ -116,7 +125,7 @@ def cancel(head: Head, task_id: str, actor: Actor, metadata: Raw, now: int) -> l
             return [entry(CancelRequested(actor=actor, metadata=metadata), now)]
         case Phase.STOPPING:
             return []
-        case Phase.QUEUED | Phase.RELEASED | Phase.RESTING:
+        case Phase.QUEUED | Phase.RELEASED | Phase.SUSPENDED | Phase.RESTING:
             ended = status_entry(task_id, head.context_id, TaskState.CANCELED, now)
             return [*_unread_entries(_unread(head, head.handled), now), ended]
         case _:
@@ -208,6 +217,18 @@ class Terms(Struct, frozen=True):
     replies: str = "task"
     policy: str = FAIL
     agent_version: str = ""
+    resumes: tuple[str, ...] = ()
+    """Further versions of the agent whose unfinished turns this one can resume."""
+
+    def can_continue(self, version: str) -> bool:
+        """Whether a turn that another version of the agent began may go on here (turns 4.12).
+
+        To run it anew needs no understanding of it; to resume it, versions that understand each other: those that
+        agree in what semantic versioning says breaks (the first number, of 0.x the second too), or are declared.
+        """
+        if self.policy != RESUME or not version or version in {self.agent_version, *self.resumes}:
+            return True
+        return _breaking(version) == _breaking(self.agent_version)
 
 
 def on_delivery(
@@ -219,8 +240,10 @@ def on_delivery(
     now = max(now, head.time)
     phase = head.phase
     match phase:
-        case Phase.QUEUED | Phase.RELEASED:
-            return _claim(head, delivery, terms, task_id, now, attempt=head.attempt or 1)
+        case Phase.QUEUED:
+            return _claim(head, delivery, terms, task_id, now, attempt=1)
+        case Phase.RELEASED | Phase.SUSPENDED:
+            return _go_on(head, delivery, terms, task_id, now)
         case Phase.RUNNING | Phase.STOPPING:
             if delivery.position == head.lease and delivery.count > head.lease_delivery:
                 return _take_over(head, delivery, terms, task_id, now)
@@ -248,10 +271,17 @@ def settled(head: Head, delivery: Delivery) -> bool:
         return head.epoch > delivery.epoch
     if Kind.CANCEL_REQUESTED.value in delivery.kinds:
         return False
-    return delivery.position <= head.handled
+    return delivery.position <= max(head.handled, head.parked)
 
 
-def _claimed(epoch: int, lease: int, count: int, attempt: int, terms: Terms) -> TurnClaimed:
+def _breaking(version: str) -> tuple[str, ...]:
+    numbers = re.split("[-+]", version, maxsplit=1)[0].split(".")
+    return tuple(numbers[:2]) if numbers[0] == "0" else (numbers[0],)
+
+
+def _claimed(  # noqa: PLR0917 -- what the event says
+    epoch: int, lease: int, count: int, attempt: int, terms: Terms, reason: str = ""
+) -> TurnClaimed:
     return TurnClaimed(
         epoch=epoch,
         lease=lease,
@@ -259,12 +289,15 @@ def _claimed(epoch: int, lease: int, count: int, attempt: int, terms: Terms) -> 
         attempt=attempt,
         policy=terms.policy,
         agent_version=terms.agent_version,
+        reason=reason,
     )
 
 
-def _claim(head: Head, delivery: Delivery, terms: Terms, task_id: str, now: int, *, attempt: int) -> Claim:
+def _claim(  # noqa: PLR0917 -- the sides of one decision
+    head: Head, delivery: Delivery, terms: Terms, task_id: str, now: int, reason: str = "", *, attempt: int
+) -> Claim:
     epoch = head.epoch + 1
-    claimed = _claimed(epoch, delivery.position, delivery.count, attempt, terms)
+    claimed = _claimed(epoch, delivery.position, delivery.count, attempt, terms, reason)
     first = entry(claimed, now)
     if head.cancel:
         ended = _end(head, task_id, epoch, TaskState.CANCELED, NOTHING, head.handled, "canceled before it ran", now)
@@ -274,16 +307,46 @@ def _claim(head: Head, delivery: Delivery, terms: Terms, task_id: str, now: int,
     return Claim([first, working_entry(head, task_id, now)], epoch, attempt, runs=True)
 
 
-def _take_over(head: Head, delivery: Delivery, terms: Terms, task_id: str, now: int) -> Claim:
+def _take_over(head: Head, delivery: Delivery, terms: Terms, task_id: str, now: int) -> Verdict:
+    """The owner is dead: one more attempt, if its agent wants one (design 8)."""
     attempt = head.attempt + 1
-    if head.cancel or (terms.policy != FAIL and attempt <= terms.attempts):
-        return _claim(head, delivery, terms, task_id, now, attempt=attempt)
+    gone = "the worker that ran this turn disappeared"
+    if head.cancel:
+        return _claim(head, delivery, terms, task_id, now, gone, attempt=attempt)
+    if terms.policy == FAIL:
+        return _given_up(head, delivery, terms, task_id, now, head.attempt, gone)
+    if attempt > terms.attempts:
+        return _given_up(head, delivery, terms, task_id, now, head.attempt, f"{gone}, in attempt {head.attempt}")
+    if not terms.can_continue(head.agent_version):
+        return _other_version(head, delivery, terms, task_id, now)
+    return _claim(head, delivery, terms, task_id, now, gone, attempt=attempt)
+
+
+def _go_on(head: Head, delivery: Delivery, terms: Terms, task_id: str, now: int) -> Verdict:
+    """Nobody owns the unfinished turn, and it was left in order: no attempt is lost."""
+    if not head.cancel and not terms.can_continue(head.agent_version):
+        return _other_version(head, delivery, terms, task_id, now)
+    return _claim(head, delivery, terms, task_id, now, "the turn goes on", attempt=head.attempt or 1)
+
+
+def _other_version(head: Head, delivery: Delivery, terms: Terms, task_id: str, now: int) -> Verdict:
+    """Left to workers of the turn's own version for a while; if none takes it, it has failed (turns 4.12)."""
+    first = head.lease_delivery if delivery.position == head.lease else 0
+    if delivery.count - first <= limits.OTHER_VERSION_DELIVERIES:
+        return LetGo()
+    reason = f"version {terms.agent_version} of the agent cannot resume a turn of version {head.agent_version}"
+    return _given_up(head, delivery, terms, task_id, now, head.attempt, reason)
+
+
+def _given_up(  # noqa: PLR0917 -- the sides of one decision
+    head: Head, delivery: Delivery, terms: Terms, task_id: str, now: int, attempts: int, reason: str
+) -> Claim:
     epoch = head.epoch + 1
-    claimed = _claimed(epoch, delivery.position, delivery.count, attempt, terms)
-    reason = "the worker that ran this turn disappeared"
+    claimed = _claimed(epoch, delivery.position, delivery.count, head.attempt + 1, terms, reason)
     text = agent_text(task_id, head.context_id, f"failed-{epoch}", f"The task failed: {reason}.")
+    dead = entry(TaskDeadLettered(epoch=epoch, attempts=max(1, attempts), reason=reason), now)
     ended = _end(head, task_id, epoch, TaskState.FAILED, text, head.handled, reason, now)
-    return Claim([entry(claimed, now), *ended], epoch, attempt, runs=False)
+    return Claim([entry(claimed, now), dead, *ended], epoch, head.attempt + 1, runs=False)
 
 
 # --- workers: the owner of a turn ------------------------------------------------------------------------------------
@@ -306,6 +369,16 @@ def ownership(head: Head, epoch: int, claim: str) -> Ownership:
     return Ownership.STOP if head.cancel else Ownership.OWNER
 
 
+class Fault(Enum):
+    """Why a turn ended without its agent's word."""
+
+    NONE = "none"
+    RAISED = "raised"
+    """The agent raised: the turn may be tried again."""
+    GIVEN_UP = "given up"
+    """A deadline passed, or its worker had to go: it is not."""
+
+
 class Outcome(Struct, frozen=True):
     """How the agent ended its turn: a terminal state, or one that waits; ``reply`` for a bare Message."""
 
@@ -313,24 +386,45 @@ class Outcome(Struct, frozen=True):
     message: Raw = NOTHING
     reply: Raw = NOTHING
     reason: str = ""
+    fault: Fault = Fault.NONE
+
+
+class Release(Struct, frozen=True):
+    """The worker hands the unfinished turn over (turns 4.8)."""
+
+    reason: str
+
+
+class Suspend(Struct, frozen=True):
+    """The agent waits for a timer that no process should wait for (turns 4.11)."""
+
+    until: int
+    """Milliseconds."""
+
+
+Leaving: TypeAlias = Outcome | Release | Suspend
+"""How a worker lets go of a turn that it owns."""
 
 
 class Ending(Struct, frozen=True):
-    """What ends a turn; ``next_epoch`` is set when the same worker goes on with the next turn in the same record."""
+    """What ends a worker's turn; ``next_epoch`` is set when the same worker runs on, by a claim in the same record."""
 
     entries: list[Entry]
     next_epoch: int = 0
+    attempt: int = 0
+    """Of the turn that follows; over 1 it is the same turn once more."""
+    suspended: bool = False
 
 
 def ending(  # noqa: PLR0917 -- the sides of one decision
-    head: Head, task_id: str, outcome: Outcome, given: int, terms: Terms, now: int
+    head: Head, task_id: str, leaving: Leaving, given: int, terms: Terms, now: int
 ) -> Ending:
-    """The events that end the turn that the caller owns (turns 2).
+    """The events by which the caller lets go of the turn that it owns (turns 2).
 
     Args:
         head: at the position where this will be appended.
         task_id: the task.
-        outcome: what the agent wants.
+        leaving: what the agent wants, or its worker.
         given: messages up to this position were given to the agent (turns 4.5).
         terms: of the agent.
         now: milliseconds.
@@ -338,9 +432,39 @@ def ending(  # noqa: PLR0917 -- the sides of one decision
     now = max(now, head.time)
     epoch = head.epoch
     if head.cancel:
-        return Ending(
-            _end(head, task_id, epoch, TaskState.CANCELED, outcome.message, given, outcome.reason or "canceled", now)
-        )
+        said = leaving.message if isinstance(leaving, Outcome) and leaving.fault is Fault.NONE else NOTHING
+        reason = "" if isinstance(leaving, Suspend) else leaving.reason
+        return Ending(_end(head, task_id, epoch, TaskState.CANCELED, said, given, reason or "canceled", now))
+    match leaving:
+        case Release(reason):
+            return Ending([entry(TurnReleased(epoch=epoch, reason=reason), now)])
+        case Suspend(until):
+            if _unread(head, given):
+                return _again(head, terms, head.attempt, "a message came while the turn was to be suspended", now)
+            suspended = TurnSuspended(epoch=epoch, given=given, until=until)
+            return Ending([entry(suspended, now)], suspended=True)
+        case Outcome():
+            return _ending(head, task_id, leaving, given, terms, now)
+        case _:
+            assert_never(leaving)
+
+
+def _again(head: Head, terms: Terms, attempt: int, reason: str, now: int) -> Ending:
+    """The owner claims the same turn once more."""
+    claimed = _claimed(head.epoch + 1, head.lease, head.lease_delivery, attempt, terms, reason)
+    return Ending([entry(claimed, now)], head.epoch + 1, attempt)
+
+
+def _ending(  # noqa: PLR0917 -- the sides of one decision
+    head: Head, task_id: str, outcome: Outcome, given: int, terms: Terms, now: int
+) -> Ending:
+    epoch = head.epoch
+    if outcome.fault is not Fault.NONE:
+        if outcome.fault is Fault.RAISED and terms.policy != FAIL and head.attempt < terms.attempts:
+            return _again(head, terms, head.attempt + 1, outcome.reason, now)
+        dead = entry(TaskDeadLettered(epoch=epoch, attempts=max(1, head.attempt), reason=outcome.reason), now)
+        ended = _end(head, task_id, epoch, outcome.state, outcome.message, given, outcome.reason, now)
+        return Ending([dead, *ended])
     if bytes(outcome.reply) and not head.public:
         line = b'{"message":' + bytes(outcome.reply) + b"}"
         handled = entry(TurnEnded(epoch=epoch, handled=given), now)
@@ -359,13 +483,21 @@ def ending(  # noqa: PLR0917 -- the sides of one decision
                 working_entry(head, task_id, now, outcome.message if outcome.state is TaskState.COMPLETED else NOTHING),
             ],
             next_epoch=epoch + 1,
+            attempt=1,
         )
     return Ending(_end(head, task_id, epoch, outcome.state, outcome.message, given, outcome.reason, now))
 
 
-def expired(head: Head, task_id: str, revision: int, reason: str, now: int) -> list[Entry]:
-    """A task that waited for its client too long: FAILED, if it still rests at this revision; else nothing."""
-    if head.phase is not Phase.RESTING or head.revision != revision:
+def wake(head: Head, task_id: str, revision: int, reason: str, now: int) -> list[Entry]:
+    """A wake-up came that was asked for at a revision: what it is to bring about, if the task still waits for it.
+
+    A turn that was suspended goes on; a task that waited for its client ends FAILED, for this reason.
+    """
+    if revision < head.paused:
+        return []
+    if head.phase is Phase.SUSPENDED:
+        return [entry(TurnReleased(epoch=head.epoch, reason="its timer is due"), max(now, head.time))]
+    if head.phase is not Phase.RESTING:
         return []
     now = max(now, head.time)
     text = agent_text(task_id, head.context_id, f"expired-{revision}", f"The task failed: {reason}.")

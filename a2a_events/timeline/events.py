@@ -98,10 +98,12 @@ class TurnClaimed(Fact, frozen=True):
     attempt: int = 1
     policy: str = "fail"
     agent_version: str = ""
+    reason: str = ""
+    """Why somebody runs the turn again: what ended the attempt before; empty for a turn's first."""
 
 
 class TurnReleased(Fact, frozen=True):
-    """The owner hands the unfinished turn over; dispatches itself (turns 4.8)."""
+    """Nobody owns the unfinished turn any more, and somebody is to go on; dispatches itself (turns 4.8, 4.11)."""
 
     epoch: int
     reason: str = ""
@@ -111,6 +113,33 @@ class TurnNudged(Fact, frozen=True):
     """Is the owner of this epoch alive? Any record of the epoch answers (turns 5.2)."""
 
     epoch: int
+
+
+class TurnSuspended(Fact, frozen=True):
+    """Nobody owns the unfinished turn until a timer is due or a message comes; no process waits (turns 4.11)."""
+
+    epoch: int
+    given: int
+    """Messages up to this position were given to the agent: their deliveries are settled."""
+    until: int
+    """Milliseconds."""
+
+
+class Step(Fact, frozen=True):
+    """A step of the open turn is done: a later attempt gets this result and does not do it again."""
+
+    epoch: int
+    name: str
+    result: Raw
+
+
+class Timer(Fact, frozen=True):
+    """A timer of the open turn runs: a later attempt waits for the same time."""
+
+    epoch: int
+    name: str
+    due: int
+    """Milliseconds."""
 
 
 class TurnEnded(Fact, frozen=True):
@@ -196,6 +225,14 @@ class DeadLetter(Fact, frozen=True):
     reason: str = ""
 
 
+class TaskDeadLettered(Fact, frozen=True):
+    """The task was given up: no agent's word ended it. Stands in the ending's record; operators look after it."""
+
+    epoch: int
+    attempts: int
+    reason: str
+
+
 class Unknown(Fact, frozen=True):
     """A kind that this version does not know, or reserves; ``line`` is kept byte for byte."""
 
@@ -210,6 +247,9 @@ Event: TypeAlias = (
     | TurnClaimed
     | TurnReleased
     | TurnNudged
+    | TurnSuspended
+    | Step
+    | Timer
     | TurnEnded
     | StatusChanged
     | ArtifactChanged
@@ -217,6 +257,7 @@ Event: TypeAlias = (
     | PushConfigSet
     | PushConfigDeleted
     | DeadLetter
+    | TaskDeadLettered
     | Unknown
 )
 
@@ -231,6 +272,9 @@ class Kind(Enum):
     TURN_CLAIMED = "c"
     TURN_RELEASED = "r"
     TURN_NUDGED = "n"
+    TURN_SUSPENDED = "h"
+    STEP = "p"
+    TIMER = "t"
     TURN_ENDED = "e"
     STATUS = "S"
     ARTIFACT = "A"
@@ -238,9 +282,8 @@ class Kind(Enum):
     PUSH_CONFIG_SET = "w"
     PUSH_CONFIG_DELETED = "d"
     DEAD_LETTER = "l"
+    TASK_DEAD_LETTERED = "L"
     # Reserved: written by later versions; a reader of this one keeps and counts them.
-    STEP = "p"
-    TIMER = "t"
     DELIVERY_ATTEMPT = "v"
     TOMBSTONE = "z"
 
@@ -254,6 +297,7 @@ MEMBERS: Final[dict[Kind, str]] = {
     Kind.TURN_RELEASED: "turnReleased",
     Kind.TURN_NUDGED: "turnNudged",
     Kind.TURN_ENDED: "turnEnded",
+    Kind.TURN_SUSPENDED: "turnSuspended",
     Kind.STATUS: "statusUpdate",
     Kind.ARTIFACT: "artifactUpdate",
     Kind.REPLY: "message",
@@ -263,6 +307,7 @@ MEMBERS: Final[dict[Kind, str]] = {
     Kind.PUSH_CONFIG_DELETED: "pushConfigDeleted",
     Kind.DELIVERY_ATTEMPT: "deliveryAttempt",
     Kind.DEAD_LETTER: "deadLetter",
+    Kind.TASK_DEAD_LETTERED: "taskDeadLettered",
     Kind.TOMBSTONE: "tombstone",
 }
 """The one member of each kind's line."""
@@ -280,6 +325,9 @@ INBOUND_CODES: Final = frozenset(
 )
 """Kinds that ask a worker for something: a record that holds one rides the ``in`` lane."""
 
+CRITICAL_CODES: Final = frozenset({Kind.TURN_SUSPENDED.value})
+"""Kinds that a reader must know to fold past them: without this one a turn that nobody owns looks owned."""
+
 _STRUCTS: Final[dict[str, type[Any]]] = {
     Kind.SUBMITTED.value: Submitted,
     Kind.MESSAGE_RECEIVED.value: MessageReceived,
@@ -288,12 +336,16 @@ _STRUCTS: Final[dict[str, type[Any]]] = {
     Kind.TURN_CLAIMED.value: TurnClaimed,
     Kind.TURN_RELEASED.value: TurnReleased,
     Kind.TURN_NUDGED.value: TurnNudged,
+    Kind.TURN_SUSPENDED.value: TurnSuspended,
+    Kind.STEP.value: Step,
+    Kind.TIMER.value: Timer,
     Kind.TURN_ENDED.value: TurnEnded,
     Kind.STATUS.value: StatusChanged,
     Kind.ARTIFACT.value: ArtifactChanged,
     Kind.PUSH_CONFIG_SET.value: PushConfigSet,
     Kind.PUSH_CONFIG_DELETED.value: PushConfigDeleted,
     Kind.DEAD_LETTER.value: DeadLetter,
+    Kind.TASK_DEAD_LETTERED.value: TaskDeadLettered,
 }
 _KINDS: Final[dict[type[Any], Kind]] = {struct: Kind(code) for code, struct in _STRUCTS.items()}
 _DECODERS: Final[dict[str, msgspec.json.Decoder[Any]]] = {

@@ -35,11 +35,15 @@ from a2a_events.timeline.events import (
     Replied,
     StatusChanged,
     StatusLine,
+    Step,
     Submitted,
+    TaskDeadLettered,
+    Timer,
     TurnClaimed,
     TurnEnded,
     TurnNudged,
     TurnReleased,
+    TurnSuspended,
     Unknown,
     decode_line,
 )
@@ -51,7 +55,7 @@ _STATUS: Final = Kind.STATUS.value
 CONTINUED: Final = "+"
 """In a segment's key: it goes on where the one before it ends, without a comma between them."""
 
-FOLD_VERSION: Final = 2
+FOLD_VERSION: Final = 3
 """Grows whenever folding the same events gives another result; snapshots of another version are thrown away."""
 
 
@@ -61,16 +65,18 @@ class TurnState(Enum):
     NONE = "none"
     OPEN = "open"
     RELEASED = "released"
+    SUSPENDED = "suspended"
 
 
 class Phase(Enum):
-    """The seven states of the turn protocol (turns 1). A task may rest only in RESTING and TERMINAL."""
+    """The states of the turn protocol (turns 1). A task may rest only in RESTING, SUSPENDED and TERMINAL."""
 
     NONE = "none"
     QUEUED = "queued"
     RUNNING = "running"
     STOPPING = "stopping"
     RELEASED = "released"
+    SUSPENDED = "suspended"
     RESTING = "resting"
     TERMINAL = "terminal"
 
@@ -81,6 +87,15 @@ class Pending(Struct, frozen=True):
     position: int
     revision: int
     message_id: str
+
+
+class Done(Struct, frozen=True):
+    """A step of the unfinished turn that has a result, or a timer that runs."""
+
+    name: str
+    position: int
+    """Of the record that holds the event."""
+    revision: int
 
 
 class Webhook(Struct, frozen=True, omit_defaults=True, rename="camel"):
@@ -126,6 +141,18 @@ class Head(Struct, kw_only=True, omit_defaults=True, rename="camel"):
     lease_delivery: int = 0
     attempt: int = 0
     agent_version: str = ""
+    turn_position: int = 0
+    """Of the record with the first claim of the unfinished turn: where the turn began."""
+    turn_revision: int = 0
+    """Of that claim: names the turn."""
+    steps: tuple[Done, ...] = ()
+    """Of the unfinished turn, in order."""
+    parked: int = 0
+    """Messages up to this position were given to a turn that was then suspended: their deliveries are settled."""
+    until: int = 0
+    """When the suspended turn is to go on, milliseconds."""
+    paused: int = 0
+    """Revision of the newest event that ended or suspended a turn: wake-ups asked for earlier are void."""
     handled: int = 0
     cancel: int = 0
     """Position of the first cancel request, 0 without one."""
@@ -136,6 +163,8 @@ class Head(Struct, kw_only=True, omit_defaults=True, rename="camel"):
     """By id, so that pages of them are stable."""
     unknown: int = 0
     """Events of kinds that this version does not know."""
+    dead_letter: int = 0
+    """Revision of the event that says that the task was given up, 0 without one."""
     after_end: int = 0
     """Status and artifact events found after the terminal one, which the protocol forbids; they change nothing."""
 
@@ -148,6 +177,8 @@ class Head(Struct, kw_only=True, omit_defaults=True, rename="camel"):
             return Phase.STOPPING if self.cancel else Phase.RUNNING
         if self.turn is TurnState.RELEASED:
             return Phase.RELEASED
+        if self.turn is TurnState.SUSPENDED:
+            return Phase.SUSPENDED
         if self.pending:
             return Phase.QUEUED
         return Phase.RESTING if self.revision else Phase.NONE
@@ -188,7 +219,7 @@ class Head(Struct, kw_only=True, omit_defaults=True, rename="camel"):
             if isinstance(event, PushConfigSet | PushConfigDeleted | DeadLetter):
                 self._webhooks(event, revision, record.position)
             elif event is not None:
-                self._note(event, record)
+                self._note(event, revision, record)
             elif self.terminal:
                 self.after_end += 1
             else:
@@ -196,7 +227,7 @@ class Head(Struct, kw_only=True, omit_defaults=True, rename="camel"):
         self._end(record)
         return True
 
-    def _note(self, event: Event, record: Record) -> None:
+    def _note(self, event: Event, revision: int, record: Record) -> None:
         """Take in one event of the record that is being applied; nothing but counts changes after the end."""
         if isinstance(event, Unknown):
             self.unknown += 1
@@ -217,10 +248,20 @@ class Head(Struct, kw_only=True, omit_defaults=True, rename="camel"):
                 self.epoch, self.claim, self.turn = event.epoch, record.header.record_id, TurnState.OPEN
                 self.lease, self.lease_delivery = event.lease, event.delivery
                 self.attempt, self.agent_version = event.attempt, event.agent_version
+                if not self.turn_revision:
+                    self.turn_position, self.turn_revision = record.position, revision
             case TurnReleased():
                 self.turn, self.lease = TurnState.RELEASED, 0
+            case TurnSuspended():
+                self.turn, self.lease, self.paused = TurnState.SUSPENDED, 0, revision
+                self.parked, self.until = max(self.parked, event.given), event.until
+            case Step() | Timer():
+                self.steps = (*self.steps, Done(event.name, record.position, revision))
             case TurnEnded():
                 self._turn_over(event.handled)
+                self.paused = revision
+            case TaskDeadLettered():
+                self.dead_letter = revision
             case StatusChanged():
                 self.state, self.public = event.status.state, True
                 if event.status.state in TERMINAL_STATES:
@@ -273,11 +314,13 @@ class Head(Struct, kw_only=True, omit_defaults=True, rename="camel"):
 
     def _turn_over(self, handled: int) -> None:
         self.turn, self.lease, self.attempt = TurnState.NONE, 0, 0
+        self.turn_position, self.turn_revision, self.steps = 0, 0, ()
         self.handled = max(self.handled, handled)
         self.pending = tuple(p for p in self.pending if p.position > self.handled)
 
     def _terminal(self) -> None:
         self.terminal, self.turn, self.lease = True, TurnState.NONE, 0
+        self.steps = ()
 
     def _end(self, record: Record) -> None:
         header = record.header
@@ -373,10 +416,14 @@ class Content(Struct):
                 | TurnClaimed()
                 | TurnReleased()
                 | TurnNudged()
+                | TurnSuspended()
+                | Step()
+                | Timer()
                 | TurnEnded()
                 | PushConfigSet()
                 | PushConfigDeleted()
                 | DeadLetter()
+                | TaskDeadLettered()
                 | Unknown()
             ):
                 pass

@@ -36,7 +36,7 @@ from typing import Final
 
 from msgspec import Struct
 
-from a2a_events.timeline.events import INBOUND_CODES, PUBLIC_CODES, Event, Kind, decode_line, line_of
+from a2a_events.timeline.events import CRITICAL_CODES, INBOUND_CODES, PUBLIC_CODES, Event, Kind, decode_line, line_of
 
 HEADER_VERSION: Final = "1"
 _FIELDS: Final = 15
@@ -166,16 +166,18 @@ def draft(
     assert entries, "a record holds at least one event"
     assert not any(b"\n" in e.line for e in entries), "a newline is what separates the lines of a record"
     times = tuple(accumulate([e.time for e in entries], max, initial=not_before))[1:]
+    kinds = "".join([e.code for e in entries])
     header = Header(
         record_id=record_id,
         revision=revision + 1,
-        kinds="".join([e.code for e in entries]),
+        kinds=kinds,
         generation=generation + 1,
         writer=writer,
         times=times,
         incarnation=incarnation,
         epoch=epoch,
         attempt=attempt,
+        critical=not CRITICAL_CODES.isdisjoint(kinds),
         webhooks=webhooks,
     )
     return Draft(header, b"\n".join([e.line for e in entries]))

@@ -65,9 +65,9 @@ def test_table_cuts_nothing_and_can_do_nothing_to_a_terminal(
 
 
 def test_kind_from_the_future_is_counted_not_shown() -> None:
-    reserved = Entry(Kind.STEP.value, b'{"step":{"token":"secret"}}', NOW)
+    reserved = Entry(Kind.TOMBSTONE.value, b'{"tombstone":{"token":"secret"}}', NOW)
     [row] = rows_of(record(reserved))
-    assert row.kind == "step"
+    assert row.kind == "tombstone"
     assert "secret" not in str(row)
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from msgspec import Raw
+from msgspec.structs import replace
 
 from a2a_events.errors import InvalidParamsError, TaskNotCancelableError, TaskNotFoundError, UnsupportedOperationError
 from a2a_events.model import Role, StreamResponse, TaskState, decode
@@ -19,11 +20,14 @@ from a2a_events.timeline.events import (
     Event,
     Kind,
     MessageUnread,
+    PushConfigSet,
     StatusChanged,
+    TaskDeadLettered,
     TurnClaimed,
     TurnEnded,
     TurnNudged,
     TurnReleased,
+    TurnSuspended,
     decode_line,
 )
 from a2a_events.timeline.fold import Head, Phase
@@ -40,6 +44,7 @@ CANCEL = [entry(CancelRequested(actor=ALICE), NOW)]
 MORE = [entry(received("m2"), NOW)]
 ASKED = [entry(TurnEnded(epoch=1, handled=3), NOW), status(TaskState.INPUT_REQUIRED)]
 RELEASED = [entry(TurnReleased(epoch=1), NOW)]
+SUSPENDED = [entry(TurnSuspended(epoch=1, given=3, until=LATER), NOW)]
 DONE = [entry(TurnEnded(epoch=1, handled=3), NOW), status(TaskState.COMPLETED)]
 COURSES: dict[Phase, list[list[Entry]]] = {
     Phase.NONE: [],
@@ -47,6 +52,7 @@ COURSES: dict[Phase, list[list[Entry]]] = {
     Phase.RUNNING: [CREATED, WORKING],
     Phase.STOPPING: [CREATED, WORKING, CANCEL],
     Phase.RELEASED: [CREATED, WORKING, RELEASED],
+    Phase.SUSPENDED: [CREATED, WORKING, SUSPENDED],
     Phase.RESTING: [CREATED, WORKING, ASKED],
     Phase.TERMINAL: [CREATED, WORKING, DONE],
 }
@@ -228,7 +234,13 @@ def test_a_delivery_claims_what_nobody_owns(phase: Phase, delivery: Delivery, po
     assert ["TurnClaimed", "WORKING"] == shape(claim.entries)
     assert (True, head.epoch + 1, 1) == (claim.runs, claim.epoch, claim.attempt)
     assert claimed_in(claim.entries) == TurnClaimed(
-        epoch=head.epoch + 1, lease=delivery.position, delivery=1, attempt=1, policy=policy, agent_version="7"
+        epoch=head.epoch + 1,
+        lease=delivery.position,
+        delivery=1,
+        attempt=1,
+        policy=policy,
+        agent_version="7",
+        reason="the turn goes on" if phase is Phase.RELEASED else "",
     )
 
 
@@ -257,7 +269,8 @@ def test_the_lease_delivered_again_is_evidence_and_reruns_the_turn() -> None:
     claim = claim_of(delivered(head_in(Phase.RUNNING), Delivery(3, 2, "s")))
     assert ["TurnClaimed", "WORKING"] == shape(claim.entries)
     assert (True, 2, 2) == (claim.runs, claim.epoch, claim.attempt)
-    assert (3, 2) == (claimed_in(claim.entries).lease, claimed_in(claim.entries).delivery)
+    claimed = claimed_in(claim.entries)
+    assert (3, 2, "the worker that ran this turn disappeared") == (claimed.lease, claimed.delivery, claimed.reason)
 
 
 @pytest.mark.parametrize(
@@ -268,7 +281,7 @@ def test_the_lease_delivered_again_is_evidence_and_reruns_the_turn() -> None:
 def test_a_turn_that_may_not_run_again_ends_failed(terms: Terms, attempts_so_far: int) -> None:
     claimed = [entry(TurnClaimed(epoch=1, lease=3, attempt=attempts_so_far), NOW), status(TaskState.WORKING)]
     claim = claim_of(delivered(Timeline(CREATED, claimed).head, Delivery(3, 2, "s"), terms))
-    assert ["TurnClaimed", "TurnEnded", "MessageUnread", "FAILED"] == shape(claim.entries)
+    assert ["TurnClaimed", "TaskDeadLettered", "TurnEnded", "MessageUnread", "FAILED"] == shape(claim.entries)
     assert (False, attempts_so_far + 1) == (claim.runs, claim.attempt)
     shown = decode(claim.entries[-1].line, StreamResponse).status_update
     assert shown is not None
@@ -465,18 +478,145 @@ def test_an_offered_message_lists_what_the_agent_was_not_given() -> None:
 
 def test_a_task_that_waited_too_long_fails() -> None:
     head = head_in(Phase.RESTING)
-    assert ["FAILED"] == shape(decide.expired(head, TASK, head.revision, "no input came", LATER))
+    assert ["FAILED"] == shape(decide.wake(head, TASK, head.revision, "no input came", LATER))
 
 
-@pytest.mark.parametrize("phase", [phase for phase in Phase if phase is not Phase.RESTING])
+@pytest.mark.parametrize("phase", [phase for phase in Phase if phase not in {Phase.RESTING, Phase.SUSPENDED}])
 def test_a_task_that_does_not_wait_does_not_expire(phase: Phase) -> None:
     head = head_in(phase)
-    assert [] == decide.expired(head, TASK, head.revision, "no input came", LATER)
+    assert [] == decide.wake(head, TASK, head.revision, "no input came", LATER)
 
 
 def test_a_task_that_waits_for_something_newer_does_not_expire() -> None:
     head = head_in(Phase.RESTING)
-    assert [] == decide.expired(head, TASK, head.revision - 2, "no input came", LATER)
+    assert [] == decide.wake(head, TASK, head.revision - 2, "no input came", LATER)
+
+
+def test_a_task_that_a_webhook_was_set_for_while_it_waited_expires_all_the_same() -> None:
+    head = head_after(CREATED, WORKING, ASKED, [entry(PushConfigSet(id="w", url="https://example.com"), NOW)])
+    assert ["FAILED"] == shape(decide.wake(head, TASK, head.revision - 1, "no input came", LATER))
+
+
+# --- suspended turns -------------------------------------------------------------------------------------------------
+
+
+def suspended(head: Head, given: int = 3) -> decide.Ending:
+    return decide.ending(head, TASK, decide.Suspend(until=LATER), given, RERUN, LATER)
+
+
+def test_a_suspended_turn_is_owned_by_nobody_and_its_messages_are_settled() -> None:
+    ending = suspended(head_in(Phase.RUNNING))
+    assert (["TurnSuspended"], True) == (shape(ending.entries), ending.suspended)
+    head = head_in(Phase.SUSPENDED)
+    assert decide.ownership(head, 1, "r2") is Ownership.FENCED
+    assert delivered(head, Delivery(3, 2, "s")) == Settled()
+
+
+def test_a_turn_with_a_message_that_the_agent_was_not_given_runs_again_instead_of_being_suspended() -> None:
+    ending = suspended(head_after(CREATED, WORKING, MORE))
+    assert (["TurnClaimed"], 2, False) == (shape(ending.entries), ending.next_epoch, ending.suspended)
+    assert (1, 3) == (claimed_in(ending.entries).attempt, claimed_in(ending.entries).lease)
+
+
+def test_a_turn_that_is_to_be_canceled_is_not_suspended_nor_handed_over() -> None:
+    head = head_in(Phase.STOPPING)
+    assert ["TurnEnded", "CANCELED"] == shape(suspended(head).entries)
+    handed = decide.ending(head, TASK, decide.Release("the worker stops"), 3, RERUN, LATER)
+    assert ["TurnEnded", "CANCELED"] == shape(handed.entries)
+
+
+def test_a_wake_up_of_a_suspended_turn_dispatches_it_once() -> None:
+    head = head_in(Phase.SUSPENDED)
+    assert ["TurnReleased"] == shape(decide.wake(head, TASK, head.revision, "no input came", LATER))
+    woken = head_after(CREATED, WORKING, SUSPENDED, RELEASED)
+    assert [] == decide.wake(woken, TASK, head.revision, "no input came", LATER)
+    claim = claim_of(delivered(woken, Delivery(12, 1, "r", 1)))
+    assert (2, 1, 12) == (claim.epoch, claim.attempt, claimed_in(claim.entries).lease)
+
+
+def test_a_wake_up_that_was_asked_for_before_the_turn_was_suspended_is_void() -> None:
+    assert [] == decide.wake(head_in(Phase.SUSPENDED), TASK, 1, "no input came", LATER)
+
+
+def test_a_message_wakes_a_suspended_turn() -> None:
+    head = head_after(CREATED, WORKING, SUSPENDED, MORE)
+    claim = claim_of(delivered(head, Delivery(12, 1, "m")))
+    assert (True, 1) == (claim.runs, claim.attempt)
+
+
+def test_what_was_settled_by_a_suspension_stays_settled_when_the_turn_goes_on() -> None:
+    again = [entry(TurnClaimed(epoch=2, lease=12), NOW)]
+    head = head_after(CREATED, WORKING, SUSPENDED, RELEASED, again)
+    assert decide.settled(head, Delivery(3, 3, "s"))
+    assert not decide.settled(head, Delivery(12, 1, "r", 1))
+
+
+# --- attempts --------------------------------------------------------------------------------------------------------
+
+
+def raised(head: Head, terms: Terms) -> decide.Ending:
+    outcome = Outcome(TaskState.FAILED, reason="the agent raised", fault=decide.Fault.RAISED)
+    return decide.ending(head, TASK, outcome, 3, terms, LATER)
+
+
+def test_an_agent_that_raised_runs_again_while_attempts_are_left() -> None:
+    ending = raised(head_in(Phase.RUNNING), RERUN)
+    claim = claimed_in(ending.entries)
+    assert (["TurnClaimed"], 2, 2) == (shape(ending.entries), ending.next_epoch, ending.attempt)
+    assert (2, "the agent raised", 3, 1) == (claim.attempt, claim.reason, claim.lease, claim.delivery)
+
+
+@pytest.mark.parametrize("terms", [FAIL, Terms(attempts=1, policy="rerun")])
+def test_the_last_attempt_that_raised_ends_the_task_and_says_that_it_was_given_up(terms: Terms) -> None:
+    ending = raised(head_in(Phase.RUNNING), terms)
+    assert ["TaskDeadLettered", "TurnEnded", "FAILED"] == shape(ending.entries)
+    assert TaskDeadLettered(epoch=1, attempts=1, reason="the agent raised") == events_of(ending.entries)[0]
+
+
+def test_what_the_agent_itself_calls_a_failure_is_neither_tried_again_nor_given_up() -> None:
+    assert ["TurnEnded", "FAILED"] == shape(ended(head_in(Phase.RUNNING), TaskState.FAILED).entries)
+
+
+def test_a_deadline_is_not_tried_again() -> None:
+    outcome = Outcome(TaskState.FAILED, reason="too long", fault=decide.Fault.GIVEN_UP)
+    ending = decide.ending(head_in(Phase.RUNNING), TASK, outcome, 3, RERUN, LATER)
+    assert ["TaskDeadLettered", "TurnEnded", "FAILED"] == shape(ending.entries)
+
+
+@pytest.mark.parametrize(
+    ("mine", "theirs", "goes_on"),
+    [
+        ("1.4.0", "1.2.9", True),
+        ("2.0.0", "1.9.0", False),
+        ("0.2.0", "0.2.5", True),
+        ("0.3.0", "0.2.5", False),
+        ("3.0", "1.0", True),
+        ("2.0.0-rc1", "2.1", True),
+        ("anything", "other", False),
+        ("anything", "", True),
+    ],
+)
+def test_a_turn_is_resumed_by_versions_that_understand_each_other(mine: str, theirs: str, goes_on: bool) -> None:
+    terms = Terms(attempts=3, policy="resume", agent_version=mine, resumes=("1.0",))
+    claimed = [entry(TurnClaimed(epoch=1, lease=3, agent_version=theirs), NOW), status(TaskState.WORKING)]
+    for records, delivery in (
+        ([CREATED, claimed, RELEASED], Delivery(9, 1, "r", 1)),
+        ([CREATED, claimed], Delivery(3, 2, "s")),
+        ([CREATED, claimed, SUSPENDED, MORE], Delivery(12, 1, "m")),
+    ):
+        head = head_after(*records)
+        verdict = delivered(head, delivery, terms)
+        assert goes_on == isinstance(verdict, Claim)
+        assert goes_on or verdict == LetGo()
+        later = claim_of(delivered(head, replace(delivery, count=delivery.count + 10), terms))
+        assert goes_on == later.runs
+        assert goes_on or ["TurnClaimed", "TaskDeadLettered"] == shape(later.entries)[:2]
+
+
+def test_a_turn_that_is_run_anew_needs_no_understanding_of_another_version() -> None:
+    claimed = [entry(TurnClaimed(epoch=1, lease=3, agent_version="1.0"), NOW)]
+    head = head_after(CREATED, claimed, RELEASED)
+    assert claim_of(delivered(head, Delivery(9, 1, "r", 1), Terms(3, policy="rerun", agent_version="2.0"))).runs
 
 
 def test_the_text_of_a_failure_is_escaped() -> None:

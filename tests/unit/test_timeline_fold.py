@@ -187,7 +187,7 @@ def test_a_damaged_artifact_is_unreadable_however_often_its_task_is_asked_for(da
 
 
 def test_kinds_that_this_version_does_not_know_are_counted_and_change_nothing_else() -> None:
-    with_unknown = Timeline(CREATED, CLAIMED, [kept(), artifact("a", "x"), kept(Kind.TIMER)])
+    with_unknown = Timeline(CREATED, CLAIMED, [kept(), artifact("a", "x"), kept(Kind.DELIVERY_ATTEMPT)])
     without = Timeline(CREATED, CLAIMED, [artifact("a", "x")])
     assert 2 == with_unknown.head.unknown
     assert shown(without.records) == shown(with_unknown.records)

@@ -34,6 +34,7 @@ from a2a_events.timeline.events import (
     TurnEnded,
     TurnNudged,
     TurnReleased,
+    TurnSuspended,
 )
 from a2a_events.timeline.fold import Head, Phase, TaskFold, TurnState
 from a2a_events.timeline.record import Entry, Record, Writer, entry
@@ -55,7 +56,7 @@ from tests.unit.timeline_builders import (
 
 WORKER = Writer("worker", "worker-1")
 GATEWAYS, WORKERS = 2, 3
-AT_REST = {Phase.NONE, Phase.RESTING, Phase.TERMINAL}
+AT_REST = {Phase.NONE, Phase.SUSPENDED, Phase.RESTING, Phase.TERMINAL}
 OUTCOMES = [
     TaskState.COMPLETED,
     TaskState.COMPLETED,
@@ -101,6 +102,8 @@ class Auditor:
     epoch: int = 0
     open: bool = False
     released: bool = False
+    suspended: bool = False
+    parked: int = 0
     lease: tuple[int, int] = (0, 0)
     attempt: int = 0
     last_of_epoch: int = 0
@@ -125,8 +128,9 @@ class Auditor:
                     self.canceling = True
                 case TurnClaimed():
                     self._claimed(event, by)
-                case TurnReleased() | TurnEnded():
-                    assert self.open, "only an open turn is released or ended"
+                case TurnReleased() | TurnEnded() | TurnSuspended():
+                    woken = self.suspended and isinstance(event, TurnReleased)
+                    assert self.open or woken, "only an open turn is released, suspended or ended"
                     assert event.epoch == self.epoch
                     self._left(event)
                 case StatusChanged() | Replied():
@@ -142,22 +146,31 @@ class Auditor:
 
     def _claimed(self, claim: TurnClaimed, by: Delivery | None) -> None:
         assert claim.epoch == self.epoch + 1, "epochs grow by one with each claim"
-        if self.open:
-            assert by is not None, "an open turn is taken over by a delivery"
+        if self.open and by is None:
+            assert (claim.lease, claim.delivery) == self.lease, "an owner that claims once more keeps its lease"
+            assert claim.attempt in {self.attempt, self.attempt + 1}
+        elif self.open:
+            assert by is not None
             again = by.position == self.lease[0] and by.count > self.lease[1]
             unanswered = "n" in by.kinds and by.epoch == self.epoch and self.last_of_epoch < by.position
             assert again or unanswered, "an open turn is taken over only with evidence"
             assert claim.attempt == self.attempt + 1, "a take-over is one more attempt"
-        elif self.released:
+        elif self.released or self.suspended:
             assert claim.attempt == self.attempt, "a planned hand-over is no attempt"
         else:
             assert 1 == claim.attempt, "the attempts of one turn do not count against the next"
         self.epoch, self.attempt = claim.epoch, claim.attempt
-        self.open, self.released, self.lease = True, False, (claim.lease, claim.delivery)
+        self.open, self.released, self.suspended = True, False, False
+        self.lease = (claim.lease, claim.delivery)
 
-    def _left(self, event: TurnReleased | TurnEnded) -> None:
+    def _left(self, event: TurnReleased | TurnSuspended | TurnEnded) -> None:
         self.open, self.released = False, isinstance(event, TurnReleased)
-        if isinstance(event, TurnReleased):
+        self.suspended = isinstance(event, TurnSuspended)
+        if isinstance(event, TurnSuspended):
+            parked = {position for position in self.messages if position <= event.given}
+            assert parked <= self.given, "only messages that an agent was given need no delivery any more"
+            self.parked = max(self.parked, event.given)
+        if not isinstance(event, TurnEnded):
             return
         covered = {position for position in self.messages if position <= event.handled}
         assert covered <= self.given, "only messages that an agent was given are handled"
@@ -201,7 +214,7 @@ class TurnProtocol(RuleBasedStateMachine):
         attempts=st.integers(1, 3),
         replies=st.sampled_from(["task", "task", "either"]),
         patience=st.sampled_from([0, 5, 10, 15]),
-        beginning=st.lists(st.sampled_from("ccmmaexd"), max_size=8),
+        beginning=st.lists(st.sampled_from("ccmmaexdsrw"), max_size=8),
     )
     def a_client_creates_a_task_of_some_agent(
         self, policy: str, attempts: int, replies: str, patience: int, beginning: list[str]
@@ -231,6 +244,12 @@ class TurnProtocol(RuleBasedStateMachine):
                 self.an_agent_ends_its_turn(0, TaskState.INPUT_REQUIRED, "", replies=False)
             case "d" if self.turns and self.terms.policy != decide.FAIL:
                 self.a_worker_drains(0)
+            case "s" if self.turns and self.terms.policy != decide.FAIL:
+                self.an_agent_waits_for_a_timer(0)
+            case "r" if self.turns:
+                self.an_agent_raises(0)
+            case "w":
+                self.a_wake_up_comes(0)
             case _:
                 pass
 
@@ -396,15 +415,15 @@ class TurnProtocol(RuleBasedStateMachine):
 
     @rule(actor=actors)
     @precondition(lambda self: self.impatient)
-    def the_sweeper_ends_a_wait(self, actor: int) -> None:
+    def a_wake_up_comes(self, actor: int) -> None:
         revision = self.heads[actor].revision
-        self.write(actor, lambda head: decide.expired(head, TASK, revision, "no input came", NOW))
+        self.write(actor, lambda head: decide.wake(head, TASK, revision, "no input came", NOW))
 
     @rule(actor=actors)
     @precondition(lambda self: not self.truth.terminal and self.notes < 4)
     def a_later_version_writes_what_this_one_does_not_know(self, actor: int) -> None:
         self.notes += 1
-        self.write(actor, lambda head: [] if head.terminal else [kept(Kind.TIMER)])
+        self.write(actor, lambda head: [] if head.terminal else [kept(Kind.DELIVERY_ATTEMPT)])
 
     # --- the owners of turns, dead or alive --------------------------------------------------------------------------
 
@@ -450,7 +469,18 @@ class TurnProtocol(RuleBasedStateMachine):
         reply = said("reply", "done", Role.AGENT) if replies and self.terms.replies == "either" else NOTHING
         self.end(turn, Outcome(state, message, reply))
 
-    def end(self, turn: Turn, outcome: Outcome) -> None:
+    @rule(pick=picks)
+    @precondition(lambda self: self.turns)
+    def an_agent_raises(self, pick: int) -> None:
+        outcome = Outcome(TaskState.FAILED, reason="raised", fault=decide.Fault.RAISED)
+        self.end(self.turns[pick % len(self.turns)], outcome)
+
+    @rule(pick=picks)
+    @precondition(lambda self: self.turns and self.terms.policy != decide.FAIL)
+    def an_agent_waits_for_a_timer(self, pick: int) -> None:
+        self.end(self.turns[pick % len(self.turns)], decide.Suspend(NOW))
+
+    def end(self, turn: Turn, outcome: decide.Leaving) -> None:
         endings: list[decide.Ending] = []
 
         def decision(head: Head, owner: Ownership) -> list[Entry]:
@@ -472,16 +502,9 @@ class TurnProtocol(RuleBasedStateMachine):
     def a_worker_drains(self, pick: int) -> None:
         turn = self.turns[pick % len(self.turns)]
         if self.terms.policy == decide.FAIL:
-            self.end(turn, Outcome(TaskState.FAILED, reason="the worker stops"))
-            return
-
-        def decision(head: Head, owner: Ownership) -> list[Entry]:
-            if owner is Ownership.STOP:
-                return decide.ending(head, TASK, Outcome(TaskState.CANCELED), turn.given, self.terms, NOW).entries
-            return [entry(TurnReleased(epoch=turn.epoch, reason="drain"), max(NOW, head.time))]
-
-        if self.owned(turn, decision) is not None:
-            self.turns.remove(turn)
+            self.end(turn, Outcome(TaskState.FAILED, reason="the worker stops", fault=decide.Fault.GIVEN_UP))
+        else:
+            self.end(turn, decide.Release("the worker stops"))
 
     @rule(pick=picks)
     @precondition(lambda self: self.turns)
@@ -516,8 +539,10 @@ class TurnProtocol(RuleBasedStateMachine):
         if head.turn is TurnState.OPEN:
             assert head.lease in self.broker
         else:
-            assert {p.position for p in head.pending} <= set(self.broker)
+            assert {p.position for p in head.pending if p.position > self.auditor.parked} <= set(self.broker)
             assert head.pending
+            if head.turn is TurnState.RELEASED:
+                assert set("r") & set("".join(o.record.header.kinds for o in self.broker.values()))
 
     @invariant()
     def a_client_that_saw_every_update_has_the_task_s_status_and_artifacts(self) -> None:
