@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from a2a_events.model import Artifact, Message, Part, Role, Task, TaskState
 from a2a_events.runtime.agent import Agent, Deadlines, agent, as_agent
+from a2a_events.runtime.thread_turn import ThreadTurn
 from a2a_events.runtime.turn import Turn
 
 __version__ = "0.1.0"
@@ -25,6 +26,7 @@ __all__ = [
     "Role",
     "Task",
     "TaskState",
+    "ThreadTurn",
     "Turn",
     "__version__",
     "agent",

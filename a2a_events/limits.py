@@ -165,6 +165,10 @@ HANDOVER_SECONDS: Final = 1.0
 """What turns get to end by themselves when a worker is asked to stop, before it hands them over."""
 CANCEL_GRACE_SECONDS: Final = 10.0
 """What a canceled agent gets to stop by itself."""
+BLOCKED_LOOP_WARNING_SECONDS: Final = 2.0
+"""When a worker's log names the code that blocks its event loop: every turn of the worker stands still meanwhile."""
+LEFT_BEHIND_SECONDS: Final = 2.0
+"""What coroutines and threads that nobody waits for any more get to end with their process."""
 CANCEL_WAIT_SECONDS: Final = 5.0
 """How long CancelTask waits for the terminal state before it answers with the task as it is."""
 LONG_POLL_SECONDS: Final = 30.0

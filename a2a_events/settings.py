@@ -65,6 +65,9 @@ class Settings(Struct, frozen=True, kw_only=True):
     """Turns that one worker runs at once."""
     ack_wait_seconds: float = limits.ACK_WAIT_SECONDS
     drain_seconds: float = limits.DRAIN_SECONDS
+    blocked_loop_seconds: Annotated[float, Meta(ge=0)] = 0.0
+    """How long an agent may block the event loop of its worker before the process is replaced; 0: ack_wait_seconds,
+    when others have taken its turns in any case."""
     push: bool = True
     """Whether push notifications are offered, by agents whose cards do not say that they are not."""
     push_allow_private: bool = False
@@ -97,6 +100,11 @@ class Settings(Struct, frozen=True, kw_only=True):
             return ""
         host = urlsplit(self.public_url).hostname or self._reachable_host
         return self.public_grpc or (f"[{host}]:{self.grpc_port}" if ":" in host else f"{host}:{self.grpc_port}")
+
+    @property
+    def blocked_loop_bound_seconds(self) -> float:
+        """``blocked_loop_seconds``, or what it stands for."""
+        return self.blocked_loop_seconds or self.ack_wait_seconds
 
     @property
     def _reachable_host(self) -> str:

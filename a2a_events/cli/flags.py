@@ -38,6 +38,10 @@ _HELP: Final[dict[str, tuple[str, click.ParamType[Any] | type]]] = {
     "turns": ("Turns that a worker runs at once.", _COUNT),
     "ack_wait_seconds": ("Silence after which a worker's turn is offered to another.", _SECONDS),
     "drain_seconds": ("What turns get to end when a worker is stopped.", _SECONDS),
+    "blocked_loop_seconds": (
+        "How long an agent may block its worker's event loop; then the process is replaced.",
+        _SECONDS,
+    ),
     "push": ("Whether to offer push notifications.", bool),
     "push_allow_private": ("Whether webhooks may be at private addresses: for development.", bool),
     "push_keys": ("File with the keys of webhook secrets: base64 of 32 bytes, one a line.", str),
@@ -57,6 +61,7 @@ _DERIVED: Final = {
     "index": "in memory",
     "hybrid_card": "off",
     "a2a_1_1": "off",
+    "blocked_loop_seconds": "as --ack-wait-seconds",
     "push": "on",
     "push_allow_private": "off",
     "push_keys": "a key that the deployment makes and keeps",

@@ -125,6 +125,11 @@ def _service_said(error: Exception) -> tuple[Exit, str] | None:
 
     if isinstance(error, SettingsError):
         return Exit.USAGE, str(error)
+    if "a2a_events.runtime.worker" in sys.modules:
+        from a2a_events.runtime.worker import Unfit
+
+        if isinstance(error, Unfit):
+            return Exit.FAILED, f"{error}; start again, without --in-process to have only the worker replaced"
     if "a2a_events.services.nats_server" in sys.modules:
         from a2a_events.services.nats_server import NatsServerFailed, NatsServerMissing
 

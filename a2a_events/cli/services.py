@@ -63,6 +63,7 @@ def gateway(until_eof: bool, **given: Any) -> None:  # noqa: FBT001 -- click's w
     "content_bytes",
     "ack_wait_seconds",
     "drain_seconds",
+    "blocked_loop_seconds",
     *flags.CONNECTION,
     "log",
     "instance",

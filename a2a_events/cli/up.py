@@ -41,6 +41,7 @@ DEMO_AGENT: Final = "a2a_events.agents:scripted"
     *flags.PUSH,
     "ack_wait_seconds",
     "drain_seconds",
+    "blocked_loop_seconds",
     *flags.LOGGING,
     store=".a2a-events/nats in this folder",
     nats="a server of our own",

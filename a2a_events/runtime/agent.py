@@ -1,9 +1,12 @@
-"""An agent, as its author writes it: an async function, or a class with ``run``, that gets a :class:`~.turn.Turn`.
+"""An agent, as its author writes it: a function, or a class with ``run``, that gets a :class:`~.turn.Turn`.
 
 ::
 
     async def greet(turn: Turn) -> None:
         await turn.artifact(f"Hello, {turn.text}")
+
+A plain ``def`` may block: it runs in a thread of its own, and gets a :class:`~.thread_turn.ThreadTurn`, whose methods
+are plain, too.
 
 Returning completes the task; raising fails it. :func:`agent` adds a name, a card and terms; without them a plain
 function is served under its own name.
@@ -14,17 +17,21 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Awaitable, Callable
-from typing import Any, Protocol, TypeAlias, runtime_checkable
+from functools import partial, wraps
+from typing import Any, Protocol, TypeAlias, cast, runtime_checkable
 
 from msgspec import Struct
 
 from a2a_events import limits
 from a2a_events.model import AgentCapabilities, AgentCard, AgentExtension, AgentSkill, encode
+from a2a_events.runtime.thread_turn import ThreadTurn
 from a2a_events.runtime.turn import Turn
 from a2a_events.timeline.decide import FAIL, POLICIES, Terms
 from a2a_events.timeline.ids import is_name
 
 Handler: TypeAlias = Callable[[Turn], Awaitable[None]]
+BlockingHandler: TypeAlias = Callable[[ThreadTurn], None]
+"""A plain function; it is run in a thread."""
 
 
 @runtime_checkable
@@ -32,7 +39,7 @@ class Runs(Protocol):
     """A class-based agent."""
 
     async def run(self, turn: Turn) -> None:
-        """Work on one turn; many may run at once on one instance."""
+        """Work on one turn; many may run at once on one instance. May be a plain ``def``, as functions may."""
         ...
 
 
@@ -94,8 +101,8 @@ def agent(
     input_modes: tuple[str, ...] = (),
     tenant: str = "",
     extensions: tuple[AgentExtension, ...] = (),
-) -> Callable[[Handler], Agent]:
-    """Make an :class:`Agent` of an async function.
+) -> Callable[[Handler | BlockingHandler], Agent]:
+    """Make an :class:`Agent` of a function, async or plain.
 
     Args:
         name: shown in the card, and in paths and subjects (``[A-Za-z0-9_-]``); default: the function's name.
@@ -117,7 +124,7 @@ def agent(
         extensions: A2A extensions that it knows, or requires.
     """
 
-    def make(handler: Handler) -> Agent:
+    def make(handler: Handler | BlockingHandler) -> Agent:
         return _agent(
             handler,
             name=name,
@@ -151,12 +158,13 @@ def as_agent(value: object) -> Agent:
         value = value()
     if isinstance(value, Runs):
         return _agent(value.run, name=_dashed(type(value).__name__), description=inspect.getdoc(value))
-    if inspect.iscoroutinefunction(value):
-        return _agent(value)
-    raise TypeError(f"expected an Agent, an async function or a class with an async run(turn), not {value!r}")
+    if inspect.isfunction(value) or inspect.ismethod(value) or isinstance(value, partial):
+        return _agent(cast("Handler | BlockingHandler", value))
+    raise TypeError(f"expected an Agent, a function or a class with run(turn), not {value!r}")
 
 
-def _agent(handler: Handler, **given: Any) -> Agent:
+def _agent(function: Handler | BlockingHandler, **given: Any) -> Agent:
+    handler = _handler(function)
     name = given.pop("name", None) or _dashed(getattr(handler, "__name__", "agent"))
     if not is_name(name):
         raise TypeError(f"an agent's name is 1 to 64 of letters, digits, _ and -: not {name!r}")
@@ -180,6 +188,31 @@ def _agent(handler: Handler, **given: Any) -> Agent:
         skills=skills,
     )
     return Agent(name=name, handler=handler, card=card, **given)
+
+
+def _handler(function: Handler | BlockingHandler) -> Handler:
+    """A function as the worker calls it.
+
+    Raises:
+        TypeError: nobody could call it with a turn; says why.
+    """
+    if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
+        raise TypeError(f"{function!r} yields; an agent reports with the turn that it is given: await turn.artifact(…)")
+    try:
+        inspect.signature(function).bind(None)
+    except TypeError:
+        raise TypeError(f"an agent is called with one argument, the turn; {function!r} cannot be") from None
+    if inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(type(function).__call__):
+        return cast("Handler", function)
+    blocking = cast("BlockingHandler", function)
+
+    @wraps(blocking)
+    async def handler(turn: Turn) -> None:
+        said = cast("object", await turn.in_thread(blocking, ThreadTurn(turn)))
+        if inspect.isawaitable(said):
+            raise TypeError(f"{blocking!r} returned something to await: declare the agent with async def")
+
+    return handler
 
 
 def _dashed(name: str) -> str:

@@ -16,7 +16,7 @@ import os
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, Protocol, TypeAlias, TypeVar, overload
+from typing import Any, ParamSpec, Protocol, TypeAlias, TypeVar, overload
 
 import msgspec
 from msgspec import UNSET, Raw
@@ -34,15 +34,20 @@ from a2a_events.model import (
     TaskState,
     encode,
 )
+from a2a_events.runtime.in_thread import in_thread
 from a2a_events.timeline.decide import FAIL, RERUN, Outcome
 
+P = ParamSpec("P")
 T = TypeVar("T")
 Content: TypeAlias = str | Part | Message | Sequence[Part] | dict[str, Any]
 """What a report may be given as: a text, a part, several, a whole message, or a dict for one data part."""
 
 
 class TurnOver(RuntimeError):
-    """The agent reported something after it had ended its turn; the report was not recorded. A bug of the agent."""
+    """Something was reported after the end of the turn, and was not recorded.
+
+    A bug of the agent; or it did not stop when it was told to, and its turn was ended without it.
+    """
 
 
 class OutputTooLarge(ValueError):
@@ -146,6 +151,7 @@ class Turn:
         self._named: Counter[str] = Counter()
         self._artifacts = 0
         self._on_taken: Callable[[], None] = lambda: None
+        self._closed = False
         self.outcome: Outcome | None = None
         self.cooperative = False
         """Whether the agent watches for cancellation itself; else its coroutine is canceled."""
@@ -199,6 +205,27 @@ class Turn:
     def receive_nowait(self) -> Message | None:
         """A further message, if one has arrived; taken as by :meth:`receive`."""
         return self._take() if self._waiting else None
+
+    # --- work that blocks ---------------------------------------------------------------------------------------------
+
+    async def in_thread(self, work: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+        """Run a function that blocks, in a thread of its own; other turns go on meanwhile.
+
+        Context variables are kept. The function reports with a ``ThreadTurn`` if it is given one; to the idle deadline
+        it is silent otherwise. A thread cannot be stopped from outside, so a cancel takes effect when the function
+        makes its next report, or returns. One that does neither within the agent's ``cancel_grace_seconds`` makes
+        its turn end without it, and its process be replaced.
+
+        Args:
+            work: the function.
+            args: its arguments.
+            kwargs: its keyword arguments.
+
+        Raises:
+            CancelledError: the turn is to stop, and the function has returned.
+            BaseException: what the function raised.
+        """
+        return await in_thread(self.task_id, work, *args, **kwargs)
 
     # --- reports ------------------------------------------------------------------------------------------------------
 
@@ -396,18 +423,24 @@ class Turn:
         """A cancel is in the log."""
         self._canceled.set()
 
+    def close(self) -> None:
+        """The turn is being ended, by the agent's return or without it: nothing that is said from now on counts."""
+        self._closed = True
+
     def on_taken(self, taken: Callable[[], None]) -> None:
         """What to call when the agent has taken a message."""
         self._on_taken = taken
 
     def _take(self) -> Message:
+        if self._closed:
+            raise TurnOver("the turn has ended: its messages are another's")
         message = self._waiting.pop(0)
         self.messages.append(message)
         self._on_taken()
         return message
 
     def _check(self) -> None:
-        if self.outcome is not None:
+        if self._closed or self.outcome is not None:
             raise TurnOver("the turn has ended: nothing can be reported after its end")
 
     def _end(self, state: TaskState, content: Content | None) -> None:

@@ -21,6 +21,7 @@ from a2a_events.errors import Conflict, LogError, Unreadable
 from a2a_events.log.append import append
 from a2a_events.log.port import AgentEntry, Dispatch, Handle, Log, Notice, Wakeup
 from a2a_events.model import INTERRUPTED_STATES, Message, SendMessageConfiguration, TaskState
+from a2a_events.runtime import stacks
 from a2a_events.runtime.agent import Agent
 from a2a_events.runtime.load import content, load
 from a2a_events.runtime.turn import OutputTooLarge, Suspended, Turn
@@ -55,8 +56,12 @@ STEWARD_SECONDS: Final = 0.25
 logger = structlog.get_logger(__name__)
 
 
+class Unfit(Exception):
+    """An agent that does not stop lives on in this process: end or replace it. The worker has drained."""
+
+
 class Worker:
-    """Runs agents until :meth:`stop`.
+    """Runs agents until :meth:`stop`, or until an agent does not stop when it must.
 
     Args:
         log: the log.
@@ -87,6 +92,7 @@ class Worker:
         self._running: dict[asyncio.Task[None], _Running | None] = {}
         self._background: set[asyncio.Task[None]] = set()
         self._stopping = asyncio.Event()
+        self._unfit = ""
         self.ready = asyncio.Event()
         """Set once the worker takes deliveries."""
 
@@ -95,6 +101,8 @@ class Worker:
 
         Raises:
             LogError: the log's consumers cannot be made.
+            Unfit: an agent was told to stop, did not, and cannot be made to: its turn was ended without it, no more
+                deliveries were taken, and the other turns were let go as by :meth:`stop`.
         """
         for agent in self._agents.values():
             dispatch = await self._log.follow(agent.name)
@@ -109,25 +117,33 @@ class Worker:
         logger.info("worker ready", agents=sorted(self._agents), instance=self._writer.instance)
         await self._stopping.wait()
         await self._drain()
+        if self._unfit:
+            raise Unfit(self._unfit)
 
     def stop(self) -> None:
         """Take no more deliveries and let running turns end (turns 4.8). Returns at once."""
         self._stopping.set()
 
+    def _recycle(self, reason: str) -> None:
+        """This process cannot be trusted any more: let go of it as in :meth:`stop`."""
+        self._unfit = self._unfit or reason
+        self.stop()
+
     async def _drain(self) -> None:
         for dispatch in self._dispatches:
             await dispatch.close()
+        what = "replaced because another agent did not stop" if self._unfit else "stopped"
         if self._running:
             logger.info("worker draining", turns=len(self._running))
             await asyncio.wait(self._running, timeout=min(limits.HANDOVER_SECONDS, self._drain_seconds))
         for running in list(self._running.values()):
             if running is not None:
-                running.hand_over("its worker was stopped")
+                running.hand_over(f"its worker was {what}")
         if self._running:
             await asyncio.wait(self._running, timeout=max(0.0, self._drain_seconds - limits.HANDOVER_SECONDS))
         for running in list(self._running.values()):
             if running is not None:
-                running.give_up("the worker was stopped before the turn had ended")
+                running.give_up(f"the worker was {what} before the turn had ended")
         if self._running:
             await asyncio.wait(self._running, timeout=limits.APPEND_PATIENCE_SECONDS)
         for task in [*self._running, *self._background]:
@@ -237,7 +253,7 @@ class Worker:
                         await handle.in_progress()
                         fold, graced = await load(self._log, task), True
                     case Claim():
-                        running = _Running(self._log, self._writer, self._spawn, agent, handle, fold)
+                        running = _Running(self._log, self._writer, self._spawn, self._recycle, agent, handle, fold)
                         try:
                             await running.writer.store_claim(verdict)
                         except Conflict:
@@ -309,12 +325,14 @@ class _Running:
         log: Log,
         writer: Writer,
         spawn: Callable[[Coroutine[Any, Any, None]], None],
+        recycle: Callable[[str], None],
         agent: Agent,
         handle: Handle,
         fold: TaskFold,
     ) -> None:
         self._log = log
         self._spawn = spawn
+        self._recycle = recycle
         self._agent = agent
         self._handle = handle
         self._started = time.monotonic()
@@ -392,11 +410,14 @@ class _Running:
         loop = asyncio.get_running_loop()
         turn = self._turn = await self._make_turn()
         over = self._agent_over = loop.create_future()
-        task = self._agent_task = loop.create_task(self._call(turn))
+        task = self._agent_task = loop.create_task(
+            self._call(turn), name=f"agent {self._agent.name}, task {self._handle.task.task_id}"
+        )
         task.add_done_callback(lambda _: _finish(over))
         if self.writer.fold.head.cancel:
             self._ask_to_stop()
         await over
+        turn.close()
         if self.writer.ownership is Ownership.FENCED:
             raise Fenced
         decided = self._decided()
@@ -536,8 +557,15 @@ class _Running:
 
     def _abandon(self, task: asyncio.Task[None] | None) -> None:
         if task is not None and not task.done() and self._agent_over is not None and not self._agent_over.done():
-            logger.error("agent does not stop", task_id=self._handle.task.task_id, agent=self._agent.name)
+            logger.error(
+                "agent does not stop",
+                task_id=self._handle.task.task_id,
+                agent=self._agent.name,
+                grace_seconds=self._agent.cancel_grace_seconds,
+                stack=stacks.of_task(task, self._handle.task.task_id),
+            )
             _finish(self._agent_over)
+            self._recycle(f"the agent {self._agent.name} did not stop")
 
     # --- the steward --------------------------------------------------------------------------------------------------
 

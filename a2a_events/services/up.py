@@ -27,7 +27,9 @@ from a2a_events.bindings.app import CARD_PATH
 from a2a_events.runtime.agent import Agent
 from a2a_events.services import event_loop, gateway, notifier, provisioner, push, worker
 from a2a_events.services.connect import jetstream_log
+from a2a_events.services.loop_watchdog import LoopWatchdog
 from a2a_events.services.nats_server import NatsServer, NatsServerFailed
+from a2a_events.services.replacement import STEADY_SECONDS, pause_seconds
 from a2a_events.settings import PREFIX, Settings
 
 DEFAULT_STORE: Final = Path(".a2a-events")
@@ -38,10 +40,6 @@ READY_SECONDS: Final = 60.0
 """How long the first agent card may take."""
 STOP_SECONDS: Final = limits.APPEND_PATIENCE_SECONDS + 10.0
 """What a process gets to end, beyond the time in which a worker's turns may end."""
-STEADY_SECONDS: Final = 10.0
-"""A process that lived as long as this was healthy: it is started again at once."""
-LONGEST_PAUSE_SECONDS: Final = 10.0
-"""Between two starts of a process that does not live."""
 HOPELESS: Final = 2
 """Exit code of a service that was told something wrong; starting it again cannot help."""
 
@@ -184,7 +182,8 @@ def _services(
 async def _service(role: str, settings: Settings, agents: list[Agent], stop: asyncio.Event) -> None:
     async with jetstream_log(settings, role) as (log, connection):
         if role == "worker":
-            await worker.serve(log, settings, agents, stop)
+            with LoopWatchdog(None, bound_seconds=settings.blocked_loop_bound_seconds):
+                await worker.serve(log, settings, agents, stop)
         elif role == "notifier":
             await notifier.serve(log, settings, stop)
         else:
@@ -292,11 +291,6 @@ async def _supervise(child: Child, hurry: asyncio.Event, patience_seconds: float
             await asyncio.sleep(pause)
     finally:
         await child.stop(patience_seconds, hurry)
-
-
-def pause_seconds(short_lives: int) -> float:
-    """Before the next start, after so many short lives in a row: none at first, then half a second, doubling."""
-    return 0.0 if short_lives <= 1 else min(LONGEST_PAUSE_SECONDS, 0.5 * 2.0 ** min(short_lives - 2, 16))
 
 
 def _end(code: int) -> str:

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import importlib
+import os
 import sys
 
+import msgspec
 import structlog
 
 from a2a_events.log.jetstream import JetStreamLog
 from a2a_events.runtime.agent import Agent, as_agent
-from a2a_events.runtime.worker import Worker
-from a2a_events.services import event_loop, logs
+from a2a_events.runtime.worker import Unfit, Worker
+from a2a_events.services import event_loop, logs, replacement
 from a2a_events.services.connect import jetstream_log, writer
+from a2a_events.services.loop_watchdog import LoopWatchdog
 from a2a_events.settings import Settings, SettingsError, load
 
 logger = structlog.get_logger(__name__)
@@ -47,7 +50,11 @@ def load_agents(specification: str) -> list[Agent]:
 
 
 async def serve(log: JetStreamLog, settings: Settings, agents: list[Agent], stop: asyncio.Event) -> None:
-    """Run agents until ``stop`` is set and their turns have ended or the drain time is over."""
+    """Run agents until ``stop`` is set and their turns have ended or the drain time is over.
+
+    Raises:
+        Unfit: an agent does not stop; its process should be replaced.
+    """
     worker = Worker(
         log,
         agents,
@@ -65,12 +72,31 @@ async def serve(log: JetStreamLog, settings: Settings, agents: list[Agent], stop
 
 
 async def run(settings: Settings) -> None:
-    """The worker as a process: until SIGTERM or SIGINT."""
+    """The worker as a process: until SIGTERM or SIGINT.
+
+    An agent that cannot be stopped, or that blocks the event loop, has the process replaced: same command, same pid.
+    """
     agents = load_agents(settings.agent)
     stop = asyncio.Event()
     event_loop.on_stop(stop.set)
-    async with jetstream_log(settings, "worker") as (log, _):
-        await serve(log, settings, agents, stop)
+    lives = replacement.short_lives()
+    if lives is not None:
+        settings = _another(settings)
+        await event_loop.set_within(stop, replacement.pause_seconds(lives))
+    try:
+        with LoopWatchdog(replacement.replace, bound_seconds=settings.blocked_loop_bound_seconds):
+            async with jetstream_log(settings, "worker") as (log, _):
+                await serve(log, settings, agents, stop)
+    except Unfit as unfit:
+        if not stop.is_set():
+            replacement.replace(str(unfit))
+
+
+def _another(settings: Settings) -> Settings:
+    """A replaced process is another one: a name that was given is made unique."""
+    if not settings.instance:
+        return settings
+    return msgspec.structs.replace(settings, instance=f"{settings.instance}-{os.urandom(2).hex()}")
 
 
 def main() -> None:

@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 
 from a2a_events.client import Client
-from a2a_events.services.up import LONGEST_PAUSE_SECONDS, environment, pause_seconds
+from a2a_events.services.replacement import LONGEST_PAUSE_SECONDS, pause_seconds
+from a2a_events.services.up import environment
 from a2a_events.settings import Settings, load
 from a2a_events.testing import eventually, free_port
 from tests.cli.commands import Command

@@ -18,7 +18,8 @@ from a2a_events.errors import (
 )
 from a2a_events.model import TERMINAL_STATES, Message, Part, Role, StreamResponse, Task, TaskState
 from a2a_events.runtime.agent import Deadlines, agent
-from a2a_events.runtime.turn import Turn
+from a2a_events.runtime.turn import Turn, TurnOver
+from a2a_events.runtime.worker import Unfit
 from a2a_events.testing import Calls, eventually
 from tests.integration.conftest import StackOf
 from tests.integration.stack import ACK_WAIT_SECONDS, Stack, accumulate, states, text_of
@@ -208,7 +209,7 @@ async def test_an_agent_that_watches_for_cancellation_may_finish_what_it_says(se
 
 
 async def test_an_agent_that_ignores_cancellation_is_abandoned_after_its_grace_time(serve: StackOf) -> None:
-    started, release = asyncio.Event(), asyncio.Event()
+    started, release, refused = asyncio.Event(), asyncio.Event(), asyncio.Event()
 
     @agent(name="stubborn", cancel_grace_seconds=0.3)
     async def stubborn(turn: Turn) -> None:
@@ -216,11 +217,13 @@ async def test_an_agent_that_ignores_cancellation_is_abandoned_after_its_grace_t
         while not release.is_set():
             with contextlib.suppress(asyncio.CancelledError):
                 await release.wait()
-        with contextlib.suppress(Exception):
+        try:
             await turn.artifact("too late")
+        except TurnOver:
+            refused.set()
 
     stack = await serve(stubborn)
-    await stack.worker()
+    worker = await stack.worker()
     task = await stack.calls.send_task("go", immediately=True)
     async with asyncio.timeout(20):
         await started.wait()
@@ -228,9 +231,13 @@ async def test_an_agent_that_ignores_cancellation_is_abandoned_after_its_grace_t
     assert answer.status.state is CANCELED
 
     release.set()
-    await asyncio.sleep(0.1)  # what the abandoned agent says now goes nowhere
+    async with asyncio.timeout(20):
+        await refused.wait()
     assert await stack.calls.get(task.id) == answer
-    assert (await stack.calls.send_task("again")).status.state is COMPLETED  # the worker goes on
+    with pytest.raises(Unfit, match="stubborn"):  # its process is to be replaced
+        await asyncio.wait_for(worker.task, 20)
+    await stack.worker()
+    assert (await stack.calls.send_task("again")).status.state is COMPLETED
 
 
 # --- messages during a turn -------------------------------------------------------------------------------------------
