@@ -210,6 +210,8 @@ def _handler(function: Handler | BlockingHandler) -> Handler:
     async def handler(turn: Turn) -> None:
         said = cast("object", await turn.in_thread(blocking, ThreadTurn(turn)))
         if inspect.isawaitable(said):
+            if inspect.iscoroutine(said):
+                said.close()
             raise TypeError(f"{blocking!r} returned something to await: declare the agent with async def")
 
     return handler

@@ -15,7 +15,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine
-from typing import Any, TypeVar
+from typing import Any, TypeVar, overload
+
+import msgspec
 
 from a2a_events.model import Message, SendMessageConfiguration, Task, TaskState
 from a2a_events.runtime.in_thread import ask
@@ -151,6 +153,29 @@ class ThreadTurn:
     def flush(self) -> None:
         """See :meth:`Turn.flush`."""
         self._ask(self._turn.flush)
+
+    # --- what survives attempts ---------------------------------------------------------------------------------------
+
+    @overload
+    def step(self, name: str, do: Callable[..., Any], /, *args: Any) -> Any: ...
+    @overload
+    def step(self, name: str, do: Callable[..., Any], /, *args: Any, result: type[R]) -> R: ...
+
+    def step(self, name: str, do: Callable[..., Any], /, *args: Any, result: Any = Any) -> Any:
+        """See :meth:`Turn.step`. ``do`` is called in this thread."""
+        numbered, recorded = self._ask(lambda: self._turn.begin_step(name))
+        if recorded is None:
+            done = do(*args)
+            recorded = self._ask(lambda: self._turn.record_step(numbered, done))
+        return msgspec.json.decode(recorded, type=result)
+
+    def idempotency_key(self, name: str) -> str:
+        """See :meth:`Turn.idempotency_key`."""
+        return self._turn.idempotency_key(name)
+
+    def sleep(self, seconds: float, *, name: str = "sleep") -> None:
+        """See :meth:`Turn.sleep`. What leaves the function when the turn is suspended is no ``Exception``, either."""
+        self._ask(lambda: self._turn.sleep(seconds, name=name))
 
     # --- endings ------------------------------------------------------------------------------------------------------
 

@@ -322,16 +322,25 @@ class Turn:
             OutputTooLarge: nor can a record.
             TurnOver: the turn has ended.
         """
-        self._check()
-        name = self._next_name(name)
-        recorded = await self._reports.recorded(name)
+        name, recorded = await self.begin_step(name)
         if recorded is None:
             done = do(*args)
             if inspect.isawaitable(done):
                 done = await done
-            recorded = Raw(msgspec.json.encode(done))
-            await self._reports.say_step(name, recorded)
+            recorded = await self.record_step(name, done)
         return msgspec.json.decode(recorded, type=result)
+
+    async def begin_step(self, name: str) -> tuple[str, Raw | None]:
+        """For :meth:`step`, here and in threads: the name of the next step of that name, and what it is known to be."""
+        self._check()
+        name = self._next_name(name)
+        return name, await self._reports.recorded(name)
+
+    async def record_step(self, name: str, done: Any) -> Raw:
+        """The other half of :meth:`begin_step`."""
+        recorded = Raw(msgspec.json.encode(done))
+        await self._reports.say_step(name, recorded)
+        return recorded
 
     def idempotency_key(self, name: str) -> str:
         """A key for what others are asked to do once: the same in every attempt of this turn, and in no other turn."""

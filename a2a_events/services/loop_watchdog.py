@@ -96,6 +96,6 @@ class LoopWatchdog:
             logger.warning("event loop goes on", blocked_seconds=round(blocked, 1))
 
     def _running(self) -> str:
-        """The name of the task that the loop is in the middle of; those of agents say which agent and which A2A task."""
+        """Name of the task that the loop is in the middle of; those of agents say which agent and which A2A task."""
         task = asyncio.current_task(self._loop)
         return task.get_name() if task is not None else "a callback"
