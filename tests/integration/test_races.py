@@ -14,8 +14,8 @@ from collections.abc import Awaitable, Callable
 import msgspec
 import pytest
 
-from a2a_events.errors import UnsupportedOperationError
-from a2a_events.model import StreamResponse
+from a2a_events.errors import TaskNotCancelableError, UnsupportedOperationError
+from a2a_events.model import TERMINAL_STATES, StreamResponse, Task, TaskState
 from a2a_events.runtime.turn import Turn
 from a2a_events.testing import Calls
 from tests.integration.http import Frame, gateway_in_process
@@ -146,8 +146,59 @@ async def _tail(calls: Calls, task_id: str) -> str:
     return "tailed"
 
 
-async def _all(race: Callable[[int], Awaitable[None]]) -> None:
-    numbers = iter(range(RACES))
+@pytest.mark.timeout(120)
+async def test_five_hundred_cancels_while_the_task_completes_have_one_winner_each(
+    nats_url: str, namespace: str
+) -> None:
+    """What CancelTask answers, how the stream ends, and what both gateways and the log show is one state."""
+    gate = Gate()
+    outcomes: Counter[TaskState] = Counter()
+    async with stack_of("jetstream", gate, nats_url, namespace) as stack:
+        await stack.worker()
+
+        async def race(number: int) -> None:
+            rng, name = random.Random(number), str(number)
+            gate.expect(name)
+            task = await stack.calls.send_task(name, immediately=True)
+            await asyncio.wait_for(gate.started[name].wait(), 30)
+            following = asyncio.create_task(_followed(stack.calls, task.id))
+            canceling = asyncio.create_task(_canceled(stack.other, task.id))
+            await _hold_back(rng)
+            gate.proceed[name].set()
+            answer, seen = await canceling, await following
+
+            final = await stack.calls.get(task.id)
+            assert await stack.other.get(task.id) == final
+            assert final.status.state in {TaskState.COMPLETED, TaskState.CANCELED}
+            assert answer is None or answer.status.state is final.status.state
+            assert (answer is not None) == (final.status.state is TaskState.CANCELED)
+            assert not seen or [s for s in states(seen) if s in TERMINAL_STATES] == [final.status.state]
+            kinds = await stack.kinds(task.id)
+            assert kinds.count("x") <= 1
+            outcomes[final.status.state] += 1
+
+        await _all(race, 500)
+
+    assert sum(outcomes.values()) == 500
+    assert set(outcomes) == {TaskState.COMPLETED, TaskState.CANCELED}, outcomes
+
+
+async def _canceled(calls: Calls, task_id: str) -> Task | None:
+    try:
+        return await calls.cancel(task_id)
+    except TaskNotCancelableError:
+        return None
+
+
+async def _followed(calls: Calls, task_id: str) -> list[StreamResponse]:
+    try:
+        return [update async for update in calls.subscribe(task_id)]
+    except UnsupportedOperationError:
+        return []
+
+
+async def _all(race: Callable[[int], Awaitable[None]], races: int = RACES) -> None:
+    numbers = iter(range(races))
 
     async def some() -> None:
         for number in numbers:

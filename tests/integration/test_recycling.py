@@ -62,6 +62,16 @@ async def blocking(turn: Turn) -> None:
         time.sleep(3600)
 
 
+@agent(name="resuming", policy="resume")
+async def resuming(turn: Turn) -> None:
+    """Works a while, and goes on where an earlier attempt was."""
+    said = sum(len(artifact.parts) for artifact in turn.task.artifacts)
+    for number in range(said, int(turn.text)):
+        await turn.chunk("a", str(number))
+        await turn.flush()
+        await asyncio.sleep(0.1)
+
+
 @agent(name="slow")
 async def slow(turn: Turn) -> None:
     """Works a while."""
@@ -69,7 +79,7 @@ async def slow(turn: Turn) -> None:
         await turn.chunk("a", str(number))
         await asyncio.sleep(0.1)
 '''
-NAMES = ("thread", "late", "stubborn", "blocking", "slow")
+NAMES = ("thread", "late", "stubborn", "blocking", "resuming", "slow")
 ACK_WAIT_SECONDS = 2
 
 
@@ -183,6 +193,25 @@ async def test_what_a_coroutine_that_ignores_its_cancellation_says_later_is_refu
         assert "\nrefused\n" in worker.output
         assert await task_of(http, "stubborn", task["id"]) == answer
         await echoes(http)
+
+
+async def test_the_other_turns_of_a_replaced_worker_are_handed_over(nats_url: str, tmp_path: Path) -> None:
+    async with deployed(nats_url, tmp_path, workers=2) as deployment, client(deployment.gateways[0].url) as http:
+        others = [await send(http, "resuming", "100") for _ in range(6)]
+        task = await send(http, "thread", "go")
+        for other in others:
+            await begun(http, "resuming", other["id"])
+        await begun(http, "thread", task["id"])
+        answer = (await http.post(f"/agents/thread/tasks/{task['id']}:cancel")).json()
+        assert answer["status"]["state"] == "TASK_STATE_CANCELED"
+        await replaced(*deployment.workers)
+
+        for other in others:
+            end = await ended(http, "resuming", other["id"])
+            assert end["status"]["state"] == "TASK_STATE_COMPLETED"
+            assert [part["text"] for part in end["artifacts"][0]["parts"]] == [str(n) for n in range(100)]
+        reasons = "".join(worker.output for worker in deployment.workers)
+        assert "its worker was replaced because another agent did not stop" in reasons
 
 
 async def test_a_worker_that_is_stopped_with_an_agent_that_does_not_stop_ends_all_the_same(

@@ -96,9 +96,10 @@ async def test_time_in_which_the_process_stood_still_is_nobodys_fault(
 
     acted: list[str] = []
     monkeypatch.setattr(loop_watchdog, "time", Clock)
-    with LoopWatchdog(acted.append, bound_seconds=1000, warning_seconds=400) as watchdog:
-        watchdog._look_seconds = 0.001  # many looks, each of which seems to take an hour
-        await _in_a_task("agent", lambda: threading.Event().wait(0.2))
+    watchdog = LoopWatchdog(acted.append, bound_seconds=1000, warning_seconds=400)
+    watchdog._look_seconds = 0.001  # many looks, each of which seems to take an hour
+    with watchdog:
+        threading.Event().wait(0.2)
     assert acted == []
     assert lines.lines == []
 
