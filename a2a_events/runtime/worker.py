@@ -414,7 +414,7 @@ class _Running:
             self._call(turn), name=f"agent {self._agent.name}, task {self._handle.task.task_id}"
         )
         task.add_done_callback(lambda _: _finish(over))
-        if self._over is not None:
+        if self._decided() is not None:
             task.cancel()  # decided while the turn was being made ready
         elif self.writer.fold.head.cancel:
             self._ask_to_stop()
