@@ -86,6 +86,11 @@ JSON_DEPTH: Final = 32
 three of them: a data part of 33 levels could not be read back by its sender over gRPC, nor one of 47 over JSON."""
 IDENTIFIER_CHARACTERS: Final = 512
 """Longest id that a client may choose (messageId, contextId, tenant)."""
+IDEMPOTENCY_KEY_CHARACTERS: Final = 255
+"""Longest idempotency key: a key is compared, never shown, and any UUID or hash is far below."""
+YOUNG_KEYS: Final = 128
+"""Idempotency keys of further messages that a task remembers, the newest; about 70 bytes each in the head. A retry
+comes within seconds or minutes: it is late when so many other messages with keys have come to the same task since."""
 MESSAGE_PARTS: Final = 1000
 """Most parts in one message."""
 

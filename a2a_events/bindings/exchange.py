@@ -109,6 +109,12 @@ class Exchange:
         """Where the client wants to resume, if it does."""
         return self.header(b"last-event-id") or None
 
+    @property
+    def idempotency_key(self) -> str | None:
+        """What the client wants its message to be known by; None if it says nothing."""
+        given = any(name == b"idempotency-key" for name, _ in self.scope["headers"])
+        return self.header(b"idempotency-key") if given else None
+
     def header(self, name: bytes) -> str:
         """A request header's value, latin-1; empty without one, joined by commas if there are several."""
         found = [value for key, value in self.scope["headers"] if key == name]

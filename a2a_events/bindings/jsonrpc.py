@@ -108,7 +108,7 @@ class JsonRpc:
         asked = _asked(envelope, dialect, operation)
         agent = await request.agent(asked)
         extensions = check_extensions(exchange, agent.card, dialect.extension_headers)
-        caller = request.caller(asked, agent, extensions, dialect)
+        caller = request.caller(asked, agent, extensions, dialect, exchange.idempotency_key)
         if operation in UNARY:
             result = await dialect.call(operation)(self._operations, caller, agent, asked)
             request.shows(result)

@@ -51,7 +51,12 @@ class Request:
         self.updates: Updates | None = None
 
     def caller(
-        self, asked: Any, agent: ServedAgent, extensions: tuple[str, ...] = (), dialect: Dialect = V1_0
+        self,
+        asked: Any,
+        agent: ServedAgent,
+        extensions: tuple[str, ...] = (),
+        dialect: Dialect = V1_0,
+        idempotency_key: str | None = None,
     ) -> Caller:
         """Who asks, by the request's routing string; nobody is asked to identify themselves.
 
@@ -60,6 +65,7 @@ class Request:
             agent: who is asked; a tenant that only routed to it is nobody's.
             extensions: that are active for this request.
             dialect: the form in which the request came.
+            idempotency_key: as the client gave it.
         """
         asked_id = getattr(asked, "task_id", "") or getattr(asked, "id", "")
         if parse_task_id(asked_id):  # what we never made is not repeated in logs
@@ -70,6 +76,7 @@ class Request:
             extensions=extensions,
             protocol_version=dialect.version,
             dialect=dialect.name,
+            idempotency_key=idempotency_key,
         )
 
     async def agent(self, asked: Any) -> ServedAgent:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -34,6 +33,7 @@ def _json(_context: click.Context, parameter: click.Parameter, value: str | None
 @click.option("--context", "context_id", default="", metavar="CONTEXT", help="A new task in this conversation.")
 @click.option("--stream/--no-stream", default=True, show_default=True, help="Show updates as they come.")
 @click.option("--return-immediately", is_flag=True, help="Do not wait: show the task as soon as it is stored.")
+@click.option("--idempotency-key", metavar="KEY", help="Sent again with this key, the message is taken once.")
 @flags.output
 def send(
     *,
@@ -46,6 +46,7 @@ def send(
     context_id: str,
     stream: bool,
     return_immediately: bool,
+    idempotency_key: str | None,
     output: str | None,
 ) -> int:
     """Send TEXT to an agent and show what comes back, as it comes.
@@ -66,17 +67,23 @@ def send(
     from a2a_events.client import Client
     from a2a_events.model import StreamResponse, Task
 
-    message = _message(text, data, script)
+    message = _message(text, data, script, idempotency_key)
     screen = show.screen(output)
     addresses = flags.addresses(urls)
 
     async def work() -> int:
         async with Client(addresses, headers=flags.parse_headers(headers)) as client:
             if stream and not return_immediately:
-                updates = client.stream(message, task_id=task_id, context_id=context_id)
+                updates = client.stream(
+                    message, task_id=task_id, context_id=context_id, idempotency_key=idempotency_key
+                )
                 return await show.follow(updates, screen, urls)
             reply = await client.send(
-                message, task_id=task_id, context_id=context_id, return_immediately=return_immediately
+                message,
+                task_id=task_id,
+                context_id=context_id,
+                return_immediately=return_immediately,
+                idempotency_key=idempotency_key,
             )
             response = StreamResponse(task=reply) if isinstance(reply, Task) else StreamResponse(message=reply)
             return show.whole(response, screen, urls)
@@ -84,7 +91,8 @@ def send(
     return show.run(work())
 
 
-def _message(text: str | None, data: Any, script: Any) -> Message:
+def _message(text: str | None, data: Any, script: Any, key: str | None) -> Message:
+    from a2a_events.client.repetition import message_id_for
     from a2a_events.model import Message, Part, Role
 
     parts: list[Part] = []
@@ -96,4 +104,4 @@ def _message(text: str | None, data: Any, script: Any) -> Message:
         parts.append(Part(data={"script": script}))
     if not parts:
         raise click.UsageError("there is nothing to send: give TEXT, --data or --script")
-    return Message(message_id=os.urandom(16).hex(), role=Role.USER, parts=tuple(parts))
+    return Message(message_id=message_id_for(key), role=Role.USER, parts=tuple(parts))

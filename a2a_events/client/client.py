@@ -18,6 +18,7 @@ from a2a_events.client.endpoint import BindingName, Endpoint, Wishes, read_card,
 from a2a_events.client.errors import BadAnswer, NoAnswer
 from a2a_events.client.http_link import Http
 from a2a_events.client.push_configs import PushConfigs
+from a2a_events.client.repetition import Repetition, message_id_for
 from a2a_events.client.replicas import Replicas
 from a2a_events.client.retry import Retry
 from a2a_events.client.stream import Updates, usable_cursor
@@ -59,7 +60,8 @@ class Client:
     Safe for any number of concurrent calls. Its errors are those of the protocol (``a2a_events.errors.A2AError``) and
     those of the way there (``a2a_events.client.ClientError``); each says whether repeating is safe. A call that was
     certainly never sent is repeated, at the next gateway, by the client itself; so is one that changes nothing, after a
-    broken connection, 429, 502, 503 and 504.
+    broken connection, 429, 502, 503 and 504, and a message with an idempotency key, where the agent's card says that
+    it is taken once (``urn:a2a-events:idempotent-send:v1``).
 
     Headers go wherever the agent's card points to: give credentials only with bases that you trust.
 
@@ -215,10 +217,11 @@ class Client:
             accepted_output_modes: media types that the caller can use.
             push: a webhook for updates of the task, from its beginning.
             metadata: of the request.
-            idempotency_key: names this very message; made up if not given, and none is sent if empty. Not every server
-                knows it, so the client itself never relies on it.
+            idempotency_key: names this very message; made up if not given, and none is sent if empty. The client relies
+                on it where the agent's card declares that. 1 to 255 visible ASCII characters.
 
         Raises:
+            InvalidParamsError: among others, the key came with another message before.
             A2AError: the server's error. After an ``UnavailableError`` whose sentence leaves it open, the message may
                 have been taken.
             ConnectionFailed: no gateway was reached: safe to repeat.
@@ -227,7 +230,7 @@ class Client:
             BadAnswer: the server does not speak A2A 1.0; the message may have been taken.
         """
         request = _sending(
-            _message(message, context_id, task_id),
+            _message(message, context_id, task_id, idempotency_key),
             SendMessageConfiguration(
                 accepted_output_modes=tuple(accepted_output_modes),
                 task_push_notification_config=push,
@@ -240,7 +243,7 @@ class Client:
         try:
             raw = await self._replicas.ask(
                 request,
-                repeatable=False,
+                repetition=Repetition.KEYED if key else Repetition.NEVER,
                 headers={"Idempotency-Key": key} if key else None,
                 patience_seconds=self._patience_seconds if return_immediately else None,
             )
@@ -271,7 +274,7 @@ class Client:
         the answer. Arguments are those of :meth:`send`; errors and guarantees those of :class:`Updates`.
         """
         request = _sending(
-            _message(message, context_id, task_id),
+            _message(message, context_id, task_id, idempotency_key),
             SendMessageConfiguration(
                 accepted_output_modes=tuple(accepted_output_modes),
                 task_push_notification_config=push,
@@ -428,9 +431,9 @@ def _sending(
     )
 
 
-def _message(message: Message | str, context_id: str, task_id: str) -> Message:
+def _message(message: Message | str, context_id: str, task_id: str, idempotency_key: str | None) -> Message:
     if isinstance(message, str):
-        message = Message(message_id=_new_id(), role=Role.USER, parts=(Part(text=message),))
+        message = Message(message_id=message_id_for(idempotency_key), role=Role.USER, parts=(Part(text=message),))
     return msgspec.structs.replace(
         message, context_id=context_id or message.context_id, task_id=task_id or message.task_id
     )

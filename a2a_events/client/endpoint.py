@@ -90,6 +90,10 @@ class Endpoint:
         """Whether a card is to be found here."""
         return self._given is None
 
+    def declares(self, extension: str) -> bool:
+        """Whether the card, as it was last seen, names an extension; not where no card is to be found."""
+        return self._card is not None and any(e.uri == extension for e in self._card.capabilities.extensions)
+
     @property
     def wait_seconds(self) -> float:
         """How long this endpoint asked not to be used."""

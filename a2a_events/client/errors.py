@@ -43,7 +43,7 @@ class NoAnswer(ClientError):
     """The call was sent and its answer did not come: it may have taken effect, now or later, or never.
 
     Reads are safe to repeat (``retry_safe``). A message is not, unless the server honours ``idempotency_key``: then
-    send it again with the same key. Otherwise look for its effect first.
+    send it again with the same key, now or hours later. Otherwise look for its effect first.
 
     Args:
         message: one sentence.

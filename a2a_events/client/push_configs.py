@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from a2a_events.client.answers import read
+from a2a_events.client.repetition import Repetition
 from a2a_events.client.replicas import Replicas
 from a2a_events.model import (
     AuthenticationInfo,
@@ -55,7 +56,9 @@ class PushConfigs:
             url=url, id=config_id, task_id=task_id, token=token, authentication=authentication
         )
         raw = await self._replicas.ask(
-            config, repeatable=bool(config_id), patience_seconds=self._replicas.patience_seconds
+            config,
+            repetition=Repetition.ALWAYS if config_id else Repetition.NEVER,
+            patience_seconds=self._replicas.patience_seconds,
         )
         return read(raw, TaskPushNotificationConfig)
 

@@ -10,6 +10,7 @@ from a2a_events.client.endpoint import Endpoint
 from a2a_events.client.errors import ConnectionFailed, NoAnswer
 from a2a_events.client.link import Frames
 from a2a_events.client.operations import Request
+from a2a_events.client.repetition import IDEMPOTENT_SEND, Repetition
 from a2a_events.client.retry import Attempts, Retry
 from a2a_events.errors import UnavailableError
 from a2a_events.model import AgentCard
@@ -59,14 +60,14 @@ class Replicas:
             A2AError: refused.
             ClientError: see :class:`Endpoint`.
         """
-        return await self._attempt(Endpoint.card, self.request_attempts(), repeatable=True)
+        return await self._attempt(Endpoint.card, self.request_attempts())
 
     async def ask(
         self,
         request: Request,
         *,
         attempts: Attempts | None = None,
-        repeatable: bool = True,
+        repetition: Repetition = Repetition.ALWAYS,
         headers: Mapping[str, str] | None = None,
         patience_seconds: float | None,
     ) -> bytes:
@@ -75,7 +76,7 @@ class Replicas:
         Args:
             request: what to ask.
             attempts: counts the failures; None: as many as for any request.
-            repeatable: whether to send it again when it may have taken effect; what was not sent is always repeated.
+            repetition: whether to send it again when it may have taken effect; what was not sent is always repeated.
             headers: for this request.
             patience_seconds: for the whole answer; None: no limit.
 
@@ -90,19 +91,30 @@ class Replicas:
             self.extensions = reply.extensions
             return reply.raw
 
-        return await self._attempt(work, attempts or self.request_attempts(), repeatable=repeatable)
+        return await self._attempt(work, attempts or self.request_attempts(), repetition)
 
     async def open(
         self,
         request: Request,
         attempts: Attempts,
         *,
-        repeatable: bool,
+        repetition: Repetition = Repetition.ALWAYS,
+        unsettled: Exception | None = None,
         headers: Mapping[str, str] | None = None,
         patience_seconds: float | None,
         floor_seconds: float = 0.0,
     ) -> tuple[Endpoint, Frames]:
-        """One operation that answers with a stream. See :meth:`ask`; ``floor_seconds`` are waited in any case."""
+        """One operation that answers with a stream. See :meth:`ask`.
+
+        Args:
+            request: what to ask.
+            attempts: counts the failures.
+            repetition: as for :meth:`ask`.
+            unsettled: how it failed before, if it may have taken effect then.
+            headers: for this request.
+            patience_seconds: for the beginning of the answer; None: no limit.
+            floor_seconds: waited in any case.
+        """
 
         async def work(endpoint: Endpoint) -> tuple[Endpoint, Frames]:
             link = await endpoint.link()
@@ -111,7 +123,7 @@ class Replicas:
             return endpoint, frames
 
         floor_seconds = min(floor_seconds, self._retry.longest_seconds)
-        return await self._attempt(work, attempts, repeatable=repeatable, floor_seconds=floor_seconds)
+        return await self._attempt(work, attempts, repetition, unsettled, floor_seconds=floor_seconds)
 
     async def aclose(self) -> None:
         """Close what belongs to the endpoints alone."""
@@ -129,19 +141,36 @@ class Replicas:
         self,
         work: Callable[[Endpoint], Awaitable[T]],
         attempts: Attempts,
+        repetition: Repetition = Repetition.ALWAYS,
+        unsettled: Exception | None = None,
         *,
-        repeatable: bool,
         floor_seconds: float = 0.0,
     ) -> T:
+        """Work until it succeeds; ``unsettled`` is how it failed last when it may have taken effect all the same."""
         while True:
             endpoint = min(self._endpoints, key=lambda e: e.wait_seconds)  # the first of those that are free
             await attempts.wait(max(floor_seconds, endpoint.wait_seconds))
             try:
+                if unsettled is not None and repetition is Repetition.KEYED:
+                    await endpoint.link()
+                    if not endpoint.declares(IDEMPOTENT_SEND):
+                        break  # a gateway of another version: it would take the message a second time
                 return await work(endpoint)
             except PASSING as error:
                 if isinstance(error, NoAnswer):
-                    error.retry_safe = repeatable
+                    error.retry_safe = repetition is Repetition.ALWAYS
                 self.failed(endpoint, error)
-                if not repeatable and not isinstance(error, ConnectionFailed):
-                    raise
+                if not isinstance(error, ConnectionFailed):
+                    if not repeatable(repetition, endpoint):
+                        raise
+                    if unsettled is None and repetition is Repetition.KEYED:
+                        attempts = self.stream_attempts()  # somebody is there: a roll-out or a fail-over passes
+                    unsettled = error
                 attempts.failed(error)
+        assert unsettled is not None
+        raise unsettled
+
+
+def repeatable(repetition: Repetition, endpoint: Endpoint) -> bool:
+    """Whether what an endpoint may have taken may be sent again."""
+    return repetition is Repetition.ALWAYS or (repetition is Repetition.KEYED and endpoint.declares(IDEMPOTENT_SEND))

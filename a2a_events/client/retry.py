@@ -22,7 +22,8 @@ class Retry(Struct, frozen=True, kw_only=True):
 
     Args:
         attempts: failures in a row that a stream survives before it raises. An update that is new, or a connection
-            that lived for a while, begins the count again.
+            that lived for a while, begins the count again. Also those that a message survives that may be sent again,
+            once a gateway has been there.
         requests: how often one request is tried at most; each base is tried once in any case.
         base_seconds: upper end of the first wait; each further one doubles it.
         ceiling_seconds: upper end of all waits.

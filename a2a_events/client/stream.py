@@ -16,8 +16,9 @@ from a2a_events.client.answers import read, read_update
 from a2a_events.client.endpoint import Endpoint
 from a2a_events.client.errors import ClientError, NoAnswer, StreamInterrupted
 from a2a_events.client.link import Frames
+from a2a_events.client.repetition import Repetition
 from a2a_events.client.replay import Mark, mark_of
-from a2a_events.client.replicas import PASSING, Replicas
+from a2a_events.client.replicas import PASSING, Replicas, repeatable
 from a2a_events.client.retry import wanted_seconds
 from a2a_events.client.sse import Event
 from a2a_events.errors import (
@@ -121,7 +122,8 @@ class Updates:
     Raises, on entering and while iterating:
         A2AError: the server's error; it ends the stream.
         ConnectionFailed: entering only: nobody was reached, nothing was sent.
-        NoAnswer: the message was sent, and no update of it came. It is not sent again; see its ``idempotency_key``.
+        NoAnswer: the message was sent, and no update of it came. It was sent again only if the agent's card says that a
+            message is taken once under its ``idempotency_key``.
         StreamInterrupted: all attempts to go on failed; it carries task id and cursor.
         BadAnswer: the server does not speak A2A 1.0.
 
@@ -156,6 +158,8 @@ class Updates:
         self._memory = _Memory()
         self._state: TaskState | None = None
         self._server_wants_seconds = 0.0
+        self._repetition = Repetition.KEYED if idempotency_key else Repetition.NEVER
+        self._unsettled: Exception | None = None  # how the message's connection broke before an update of it came
         self._entered = False
         self._opened = False
         self._ended = False
@@ -266,8 +270,15 @@ class Updates:
         headers = {"Idempotency-Key": self.idempotency_key} if self.idempotency_key else {}
         with self._explained():
             self._connection = await self._replicas.open(
-                message, self._attempts, repeatable=False, headers=headers, patience_seconds=None
+                message,
+                self._attempts,
+                repetition=self._repetition,
+                unsettled=self._unsettled,
+                headers=headers,
+                patience_seconds=None,
+                floor_seconds=self._server_wants_seconds,
             )
+        self._server_wants_seconds = 0.0
         self._has_opened()
 
     async def _subscribe(self) -> None:
@@ -280,7 +291,6 @@ class Updates:
                 self._connection = await self._replicas.open(
                     request,
                     self._attempts,
-                    repeatable=True,
                     headers=headers,
                     patience_seconds=self._replicas.patience_seconds,
                     floor_seconds=self._server_wants_seconds,
@@ -304,7 +314,9 @@ class Updates:
     async def _read(self) -> None:
         """Wait for more, on a new connection if there is none."""
         if self._connection is None:
-            if not self._ends_here():
+            if not self._accepted and self._message is not None:
+                await self._send(self._message)
+            elif not self._ends_here():
                 await self._subscribe()
             return
         _, frames = self._connection
@@ -325,7 +337,7 @@ class Updates:
                 return
             silent = self._first
             await self._lost(NoAnswer("The stream ended before its task did", retry_safe=True))
-            if silent and not self._ended:
+            if silent and self._accepted and not self._ended:
                 await self._settle()  # nothing follows the cursor: perhaps because the task has ended
 
     async def _lost(self, error: Exception) -> None:
@@ -338,22 +350,22 @@ class Updates:
         self._waiting.clear()
         await self._close()
         self._replicas.failed(endpoint, error)
+        if not self._accepted:
+            self._unsettled = NoAnswer(
+                "The message was sent and the connection broke before the first update: it may have been taken",
+                idempotency_key=self.idempotency_key,
+            )
+            if not repeatable(self._repetition, endpoint):
+                raise self._unsettled from error
+            self._attempts.failed(self._unsettled)
+            return
         if self._ends_here():
             return
         with self._explained():
             self._attempts.failed(error)
 
     def _ends_here(self) -> bool:
-        """Whether a lost connection is the end.
-
-        Raises:
-            NoAnswer: nobody knows what became of the message.
-        """
-        if not self._accepted:
-            raise NoAnswer(
-                "The message was sent and the connection broke before the first update: it may have been taken",
-                idempotency_key=self.idempotency_key,
-            )
+        """Whether a lost connection is the end."""
         if self._message is not None and self._state in INTERRUPTED_STATES:
             self._ended = True
         return self._ended
@@ -384,7 +396,7 @@ class Updates:
         except PASSING as error:
             if isinstance(error, NoAnswer):
                 error.idempotency_key = self.idempotency_key
-            if not self._opened or self.task_id is None:
+            if not self._opened or not self._accepted or self.task_id is None:
                 raise
             raise StreamInterrupted(
                 f"The stream of task {self.task_id} was lost: {error.message}",

@@ -42,7 +42,7 @@ class MemoryLog:
         content_bytes: int = limits.CONTENT_BYTES,
     ) -> None:
         self.name = name
-        self.shards = shards
+        self.shards = self.keyed_shards = shards
         self.content_bytes = content_bytes
         self._ack_wait_seconds = ack_wait_seconds
         self._incarnation = os.urandom(6).hex()

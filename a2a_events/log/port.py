@@ -131,6 +131,8 @@ class Log(Protocol):
     """Which log new tasks of this process go to."""
     shards: int
     """New tasks are spread over this many shards."""
+    keyed_shards: int
+    """New tasks under an idempotency key are spread over the first so many; never changes for a log (turns 7.3)."""
     content_bytes: int
     """Largest payload of one record. One over ``limits.RECORD_BYTES`` costs more, and comes back as it was offered."""
 

@@ -10,7 +10,7 @@ class Caller(Struct, frozen=True):
 
     ``tenant`` is the raw routing string of the request, ``subject`` who was authenticated, ``protocol_version`` and
     ``dialect`` the form in which the request came, ``extensions`` the URIs that were asked for and that this server
-    knows.
+    knows. ``idempotency_key`` is what a send is to be known by, None without one.
     """
 
     tenant: str = ""
@@ -18,6 +18,7 @@ class Caller(Struct, frozen=True):
     protocol_version: str = "1.0"
     dialect: str = "1.0"
     extensions: tuple[str, ...] = ()
+    idempotency_key: str | None = None
 
 
 class Result(Struct, frozen=True):

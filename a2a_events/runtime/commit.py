@@ -15,9 +15,17 @@ from a2a_events.timeline.ids import TaskRef
 from a2a_events.timeline.record import Entry, Record, Writer
 
 
-async def commit(
-    log: Log, writer: Writer, task: TaskRef, fold: TaskFold, decision: Callable[[], list[Entry]], *, new: bool = False
-) -> bool:
+async def create(log: Log, writer: Writer, task: TaskRef, entries: list[Entry]) -> TaskFold | None:
+    """Append the first record of a task; its fold, or None if the task has a record already.
+
+    Raises:
+        LogError: as ``append.append``.
+    """
+    fold = TaskFold.empty()
+    return fold if await _append(log, writer, task, fold, entries) else None
+
+
+async def commit(log: Log, writer: Writer, task: TaskRef, fold: TaskFold, decision: Callable[[], list[Entry]]) -> bool:
     """Append what is decided at the position it is decided on; decide again when others were faster.
 
     Args:
@@ -26,7 +34,6 @@ async def commit(
         task: whose.
         fold: of the task; advanced to the record, and past those of others.
         decision: asked once for each position; no entries: there is nothing to do.
-        new: nobody else can know the task.
 
     Returns:
         Whether there was something to write; it is durable.
@@ -40,15 +47,20 @@ async def commit(
         entries = decision()
         if not entries:
             return False
-        made = draft_after(
-            fold.head, entries, record_id=os.urandom(9).hex(), writer=writer, incarnation=log.incarnation(task)
-        )
-        try:
-            position = await append(log, task, made, fold.head.position)
-        except Conflict:
-            assert not new, "a random task id was taken"
-            await advance(log, task, fold)
-            continue
-        fold.apply(Record(position, made.header, made.payload, made.inbound))
-        return True
+        if await _append(log, writer, task, fold, entries):
+            return True
+        await advance(log, task, fold)
     raise UnavailableError("The task is too busy; nothing was written, please retry")
+
+
+async def _append(log: Log, writer: Writer, task: TaskRef, fold: TaskFold, entries: list[Entry]) -> bool:
+    """Append behind the fold, and advance it; False if another record stands there."""
+    made = draft_after(
+        fold.head, entries, record_id=os.urandom(9).hex(), writer=writer, incarnation=log.incarnation(task)
+    )
+    try:
+        position = await append(log, task, made, fold.head.position)
+    except Conflict:
+        return False
+    fold.apply(Record(position, made.header, made.payload, made.inbound))
+    return True

@@ -19,16 +19,24 @@ from a2a_events.errors import LogError
 from a2a_events.log.port import AgentEntry, Log
 from a2a_events.model import AgentCard, AgentExtension, AgentInterface
 from a2a_events.runtime.framing import REPLAY_EXTENSION
+from a2a_events.timeline.idempotency import IDEMPOTENT_SEND
 
 FRESH_SECONDS: Final = 5.0
 """How old what is known may be before it is read again, in the background."""
 MISSING_SECONDS: Final = 0.25
 """How often the registry is asked about an agent that is not known."""
-REPLAY: Final = AgentExtension(
-    uri=REPLAY_EXTENSION,
-    description="Streams resume after any update: each carries its revision and a cursor, in its metadata",
+OFFERED: Final = (
+    AgentExtension(
+        uri=REPLAY_EXTENSION,
+        description="Streams resume after any update: each carries its revision and a cursor, in its metadata",
+    ),
+    AgentExtension(
+        uri=IDEMPOTENT_SEND,
+        description="A message sent again with the same Idempotency-Key is taken once",
+    ),
 )
 """What every agent behind this gateway can do."""
+_OFFERED_URIS: Final = {extension.uri for extension in OFFERED}
 
 logger = structlog.get_logger(__name__)
 
@@ -148,7 +156,7 @@ class Directory:
                 capabilities,
                 push_notifications=self._push and capabilities.push_notifications is not False,
                 extended_agent_card=extended or capabilities.extended_agent_card,
-                extensions=(*(e for e in capabilities.extensions if e.uri != REPLAY.uri), REPLAY),
+                extensions=(*(e for e in capabilities.extensions if e.uri not in _OFFERED_URIS), *OFFERED),
             ),
         )
 

@@ -72,6 +72,12 @@ class Framing:
             return update
         return self._with_members(update, head.generation, gap=gap)
 
+    def reply(self, head: Head, message: bytes) -> Update:
+        """The bare Message that was the whole answer."""
+        cursor = f"{self._prefix}{head.position}.{head.revision}"
+        update = Update(head.revision, cursor, b'{"message":' + message + b"}")
+        return self._with_members(update, head.generation) if self._replay else update
+
     def _with_members(self, update: Update, generation: int, *, gap: bool = False) -> Update:
         ((kind, inner),) = _members.decode(update.line).items()
         members: dict[str, Any] = dict(_members.decode(inner))

@@ -25,6 +25,7 @@ from a2a_events.errors import (
     ExtendedAgentCardNotConfiguredError,
     InvalidParamsError,
     TaskNotFoundError,
+    UnavailableError,
     Unreadable,
     UnsupportedOperationError,
 )
@@ -43,7 +44,7 @@ from a2a_events.model import (
     encode,
 )
 from a2a_events.runtime.caller import Caller, Result
-from a2a_events.runtime.commit import commit
+from a2a_events.runtime.commit import commit, create
 from a2a_events.runtime.directory import ServedAgent
 from a2a_events.runtime.framing import REPLAY_EXTENSION, Framing, Update, with_generation
 from a2a_events.runtime.index import TaskIndex
@@ -54,6 +55,7 @@ from a2a_events.timeline import cursor as cursors
 from a2a_events.timeline import decide
 from a2a_events.timeline.events import NOTHING, Actor, Kind, MessageReceived, Submitted
 from a2a_events.timeline.fold import Head, Phase, TaskFold, is_public, public_states
+from a2a_events.timeline.idempotency import KeyScope, derived_task_id, is_key, mark
 from a2a_events.timeline.ids import RANDOM_BYTES, TaskRef, reference, task_id, token
 from a2a_events.timeline.record import Entry, Record, Writer
 from a2a_events.timeline.render import segment_keys
@@ -69,6 +71,18 @@ class Run(Struct, frozen=True):
 
     updates: list[Update]
     last: bool = False
+
+
+class _Sent(Struct, frozen=True):
+    """A message that is in the log."""
+
+    task: TaskRef
+    watch: Watch
+    """From before it was there; whoever got this closes it."""
+    fold: TaskFold
+    """At the message, or later if it was ``repeated``."""
+    repeated: bool
+    """It was there already, under its idempotency key; nothing was written."""
 
 
 class Updates:
@@ -144,7 +158,8 @@ class Operations:
     async def send(self, caller: Caller, agent: ServedAgent, request: SendMessageRequest) -> Result:
         """SendMessage (specification 3.1.1): the Task when it has ended or waits for the client, or a bare Message.
 
-        With ``returnImmediately`` the Task as it is once the message is in the log.
+        With ``returnImmediately`` the Task as it is once the message is in the log. Under an idempotency key a message
+        is taken once, and who repeats it gets what its first sender gets (ADR 0018).
 
         Returns:
             A SendMessageResponse.
@@ -154,26 +169,29 @@ class Operations:
         """
         immediately = request.configuration is not None and request.configuration.return_immediately
         length = request.configuration.history_length if request.configuration else None
-        task, watch, fold = await self._begin(caller, agent, request)
+        sent = await self._begin(caller, agent, request)
+        task, fold = sent.task, sent.fold
         try:
-            if not (immediately and fold.head.exists):
-                async with aclosing(_after(watch, fold)) as runs:
+            answered = immediately and fold.head.exists
+            if not (answered or (sent.repeated and _answerable(fold.head, immediately=immediately))):
+                async with aclosing(_after(sent.watch, fold)) as runs:
                     async for records in runs:
                         for record in records:
                             fold.apply(record)
-                        if fold.head.terminal or (fold.head.exists and (immediately or _waits(fold.head))):
+                        if _answerable(fold.head, immediately=immediately):
                             break
             shown = await self._response(task, fold, length)
             return Result(shown, task.task_id, fold.head.context_id, fold.head.revision)
         finally:
-            await watch.close()
+            await sent.watch.close()
 
     async def send_stream(
         self, caller: Caller, agent: ServedAgent, request: SendMessageRequest, *, cursor: str | None = None
     ) -> Updates:
         """SendStreamingMessage (specification 3.1.2): the Task, then its updates until it ends or waits for the client.
 
-        A request with a cursor is a client that wants to resume; it must not start a second task, and is refused.
+        Repeated under its idempotency key, the Task as it is, and what follows. A request with a cursor is a client
+        that wants to resume; it must not start a second task, and is refused.
 
         Raises:
             A2AError: as :meth:`send`; once this has returned, the message is in the log.
@@ -183,9 +201,14 @@ class Operations:
             text = "To resume a stream use SubscribeToTask with the cursor; sending again would start a second task"
             raise InvalidParamsError(text, violations=(("Last-Event-ID", text),))
         length = request.configuration.history_length if request.configuration else None
-        task, watch, fold = await self._begin(caller, agent, request)
-        runs = self._follow(task, watch, fold, length, self._framing(caller, task), until_interrupted=True)
-        return Updates(task, fold.head.context_id, runs, watch)
+        sent = await self._begin(caller, agent, request)
+        task, watch, head = sent.task, sent.watch, sent.fold.head
+        framing = self._framing(caller, task)
+        if head.replied:
+            runs = _just(framing.reply(head, sent.fold.content.reply))
+        else:
+            runs = self._follow(task, watch, sent.fold, length, framing, until_interrupted=True)
+        return Updates(task, head.context_id, runs, watch)
 
     # --- GetTask, CancelTask ------------------------------------------------------------------------------------------
 
@@ -306,11 +329,10 @@ class Operations:
 
     # --- the write path -----------------------------------------------------------------------------------------------
 
-    async def _begin(
-        self, caller: Caller, agent: ServedAgent, request: SendMessageRequest
-    ) -> tuple[TaskRef, Watch, TaskFold]:
+    async def _begin(self, caller: Caller, agent: ServedAgent, request: SendMessageRequest) -> _Sent:
         """Put the message into the log, as a new task or onto its task, watched from before it was there."""
         _check_message(request.message, agent)
+        _check_key(caller.idempotency_key)
         webhook, configuration = self._webhook(agent, request.configuration)
         if request.message.task_id:
             return await self._continue(caller, agent, request, webhook, _raw(configuration))
@@ -318,8 +340,11 @@ class Operations:
             text = "only a message to an existing task can ask for its generation"
             raise InvalidParamsError(violations=(("configuration.ifGenerationMatch", text),))
         log = self._log
-        shard = os.urandom(1)[0] % log.shards if log.shards > 1 else 0
-        new_id = task_id(log.name, shard, os.urandom(RANDOM_BYTES))
+        if caller.idempotency_key is None:
+            shard = os.urandom(1)[0] % log.shards if log.shards > 1 else 0
+            new_id = task_id(log.name, shard, os.urandom(RANDOM_BYTES))
+        else:
+            new_id, shard = derived_task_id(caller.idempotency_key, _scope(caller, agent), log.name, log.keyed_shards)
         task = TaskRef(log.name, shard, agent.name, token(caller.tenant), new_id)
         context_id = request.message.context_id or f"c-{base64.urlsafe_b64encode(os.urandom(15)).decode()}"
         actor = Actor(tenant=caller.tenant, subject=caller.subject)
@@ -334,16 +359,34 @@ class Operations:
             configuration=_raw(configuration),
             metadata=_raw(request.metadata),
             extensions=caller.extensions,
+            **_marked(caller, agent, request),
         )
         hook = await self.push_configs.event(caller, task, webhook) if webhook is not None else None
         watch = await log.watch(task).__aenter__()
         try:
-            fold = TaskFold.empty()
-            await self._decide(task, fold, lambda: decide.submit(event, self._now(), hook), new=True)
+            fold, repeated = await self._create(task, event, decide.submit(event, self._now(), hook))
         except BaseException:
             await watch.close()
             raise
-        return task, watch, fold
+        return _Sent(task, watch, fold, repeated)
+
+    async def _create(self, task: TaskRef, event: Submitted, entries: list[Entry]) -> tuple[TaskFold, bool]:
+        """The task as this event made it, or as it is if the event's idempotency key made it before.
+
+        Raises:
+            InvalidParamsError: the key made it, with another request.
+        """
+        for _ in range(limits.DECIDE_ATTEMPTS):
+            fold = await create(self._log, self._writer, task, entries)
+            if fold is not None:
+                return fold, False
+            assert event.idempotency_key, "a random task id was taken"
+            fold = await load(self._log, task)
+            if fold.head.revision:
+                known = decide.taken_before(fold.head, event)
+                assert known, "a derived task id was taken without its key"
+                return fold, True
+        raise UnavailableError("The task is too busy; nothing was written, please retry")
 
     async def _continue(
         self,
@@ -352,7 +395,7 @@ class Operations:
         request: SendMessageRequest,
         webhook: TaskPushNotificationConfig | None,
         configuration: Raw,
-    ) -> tuple[TaskRef, Watch, TaskFold]:
+    ) -> _Sent:
         task = _task(caller, agent, request.message.task_id)
         watch = await self._log.watch(task).__aenter__()
         try:
@@ -363,11 +406,12 @@ class Operations:
                 configuration=configuration,
                 metadata=_raw(request.metadata),
                 extensions=caller.extensions,
+                **_marked(caller, agent, request),
             )
             said = request.message.context_id
             hook = await self.push_configs.event(caller, task, webhook) if webhook is not None else None
             match_generation = self._match_generation(request)
-            await self._decide(
+            written = await self._decide(
                 task,
                 fold,
                 lambda: decide.message(fold.head, event, said, self._now(), generation=match_generation, webhook=hook),
@@ -375,7 +419,7 @@ class Operations:
         except BaseException:
             await watch.close()
             raise
-        return task, watch, fold
+        return _Sent(task, watch, fold, repeated=not written)
 
     def _match_generation(self, request: SendMessageRequest) -> int | None:
         configuration = request.configuration
@@ -391,11 +435,9 @@ class Operations:
         checked = self.push_configs.check(agent, given, "configuration.taskPushNotificationConfig.")
         return checked, msgspec.structs.replace(configuration, task_push_notification_config=None)
 
-    async def _decide(
-        self, task: TaskRef, fold: TaskFold, decision: Callable[[], list[Entry]], *, new: bool = False
-    ) -> None:
+    async def _decide(self, task: TaskRef, fold: TaskFold, decision: Callable[[], list[Entry]]) -> bool:
         """See :func:`~.commit.commit`."""
-        await commit(self._log, self._writer, task, fold, decision, new=new)
+        return await commit(self._log, self._writer, task, fold, decision)
 
     # --- the read path ------------------------------------------------------------------------------------------------
 
@@ -421,7 +463,10 @@ class Operations:
         head = fold.head
         waiting: TaskFold | None = fold
         if head.exists:
-            yield Run([framing.task(head, await self._task_json(task, fold, length))])
+            ended = head.terminal or (until_interrupted and head.phase is Phase.RESTING)
+            yield Run([framing.task(head, await self._task_json(task, fold, length))], ended)
+            if ended:
+                return
             waiting = None
         del fold
         async with aclosing(watch.after(head.position, head.revision)) as runs:
@@ -539,6 +584,15 @@ async def _replayed(
                 yield after
 
 
+async def _just(update: Update) -> AsyncGenerator[Run]:
+    yield Run([update], last=True)
+
+
+def _answerable(head: Head, *, immediately: bool) -> bool:
+    """Whether SendMessage can be answered with what there is."""
+    return head.terminal or (head.exists and (immediately or _waits(head)))
+
+
 def _waits(head: Head) -> bool:
     """Whether the task waits for its client: interrupted, and no message of the client's still to be read."""
     return head.interrupted and head.phase in {Phase.RESTING, Phase.RUNNING, Phase.SUSPENDED}
@@ -580,6 +634,24 @@ def _check_message(message: Message, agent: ServedAgent) -> None:
     for part in message.parts:
         if part.media_type and part.media_type.split(";")[0].strip() not in accepted:
             raise ContentTypeNotSupportedError(f"The agent does not take {part.media_type!r}")
+
+
+def _check_key(key: str | None) -> None:
+    if key is not None and not is_key(key):
+        text = f"must be 1 to {limits.IDEMPOTENCY_KEY_CHARACTERS} visible ASCII characters"
+        raise InvalidParamsError(violations=(("Idempotency-Key", text),))
+
+
+def _scope(caller: Caller, agent: ServedAgent) -> KeyScope:
+    return KeyScope(caller.tenant, caller.subject, agent.name)
+
+
+def _marked(caller: Caller, agent: ServedAgent, request: SendMessageRequest) -> dict[str, str]:
+    """The members of an event that make its message known again."""
+    if caller.idempotency_key is None:
+        return {}
+    made = mark(caller.idempotency_key, _scope(caller, agent), request)
+    return {"idempotency_key": made.key, "body_hash": made.body}
 
 
 def _with_ids(message: Message, new_task_id: str, context_id: str) -> Raw:

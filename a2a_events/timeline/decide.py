@@ -71,7 +71,7 @@ def message(
     generation: int | None = None,
     webhook: PushConfigSet | None = None,
 ) -> list[Entry]:
-    """A further message to the task, with a webhook if one was given.
+    """A further message to the task, with a webhook if one was given. No events: it was taken before, under its key.
 
     Args:
         head: of the task.
@@ -84,12 +84,15 @@ def message(
     Raises:
         TaskNotFoundError: clients may not see a task here.
         TaskGenerationMismatchError: the task has changed since.
-        InvalidParamsError: the context is not the task's (specification 3.4.3), or it has too many webhooks.
+        InvalidParamsError: the context is not the task's (specification 3.4.3), or it has too many webhooks, or the
+            idempotency key came with another request before.
         UnsupportedOperationError: the task has ended (specification 3.1.1).
         UnavailableError: ``limits.PENDING_MESSAGES`` wait already.
     """
     if not head.exists:
         raise TaskNotFoundError
+    if taken_before(head, event):
+        return []
     if context_id and context_id != head.context_id:
         text = "The message's contextId is not the context of its task"
         raise InvalidParamsError(text, violations=(("message.contextId", text),))
@@ -105,6 +108,19 @@ def message(
         )
     now = max(now, head.time)
     return [entry(event, now), *([_webhook_entry(head, webhook, now)] if webhook else [])]
+
+
+def taken_before(head: Head, event: Submitted | MessageReceived) -> bool:
+    """Whether the task holds this message already, under its idempotency key; then nothing is to be written.
+
+    Raises:
+        InvalidParamsError: the key came with another request.
+    """
+    known = head.body_under(event.idempotency_key) if event.idempotency_key else ""
+    if known and known != event.body_hash:
+        text = "This key was used for another request; nothing was written. Use a new key for each new message"
+        raise InvalidParamsError(text, violations=(("Idempotency-Key", text),))
+    return bool(known)
 
 
 def cancel(head: Head, task_id: str, actor: Actor, metadata: Raw, now: int) -> list[Entry]:

@@ -18,6 +18,7 @@ from typing import Final, assert_never
 import msgspec
 from msgspec import Raw, Struct
 
+from a2a_events import limits
 from a2a_events.errors import Unreadable
 from a2a_events.model import INTERRUPTED_STATES, TERMINAL_STATES, TaskState, timestamp_of
 from a2a_events.timeline.events import (
@@ -47,6 +48,7 @@ from a2a_events.timeline.events import (
     Unknown,
     decode_line,
 )
+from a2a_events.timeline.idempotency import Mark
 from a2a_events.timeline.record import Draft, Entry, Record, Writer, draft, visible
 
 _ARTIFACT: Final = Kind.ARTIFACT.value
@@ -127,7 +129,10 @@ class Head(Struct, kw_only=True, omit_defaults=True, rename="camel"):
     owner: Actor | None = None
     dialect: str = "1.0"
     replies: str = "task"
-    body_hash: str = ""
+    created_under: Mark | None = None
+    """The idempotency key of the first message, if it had one."""
+    keys: tuple[Mark, ...] = ()
+    """Of further messages, the newest ``limits.YOUNG_KEYS``, oldest first."""
     state: TaskState = TaskState.SUBMITTED
     terminal: bool = False
     public: bool = False
@@ -198,6 +203,11 @@ class Head(Struct, kw_only=True, omit_defaults=True, rename="camel"):
         """Whether a webhook waits for updates."""
         return any(not webhook.dead for webhook in self.webhooks)
 
+    def body_under(self, key: str) -> str:
+        """Hash of what was asked for under an idempotency key (its hash); empty if it is not known here."""
+        marks = (*self.keys, self.created_under) if self.created_under else self.keys
+        return next((mark.body for mark in marks if mark.key == key), "")
+
     def webhook(self, config_id: str) -> Webhook | None:
         """The webhook of this id, if there is one."""
         return next((webhook for webhook in self.webhooks if webhook.id == config_id), None)
@@ -238,9 +248,12 @@ class Head(Struct, kw_only=True, omit_defaults=True, rename="camel"):
         match event:
             case Submitted():
                 self.context_id, self.owner, self.dialect = event.context_id, event.owner, event.dialect
-                self.replies, self.body_hash = event.replies, event.body_hash
+                self.replies = event.replies
+                self.created_under = _mark(event)
                 self._message(record, event)
             case MessageReceived():
+                if mark := _mark(event):
+                    self.keys = (*self.keys, mark)[-limits.YOUNG_KEYS :]
                 self._message(record, event)
             case CancelRequested():
                 self.cancel = self.cancel or record.position
@@ -588,6 +601,10 @@ def _decode(record: Record, code: str, line: bytes) -> Event:
         message = f"record {record.header.record_id} needs a newer version of this software"
         raise Unreadable(message)
     return event
+
+
+def _mark(event: Submitted | MessageReceived) -> Mark | None:
+    return Mark(event.idempotency_key, event.body_hash) if event.idempotency_key else None
 
 
 class _MessageId(Struct, rename="camel"):

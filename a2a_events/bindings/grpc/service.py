@@ -136,7 +136,9 @@ class A2AService:
         asked = await _translated(len(content), messages.request, message, tenant, of)
         agent = await request.agent(asked)
         extensions = active_extensions(_metadata(context, "a2a-extensions"), agent.card)
-        caller = request.caller(asked, agent, extensions)
+        given = any(name == "idempotency-key" for name, _ in context.invocation_metadata() or ())
+        key = _metadata(context, "idempotency-key") if given else None
+        caller = request.caller(asked, agent, extensions, idempotency_key=key)
         if extensions:
             await context.send_initial_metadata((("a2a-extensions", ",".join(extensions)),))
         if method.name in UNARY:

@@ -28,6 +28,7 @@ from a2a_events.log.jetstream.object_store import stream_of
 from a2a_events.log.jetstream.reads import Message
 from a2a_events.log.jetstream.streams import (
     INCARNATION,
+    KEYED_SHARDS,
     StreamSettings,
     ensure_notifier_consumer,
     ensure_timer_consumer,
@@ -88,6 +89,7 @@ class JetStreamLog:
         self._segments_bytes = 0
         self.name = settings.log
         self.shards = settings.shards
+        self.keyed_shards = 1
         connection.on_return.append(self._returned)
 
     @classmethod
@@ -116,6 +118,8 @@ class JetStreamLog:
             raise Unavailable(
                 f"log {settings.log!r} has no streams in namespace {names.namespace!r}: run `a2a-events provision`"
             )
+        if log.shards < log.keyed_shards:
+            raise Unavailable(f"log {settings.log!r} has {log.shards} of {log.keyed_shards} shards: provision it again")
         content = stream_of(names.bucket(settings.log))
         if "error" in (info := await connection.api(f"STREAM.INFO.{content}")):
             why = info["error"].get("description", "no answer")
@@ -130,6 +134,8 @@ class JetStreamLog:
             metadata: dict[str, str] = config.get("metadata") or {}
             self._shards[self.name, shard] = (metadata.get(INCARNATION, ""), config.get("num_replicas", 1) == 1)
         self.shards = len(found) or self.shards
+        if found:
+            self.keyed_shards = int((found[0]["config"].get("metadata") or {}).get(KEYED_SHARDS, "1"))
 
     def incarnation(self, task: TaskRef) -> str:
         """See ``port.Log``."""

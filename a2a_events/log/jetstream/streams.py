@@ -20,6 +20,9 @@ from a2a_events.log.jetstream.object_store import stream_of, subjects_of
 
 INCARNATION: Final = "a2a-events-incarnation"
 """Stream metadata: random, made with the stream; every record of the shard carries it."""
+KEYED_SHARDS: Final = "a2a-events-keyed-shards"
+"""Metadata of shard 0's stream: over how many shards idempotency keys are spread, as it was when the log was made. It
+is never changed, whatever shards are added. A log of a version that did not write it keeps its keys in shard 0."""
 MAX_CONSUMERS: Final = 20_000
 """nats-server 2.15 allows 1,000 a stream unless told otherwise; one a worker consumer is far below either."""
 MAX_ACK_PENDING: Final = 50_000
@@ -155,7 +158,7 @@ def _streams(names: Names, settings: StreamSettings) -> list[dict[str, Any]]:
             "subjects": [names.shard("log", log, shard)],
             "republish": {"src": names.shard("log", log, shard), "dest": names.shard("live", log, shard)},
             "max_consumers": MAX_CONSUMERS,
-            "metadata": {INCARNATION: os.urandom(6).hex()},
+            "metadata": {INCARNATION: os.urandom(6).hex()} | ({} if shard else {KEYED_SHARDS: str(settings.shards)}),
         }
         for shard in range(settings.shards)
     ]

@@ -1,0 +1,32 @@
+"""When a request that may have taken effect may be sent again."""
+
+from __future__ import annotations
+
+from enum import Enum, auto
+from typing import Final
+from uuid import UUID, uuid4, uuid5
+
+IDEMPOTENT_SEND: Final = "urn:a2a-events:idempotent-send:v1"
+"""URI of the extension by which an agent's card says that a message is taken once under its ``Idempotency-Key``."""
+
+
+_MESSAGES: Final = UUID("0f8e6a2e-6b0c-5d3b-9a57-3f2b1f0c7d11")
+
+
+def message_id_for(idempotency_key: str | None) -> str:
+    """The id of a message that has none yet.
+
+    Under a key of the caller's it is the same each time, because the same key with another message is refused. It is a
+    hash: messages are stored and shown, keys are not.
+    """
+    return str(uuid5(_MESSAGES, idempotency_key) if idempotency_key else uuid4())
+
+
+class Repetition(Enum):
+    """Of one request, at the same gateway or at another one of the agent."""
+
+    ALWAYS = auto()
+    """It changes nothing, or nothing more."""
+    KEYED = auto()
+    """It has an idempotency key: where the agent's card declares :data:`IDEMPOTENT_SEND`."""
+    NEVER = auto()
