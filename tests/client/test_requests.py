@@ -380,6 +380,7 @@ def test_the_public_names_are_these() -> None:
         "operations",
         "push_configs",
         "receiver",
+        "repetition",
         "replay",
         "v0_3",
     }

@@ -72,11 +72,12 @@ def marks(frames: list[Frame]) -> list[dict[str, Any]]:
 # --- the replay extension --------------------------------------------------------------------------------------------
 
 
-async def test_every_card_declares_the_replay_extension(http: httpx.AsyncClient) -> None:
+async def test_every_card_declares_what_every_agent_can_do_and_requires_none_of_it(http: httpx.AsyncClient) -> None:
     for path in ("", "/agents/echo"):
         card = (await http.get(f"{path}/.well-known/agent-card.json")).json()
-        assert [REPLAY] == [extension["uri"] for extension in card["capabilities"]["extensions"]]
-        assert "required" not in card["capabilities"]["extensions"][0]
+        declared = card["capabilities"]["extensions"]
+        assert [REPLAY, "urn:a2a-events:idempotent-send:v1"] == [extension["uri"] for extension in declared]
+        assert not any("required" in extension for extension in declared)
 
 
 async def test_an_activated_stream_carries_revisions_and_cursors_in_metadata(caller: Caller) -> None:

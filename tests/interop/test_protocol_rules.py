@@ -790,7 +790,8 @@ async def test_every_agent_has_a_card_with_its_own_addresses(url: str, http: htt
         (i["protocolBinding"], i["protocolVersion"], i["url"]) for i in card["supportedInterfaces"]
     ]
     capabilities = dict(card["capabilities"])
-    assert ["urn:a2a-events:replay:v1"] == [extension["uri"] for extension in capabilities.pop("extensions")]
+    offered = ["urn:a2a-events:replay:v1", "urn:a2a-events:idempotent-send:v1"]
+    assert offered == [extension["uri"] for extension in capabilities.pop("extensions")]
     assert {"streaming": True, "pushNotifications": path != "/agents/reader"} == capabilities
     for member in ("description", "version", "defaultInputModes", "defaultOutputModes", "skills"):
         assert card[member], member

@@ -17,6 +17,7 @@ from a2a_events import limits
 from a2a_events.model import Message, Task, decode
 from a2a_events.timeline import render, snapshot
 from a2a_events.timeline.fold import Head, Phase, TaskFold, Webhook
+from a2a_events.timeline.idempotency import Mark
 from a2a_events.timeline.record import Record, unpack
 from tests.unit.client_view import ClientView
 
@@ -47,6 +48,7 @@ def test_there_are_timelines_to_keep() -> None:
         "completion",
         "direct-reply",
         "input-required",
+        "keyed-messages",
         "message-during-turn",
         "released-and-nudged",
         "takeover-failed",
@@ -118,6 +120,12 @@ def test_a_webhook_that_was_written_before_webhooks_were_known_is_one() -> None:
 def test_webhooks_as_they_were_stored_are_still_known() -> None:
     head = TaskFold.of(records_of(GOLDEN / "v1" / "webhooks.ndjson")).head
     assert [("p2", 5), ("p3", 0)] == [(webhook.id, webhook.dead) for webhook in head.webhooks]
+
+
+def test_keys_as_they_were_stored_are_still_known() -> None:
+    head = TaskFold.of(records_of(GOLDEN / "v1" / "keyed-messages.ndjson")).head
+    assert Mark("k5tXxEXs3A4kxonvkcm0JQ", "rUPReXLguh9hI5mkqRkpTQ") == head.created_under
+    assert (Mark("JD8cKArp0zNbxFhDhMl_mQ", "7qLYzoqCRt0mJaeT08Hhpw"),) == head.keys
 
 
 def test_what_a_later_version_wrote_is_counted_and_kept() -> None:

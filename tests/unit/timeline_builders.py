@@ -33,8 +33,8 @@ def submitted(message_id: str = "m1", **members: Any) -> Submitted:
     return Submitted(context_id=CONTEXT, message=said(message_id), owner=ALICE, actor=ALICE, **members)
 
 
-def received(message_id: str) -> MessageReceived:
-    return MessageReceived(message=said(message_id), actor=ALICE)
+def received(message_id: str, **members: Any) -> MessageReceived:
+    return MessageReceived(message=said(message_id), actor=ALICE, **members)
 
 
 def status(state: TaskState, text: str = "", time: int = NOW) -> Entry:
