@@ -55,7 +55,7 @@ from a2a_events.timeline import cursor as cursors
 from a2a_events.timeline import decide
 from a2a_events.timeline.events import NOTHING, Actor, Kind, MessageReceived, Submitted
 from a2a_events.timeline.fold import Head, Phase, TaskFold, is_public, public_states
-from a2a_events.timeline.idempotency import KeyScope, derived_task_id, is_key, mark
+from a2a_events.timeline.idempotency import KeyScope, Mark, derived_task_id, is_key, mark
 from a2a_events.timeline.ids import RANDOM_BYTES, TaskRef, reference, task_id, token
 from a2a_events.timeline.record import Entry, Record, Writer
 from a2a_events.timeline.render import segment_keys
@@ -348,6 +348,7 @@ class Operations:
         task = TaskRef(log.name, shard, agent.name, token(caller.tenant), new_id)
         context_id = request.message.context_id or f"c-{base64.urlsafe_b64encode(os.urandom(15)).decode()}"
         actor = Actor(tenant=caller.tenant, subject=caller.subject)
+        known_by = _mark(caller, agent, request)
         event = Submitted(
             context_id=context_id,
             message=_with_ids(request.message, new_id, context_id),
@@ -359,7 +360,8 @@ class Operations:
             configuration=_raw(configuration),
             metadata=_raw(request.metadata),
             extensions=caller.extensions,
-            **_marked(caller, agent, request),
+            idempotency_key=known_by.key,
+            body_hash=known_by.body,
         )
         hook = await self.push_configs.event(caller, task, webhook) if webhook is not None else None
         watch = await log.watch(task).__aenter__()
@@ -400,13 +402,15 @@ class Operations:
         watch = await self._log.watch(task).__aenter__()
         try:
             fold = await self._visible(caller, task)
+            known_by = _mark(caller, agent, request)
             event = MessageReceived(
                 message=_with_ids(request.message, task.task_id, fold.head.context_id),
                 actor=Actor(tenant=caller.tenant, subject=caller.subject),
                 configuration=configuration,
                 metadata=_raw(request.metadata),
                 extensions=caller.extensions,
-                **_marked(caller, agent, request),
+                idempotency_key=known_by.key,
+                body_hash=known_by.body,
             )
             said = request.message.context_id
             hook = await self.push_configs.event(caller, task, webhook) if webhook is not None else None
@@ -646,12 +650,10 @@ def _scope(caller: Caller, agent: ServedAgent) -> KeyScope:
     return KeyScope(caller.tenant, caller.subject, agent.name)
 
 
-def _marked(caller: Caller, agent: ServedAgent, request: SendMessageRequest) -> dict[str, str]:
-    """The members of an event that make its message known again."""
-    if caller.idempotency_key is None:
-        return {}
-    made = mark(caller.idempotency_key, _scope(caller, agent), request)
-    return {"idempotency_key": made.key, "body_hash": made.body}
+def _mark(caller: Caller, agent: ServedAgent, request: SendMessageRequest) -> Mark:
+    """What makes the message known again; empty without a key."""
+    key = caller.idempotency_key
+    return Mark("", "") if key is None else mark(key, _scope(caller, agent), request)
 
 
 def _with_ids(message: Message, new_task_id: str, context_id: str) -> Raw:

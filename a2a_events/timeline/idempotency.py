@@ -11,7 +11,7 @@ import base64
 import hashlib
 import hmac
 import re
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import msgspec
 from msgspec import Struct
@@ -100,15 +100,13 @@ def _canonical(request: SendMessageRequest) -> bytes:
 
 def _plain(value: Any) -> Any:
     """The value with whole numbers written as such: protobuf knows no others than 3.0."""
-    match value:
-        case dict():
-            return {name: _plain(member) for name, member in value.items()}
-        case list():
-            return [_plain(element) for element in value]
-        case float() if value.is_integer() and abs(value) < _EXACT:
-            return int(value)
-        case _:
-            return value
+    if isinstance(value, dict):
+        return {name: _plain(member) for name, member in cast("dict[str, Any]", value).items()}
+    if isinstance(value, list):
+        return [_plain(element) for element in cast("list[Any]", value)]
+    if isinstance(value, float) and value.is_integer() and abs(value) < _EXACT:
+        return int(value)
+    return value
 
 
 def _text(digest: bytes) -> str:

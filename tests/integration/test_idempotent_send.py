@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from contextlib import aclosing
+from contextlib import AsyncExitStack, aclosing
 from typing import Any
 
 import msgspec
 import pytest
 
 from a2a_events import Turn, agent
+from a2a_events.client import Client
 from a2a_events.errors import A2AError, InvalidParamsError, Uncertain, UnsupportedOperationError
 from a2a_events.log.jetstream import Connection, JetStreamLog, Names, StreamSettings, provision
 from a2a_events.log.memory import MemoryLog
@@ -30,6 +31,8 @@ from a2a_events.runtime.agent import Agent
 from a2a_events.runtime.caller import Caller
 from a2a_events.runtime.directory import ServedAgent
 from a2a_events.runtime.operations import Operations
+from a2a_events.services.connect import jetstream_log
+from a2a_events.testing import Deployment, eventually
 from a2a_events.timeline.ids import TaskRef, parse_task_id
 from a2a_events.timeline.record import Draft, Writer
 from tests.integration.conftest import StackOf
@@ -222,7 +225,8 @@ async def test_a_refused_message_does_not_use_its_key_up(serve: StackOf) -> None
     one, other = senders(stack)
     with pytest.raises(A2AError):
         await one.send("go", "key", task_id="no-such-task")
-    assert await other.task("go", "key", immediately=True)
+    taken = await other.task("go", "key", immediately=True)
+    assert [taken.id] == list(await stored(stack.log))
 
 
 async def test_the_same_key_of_another_tenant_or_caller_is_another_key(serve: StackOf) -> None:
@@ -406,3 +410,34 @@ async def test_a_log_of_before_keys_keeps_them_in_its_first_shard(nats_url: str,
         assert (2, 1) == (log.shards, log.keyed_shards)
     finally:
         await connection.close()
+
+
+@pytest.mark.integration
+@pytest.mark.processes
+@pytest.mark.parametrize("streaming", [False, True])
+async def test_a_client_whose_gateway_is_killed_with_its_message_in_the_log_gets_its_task(
+    nats_url: str, streaming: bool
+) -> None:
+    slow = Message(message_id="m", role=Role.USER, parts=(Part(data={"script": {"chunks": 40, "delayMs": 25}}),))
+    async with Deployment(nats_url, gateways=2, workers=1) as deployment, AsyncExitStack() as exits:
+        log, _ = await exits.enter_async_context(jetstream_log(deployment.settings, "test"))
+        one, two = deployment.gateways
+
+        async def send() -> str | None:
+            async with Client([one.url, two.url]) as client:
+                if not streaming:
+                    task = await client.send(slow)
+                    assert isinstance(task, Task)
+                    assert TaskState.COMPLETED is task.status.state
+                    return task.id
+                async with client.stream(slow) as updates:
+                    states = [update.state async for update in updates]
+                assert TaskState.COMPLETED is states[-1]
+                return updates.task_id
+
+        sending = asyncio.create_task(send())
+        await eventually(lambda: stored(log), what="a task in the log")
+        one.kill()
+        async with asyncio.timeout(60):
+            task_id = await sending
+        assert [task_id] == list(await stored(log))

@@ -135,7 +135,8 @@ class JetStreamLog:
             self._shards[self.name, shard] = (metadata.get(INCARNATION, ""), config.get("num_replicas", 1) == 1)
         self.shards = len(found) or self.shards
         if found:
-            self.keyed_shards = int((found[0]["config"].get("metadata") or {}).get(KEYED_SHARDS, "1"))
+            of_first: dict[str, str] = found[0]["config"].get("metadata") or {}
+            self.keyed_shards = int(of_first.get(KEYED_SHARDS, "1"))
 
     def incarnation(self, task: TaskRef) -> str:
         """See ``port.Log``."""
