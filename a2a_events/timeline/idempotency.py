@@ -11,7 +11,7 @@ import base64
 import hashlib
 import hmac
 import re
-from typing import Any, Final, cast
+from typing import Final, cast
 
 import msgspec
 from msgspec import Struct
@@ -98,12 +98,12 @@ def _canonical(request: SendMessageRequest) -> bytes:
     return _sorted.encode(_plain(_builtins.decode(_sorted.encode(parts))))
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: object) -> object:
     """The value with whole numbers written as such: protobuf knows no others than 3.0."""
     if isinstance(value, dict):
-        return {name: _plain(member) for name, member in cast("dict[str, Any]", value).items()}
+        return {name: _plain(member) for name, member in cast("dict[str, object]", value).items()}
     if isinstance(value, list):
-        return [_plain(element) for element in cast("list[Any]", value)]
+        return [_plain(element) for element in cast("list[object]", value)]
     if isinstance(value, float) and value.is_integer() and abs(value) < _EXACT:
         return int(value)
     return value

@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from a2a_events import Turn, agent
+from a2a_events import Turn, agent, limits
 from a2a_events.client import Client
 from a2a_events.errors import A2AError, InvalidParamsError, Uncertain, UnsupportedOperationError
 from a2a_events.log.jetstream import Connection, JetStreamLog, Names, StreamSettings, provision
@@ -59,8 +59,10 @@ async def replies(turn: Turn) -> None:
 
 
 @pytest.fixture(autouse=True)
-def no_runs() -> None:
+def no_runs(monkeypatch: pytest.MonkeyPatch) -> None:
     RUNS.clear()
+    # An answer that needs a sign of life to be noticed is no answer at once.
+    monkeypatch.setattr(limits, "KEEP_ALIVE_SECONDS", 600.0)
 
 
 class Sender:

@@ -120,6 +120,13 @@ def test_a_retry_may_come_through_another_binding() -> None:
     assert body_of(BODY) == mark("k", SCOPE, over_grpc).body
 
 
+def test_whole_numbers_may_be_written_as_protobuf_does() -> None:
+    one = {"message": {**BODY["message"], "metadata": {"n": 3, "big": 2**60}}}
+    other = {"message": {**BODY["message"], "metadata": {"n": 3.0, "big": 2**60}}}
+    third = {"message": {**BODY["message"], "metadata": {"n": 3, "big": 2**60 + 1}}}
+    assert body_of(one) == body_of(other) != body_of(third)
+
+
 @pytest.mark.parametrize(
     "shown", [{"historyLength": 3}, {"returnImmediately": True}, {"historyLength": 0, "returnImmediately": True}]
 )
