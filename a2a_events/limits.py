@@ -189,6 +189,13 @@ INPUT_DEADLINE_SECONDS: Final = 7 * 24 * 3600.0
 AGENT_HEARTBEAT_SECONDS: Final = 10.0
 """How often a worker renews its entry in the agent registry; three missed and the entry is gone."""
 
+# --- dead letters ----------------------------------------------------------------------------------------------------
+DEAD_LETTER_SECONDS: Final = 90 * 24 * 3600.0
+"""Age at which a dead letter goes: nobody replays last quarter's task, and its timeline stays."""
+UNREADABLE_DELIVERIES: Final = 5
+"""Deliveries of a record that cannot be read before there is a letter for it: two minutes at the usual ack wait, in
+which a process that can read it may come."""
+
 # --- snapshots -------------------------------------------------------------------------------------------------------
 SNAPSHOT_EVENTS: Final = 500
 """Events after which whoever has just folded writes a snapshot."""

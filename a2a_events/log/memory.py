@@ -16,7 +16,7 @@ import msgspec
 
 from a2a_events import limits
 from a2a_events.errors import Conflict, RecordTooLarge
-from a2a_events.log.port import AgentEntry, Dispatch, End, Handle, Stored, Wakeup
+from a2a_events.log.port import AgentEntry, Dispatch, End, Handle, Letter, Stored, Wakeup
 from a2a_events.log.tail import Silence, Tail, TailWatch, Watched
 from a2a_events.timeline.ids import TaskRef
 from a2a_events.timeline.record import Draft, Record
@@ -61,6 +61,8 @@ class MemoryLog:
         """Every record, for notifiers; made when one comes."""
         self._notified: dict[TaskRef, tuple[bytes, int]] = {}
         self._sealing_key = os.urandom(32)
+        self._letters: dict[TaskRef, Letter] = {}
+        """Dead letters in the order in which they came, and marks of those that were forgotten."""
 
     def incarnation(self, task: TaskRef) -> str:  # noqa: ARG002 -- one incarnation for all shards
         """See ``port.Log``."""
@@ -198,6 +200,30 @@ class MemoryLog:
     async def _due(queue: asyncio.Queue[_Wakeup]) -> AsyncIterator[Wakeup]:
         while True:
             yield await queue.get()
+
+    async def put_dead_letter(self, letter: Letter) -> None:
+        """See ``port.Log``."""
+        kept = self._letters.get(letter.task)
+        if kept is None or kept.revision < letter.revision:
+            self._letters.pop(letter.task, None)
+            self._letters[letter.task] = letter
+
+    async def dead_letter(self, task: TaskRef) -> Letter | None:
+        """See ``port.Log``."""
+        kept = self._letters.get(task)
+        return None if kept is None or kept.forgotten else kept
+
+    async def dead_letters(self, agent: str = "") -> AsyncIterator[Letter]:
+        """See ``port.Log``."""
+        for letter in list(self._letters.values()):
+            if not letter.forgotten and agent in {"", letter.task.agent}:
+                yield letter
+
+    async def forget_dead_letter(self, letter: Letter) -> None:
+        """See ``port.Log``."""
+        kept = self._letters.get(letter.task)
+        if kept is not None and kept.revision <= letter.revision:
+            self._letters[letter.task] = msgspec.structs.replace(kept, forgotten=True)
 
     async def ends(self) -> dict[int, End]:
         """See ``port.Log``."""

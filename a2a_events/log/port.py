@@ -124,6 +124,27 @@ class Stored(Struct, frozen=True):
     record: Record
 
 
+class Letter(Struct, frozen=True, rename="camel", omit_defaults=True):
+    """A dead letter: what operators find of a task that was given up. Derived: the log is the truth."""
+
+    task: TaskRef
+    time: int
+    """When it was given up, milliseconds."""
+    reason: str
+    attempts: int
+    """At the turn that failed; of a task that cannot be read, how often it was delivered."""
+    revision: int = 0
+    """Of the event that says so; 0 for a task that cannot be read."""
+    epoch: int = 0
+    context_id: str = ""
+    tenant: str = ""
+    """The raw name, which the task's subject does not tell."""
+    agent_version: str = ""
+    """Of the agent whose turn failed."""
+    forgotten: bool = False
+    """A mark in the place of a letter: it is not shown, and not put again."""
+
+
 class Log(Protocol):
     """The log of all tasks, and what lives beside it."""
 
@@ -257,6 +278,42 @@ class Log(Protocol):
 
     async def wakeups(self, agent: str) -> AsyncIterator[Wakeup]:
         """Wake-ups of the agent's tasks, at least once, shared with every other follower."""
+        ...
+
+    async def put_dead_letter(self, letter: Letter) -> None:
+        """Keep a letter for ``limits.DEAD_LETTER_SECONDS``, unless its task has or had one of this revision or a later.
+
+        So that putting twice leaves one, and a letter that was forgotten does not come back. Two round trips.
+
+        Raises:
+            Unavailable: it is not known to be kept; repeating is safe.
+        """
+        ...
+
+    async def dead_letter(self, task: TaskRef) -> Letter | None:
+        """The task's letter, if it has one; from the leader.
+
+        Raises:
+            Unavailable: no answer; repeating is safe.
+        """
+        ...
+
+    def dead_letters(self, agent: str = "") -> AsyncIterator[Letter]:
+        """Every letter, or every one of an agent's tasks, once, in the order in which they came.
+
+        One request per ``limits.SCAN_BATCH_RECORDS``.
+
+        Raises:
+            Unavailable: no answer; repeating is safe.
+        """
+        ...
+
+    async def forget_dead_letter(self, letter: Letter) -> None:
+        """Remove a letter, unless its task has one of a later revision; removing twice is harmless. Two round trips.
+
+        Raises:
+            Unavailable: it may still be there; repeating is safe.
+        """
         ...
 
     async def ends(self) -> dict[int, End]:

@@ -21,7 +21,7 @@ from a2a_events.errors import Conflict, LogError, Unreadable
 from a2a_events.log.append import append
 from a2a_events.log.port import AgentEntry, Dispatch, Handle, Log, Notice, Wakeup
 from a2a_events.model import INTERRUPTED_STATES, Message, SendMessageConfiguration, TaskState
-from a2a_events.runtime import stacks
+from a2a_events.runtime import dead_letters, stacks
 from a2a_events.runtime.agent import Agent
 from a2a_events.runtime.load import content, load
 from a2a_events.runtime.turn import OutputTooLarge, Suspended, Turn
@@ -44,7 +44,7 @@ from a2a_events.timeline.decide import (
     Verdict,
 )
 from a2a_events.timeline.events import MessageReceived, Submitted, TurnNudged, TurnReleased
-from a2a_events.timeline.fold import Phase, TaskFold, draft_after
+from a2a_events.timeline.fold import Pending, Phase, TaskFold, draft_after
 from a2a_events.timeline.ids import TaskRef
 from a2a_events.timeline.record import Record, Writer
 from a2a_events.timeline.render import segment_keys
@@ -282,6 +282,8 @@ class Worker:
             logger.warning("fenced", task_id=task.task_id, agent=agent.name)
         except Unreadable as error:
             logger.error("unreadable task", task_id=task.task_id, delivered=handle.count, error=str(error))
+            if handle.count >= limits.UNREADABLE_DELIVERIES:
+                await dead_letters.put_unreadable(self._log, task, handle.count, str(error), _now())
         except LogError as error:
             # Not acknowledged: the delivery comes back.
             logger.warning("turn given up", task_id=task.task_id, error=str(error) or type(error).__name__)
@@ -297,13 +299,18 @@ class Worker:
         return await load(self._log, handle.task)
 
     async def _arm(self, agent: Agent, task: TaskRef, fold: TaskFold) -> None:
-        """A task rests: see that somebody will end it when its client never comes back, or go on when it is time."""
+        """A task rests: see that somebody will end it when its client never comes back, or go on when it is time.
+
+        A task was given up: see that operators find it.
+        """
         head = fold.head
         if head.phase is Phase.SUSPENDED:
             await self._log.wake_at(task, head.revision, head.until)
         elif head.phase is Phase.RESTING and head.state in INTERRUPTED_STATES:
             due = _now() + int(agent.deadlines.input_seconds * 1000)
             await self._log.wake_at(task, head.revision, due)
+        elif head.dead_letter:
+            await dead_letters.put(self._log, task, head)
 
     async def _steward(self) -> None:
         """Looks after turns that take longer: interest, signs of life, deadlines."""
@@ -473,7 +480,7 @@ class _Running:
         given = fold.head.pending
         self._positions.clear()
         self._given = self._offered = max((p.position for p in given), default=fold.head.handled)
-        asked = [await self._message(p.position) for p in given]
+        asked = [await self._message(p) for p in given]
         log, task_id = self._log, self._handle.task.task_id
         shown = await self.writer.begin(self._agent.policy)
         whole, segments = await content(log, self._handle.task, shown, segment_keys(shown))
@@ -495,16 +502,17 @@ class _Running:
         turn.on_taken(self._taken)
         return turn
 
-    async def _message(self, position: int) -> Submitted | MessageReceived:
+    async def _message(self, pending: Pending) -> Submitted | MessageReceived:
+        position = pending.position
         record: Record | None = self._handle.record if self._handle.record.position == position else None
         if record is None:
             record = await self._log.first_after(self._handle.task, position - 1)
         if record is None or record.position != position:
             raise Unreadable(f"the message at {position} is gone")
-        for event in record.events():
-            if isinstance(event, Submitted | MessageReceived):
-                return event
-        raise Unreadable(f"no message at {position}")
+        event = record.events()[pending.revision - record.header.revision]
+        if not isinstance(event, Submitted | MessageReceived):
+            raise Unreadable(f"no message at {position}")
+        return event
 
     # --- what others wrote --------------------------------------------------------------------------------------------
 
@@ -521,14 +529,14 @@ class _Running:
         newer = [p for p in self.writer.fold.head.pending if p.position > self._offered]
         if newer:
             self._offered = newer[-1].position
-            self._spawn(self._offer([p.position for p in newer]))
+            self._spawn(self._offer(newer))
 
-    async def _offer(self, positions: list[int]) -> None:
+    async def _offer(self, messages: list[Pending]) -> None:
         turn = self._turn
-        for position in positions:
-            event = await self._message(position)
+        for pending in messages:
+            event = await self._message(pending)
             if turn is not None:
-                self._positions.append(position)
+                self._positions.append(pending.position)
                 turn.offer(msgspec.json.decode(event.message, type=Message))
 
     def _taken(self) -> None:

@@ -250,11 +250,11 @@ class Head(Struct, kw_only=True, omit_defaults=True, rename="camel"):
                 self.context_id, self.owner, self.dialect = event.context_id, event.owner, event.dialect
                 self.replies = event.replies
                 self.created_under = _mark(event)
-                self._message(record, event)
+                self._message(record, revision, event)
             case MessageReceived():
                 if mark := _mark(event):
                     self.keys = (*self.keys, mark)[-limits.YOUNG_KEYS :]
-                self._message(record, event)
+                self._message(record, revision, event)
             case CancelRequested():
                 self.cancel = self.cancel or record.position
             case TurnClaimed():
@@ -320,10 +320,9 @@ class Head(Struct, kw_only=True, omit_defaults=True, rename="camel"):
             raise Unreadable(message)
         return True
 
-    def _message(self, record: Record, event: Submitted | MessageReceived) -> None:
+    def _message(self, record: Record, revision: int, event: Submitted | MessageReceived) -> None:
         message_id = _message_id_decoder.decode(event.message).message_id
-        # The revision is that of the record's first event: an inbound record holds one message.
-        self.pending = (*self.pending, Pending(record.position, record.header.revision, message_id))
+        self.pending = (*self.pending, Pending(record.position, revision, message_id))
 
     def _turn_over(self, handled: int) -> None:
         self.turn, self.lease, self.attempt = TurnState.NONE, 0, 0

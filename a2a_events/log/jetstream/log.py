@@ -22,6 +22,7 @@ from a2a_events.log.jetstream import names as n
 from a2a_events.log.jetstream import reads
 from a2a_events.log.jetstream.claim_check import ClaimCheck
 from a2a_events.log.jetstream.connection import Connection, Subscription
+from a2a_events.log.jetstream.dead_letters import DeadLetters
 from a2a_events.log.jetstream.dispatch import JetStreamDispatch, Whole, wakeups
 from a2a_events.log.jetstream.names import Names
 from a2a_events.log.jetstream.object_store import stream_of
@@ -36,7 +37,7 @@ from a2a_events.log.jetstream.streams import (
     shards_of,
 )
 from a2a_events.log.jetstream.wire import header_block, header_value, status
-from a2a_events.log.port import AgentEntry, Dispatch, End, Stored, Wakeup
+from a2a_events.log.port import AgentEntry, Dispatch, End, Letter, Stored, Wakeup
 from a2a_events.log.tail import Silence, Tail, TailWatch, Watched
 from a2a_events.model import timestamp_of
 from a2a_events.timeline.ids import TaskRef, is_name, parse_task_id
@@ -79,6 +80,7 @@ class JetStreamLog:
         self._names = names
         self._settings = settings
         self._content = ClaimCheck(connection, names)
+        self._dead_letters = DeadLetters(connection, names, settings.log, self._put)
         self._watched: dict[TaskRef, Watched] = {}
         self._silence = Silence(self._watched)
         self._shards: dict[tuple[str, int], tuple[str, bool]] = {}
@@ -291,27 +293,9 @@ class JetStreamLog:
     async def scan(self, shard: int, start: int, end: int) -> AsyncIterator[list[Stored]]:
         """See ``port.Log``."""
         stream, subjects = self._names.log_stream(self.name, shard), self._names.shard("log", self.name, shard)
-        at, answered = start, time.monotonic()
-        while at <= end:
-            found = reads.batch(self._connection, stream, subjects, at, until=end, largest=limits.SCAN_BATCH_RECORDS)
-            batch = [message async for message in found]
-            if batch:
-                at, answered = batch[-1].position + 1, time.monotonic()
-                async for stored in self._scanned(batch):
-                    yield stored
-            elif await self._nothing_from(stream, at, end):
-                return
-            elif time.monotonic() - answered > limits.REQUEST_TIMEOUT_SECONDS:
-                raise Unavailable(f"stream {stream} does not answer from {at}")
-            else:
-                await asyncio.sleep(limits.VERIFY_AFTER_SECONDS[0])  # a replica that is behind catches up
-
-    async def _nothing_from(self, stream: str, start: int, end: int) -> bool:
-        """Whether the leader has no record between two positions, both included: those there were are deleted."""
-        answer = await self._connection.api(f"STREAM.MSG.GET.{stream}", {"seq": start, "next_by_subj": ">"})
-        if "error" in answer:
-            return bool(answer["error"].get("code") == reads.NOT_FOUND)
-        return bool(answer["message"]["seq"] > end)
+        async for batch in reads.batches(self._connection, stream, subjects, start, end):
+            async for stored in self._scanned(batch):
+                yield stored
 
     async def _scanned(self, batch: list[Message]) -> AsyncIterator[list[Stored]]:
         """What of a batch can be read; a large record is a run of its own."""
@@ -539,6 +523,22 @@ class JetStreamLog:
         """See ``port.Log``."""
         await ensure_timer_consumer(self._connection, self._names, self._settings, agent)
         return wakeups(self._connection, self._names, self.name, agent)
+
+    async def put_dead_letter(self, letter: Letter) -> None:
+        """See ``port.Log``."""
+        await self._dead_letters.put(letter)
+
+    async def dead_letter(self, task: TaskRef) -> Letter | None:
+        """See ``port.Log``."""
+        return await self._dead_letters.of(task)
+
+    def dead_letters(self, agent: str = "") -> AsyncIterator[Letter]:
+        """See ``port.Log``."""
+        return self._dead_letters.all(agent)
+
+    async def forget_dead_letter(self, letter: Letter) -> None:
+        """See ``port.Log``."""
+        await self._dead_letters.forget(letter)
 
     async def find(self, task_id: str) -> TaskRef | None:
         """See ``port.Log``."""

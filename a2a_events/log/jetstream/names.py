@@ -8,6 +8,7 @@
     <namespace>.push.<log>.<shard>.<agent>.<tenant>.<task>.state       how far webhooks were notified
     <namespace>.push.<log>.key                                         what their secrets are sealed with
     <namespace>.timer.<log>.<set|due>.<shard>.<agent>.<tenant>.<task>  wake-ups
+    <namespace>.dead.<log>.<shard>.<agent>.<tenant>.<task>             dead letters
     <namespace>.agents.<agent>.<card|alive.instance>                   the agent registry
     $O.<NAMESPACE>_CONTENT_<log>.<C|M>.<object>                        payloads that no record holds (``object_store``)
 
@@ -68,6 +69,10 @@ class Names(Struct, frozen=True):
         """The stream of wake-ups."""
         return f"{self._streams}_TIMER_{log}"
 
+    def dead_stream(self, log: str) -> str:
+        """The stream of dead letters."""
+        return f"{self._streams}_DEAD_{log}"
+
     def bucket(self, log: str) -> str:
         """The object store bucket of payloads that no record holds."""
         return f"{self._streams}_CONTENT_{log}"
@@ -88,6 +93,14 @@ class Names(Struct, frozen=True):
     def timer(self, task: TaskRef, kind: str) -> str:
         """Where a wake-up is set, or falls due."""
         return f"{self.namespace}.timer.{task.log}.{kind}.{task.shard}.{task.agent}.{task.tenant}.{task.task_id}"
+
+    def dead_letter(self, task: TaskRef) -> str:
+        """Where the task's dead letter is."""
+        return f"{self.namespace}.dead.{task.log}.{task.shard}.{task.agent}.{task.tenant}.{task.task_id}"
+
+    def dead_letters(self, log: str, agent: str) -> str:
+        """The dead letters of an agent, or of all agents."""
+        return f"{self.namespace}.dead.{log}.*.{agent or '*'}.*.*"
 
     def sealing_key(self, log: str) -> str:
         """Where the key for secrets is kept."""

@@ -5,7 +5,9 @@ A direct get may be answered by a replica that is behind; of a stream with one r
 
 from __future__ import annotations
 
+import asyncio
 import base64
+import time
 from collections.abc import AsyncIterator
 from datetime import datetime
 from typing import Any, Final
@@ -136,6 +138,39 @@ async def batch(
                 break
     finally:
         answers.close()
+
+
+async def batches(
+    connection: Connection, stream: str, subject: str, start: int, end: int
+) -> AsyncIterator[list[Message]]:
+    """Every message of a subject from one position to another, both included, in order, in runs of one or more.
+
+    One request per ``limits.SCAN_BATCH_RECORDS``.
+
+    Raises:
+        Unavailable: no answer; reading on after the last message received is safe.
+    """
+    at, answered = start, time.monotonic()
+    while at <= end:
+        found = batch(connection, stream, subject, at, until=end, largest=limits.SCAN_BATCH_RECORDS)
+        run = [message async for message in found]
+        if run:
+            at, answered = run[-1].position + 1, time.monotonic()
+            yield run
+        elif await _nothing_from(connection, stream, subject, at, end):
+            return
+        elif time.monotonic() - answered > limits.REQUEST_TIMEOUT_SECONDS:
+            raise Unavailable(f"stream {stream} does not answer from {at}")
+        else:
+            await asyncio.sleep(limits.VERIFY_AFTER_SECONDS[0])  # a replica that is behind catches up
+
+
+async def _nothing_from(connection: Connection, stream: str, subject: str, start: int, end: int) -> bool:
+    """Whether the leader has no message between two positions, both included: those there were are deleted."""
+    answer = await connection.api(f"STREAM.MSG.GET.{stream}", {"seq": start, "next_by_subj": subject})
+    if "error" in answer:
+        return bool(answer["error"].get("code") == NOT_FOUND)
+    return bool(answer["message"]["seq"] > end)
 
 
 def _message(answer: Answer) -> Message:

@@ -198,6 +198,16 @@ def _streams(names: Names, settings: StreamSettings) -> list[dict[str, Any]]:
     streams.append(
         {
             **common,
+            "name": names.dead_stream(log),
+            "description": f"a2a-events: dead letters of log {log}: tasks that were given up",
+            "subjects": [f"{space}.dead.{log}.>"],
+            "max_msgs_per_subject": 1,
+            "max_age": int(limits.DEAD_LETTER_SECONDS * 1e9),
+        }
+    )
+    streams.append(
+        {
+            **common,
             "name": stream_of(names.bucket(log)),
             "description": f"a2a-events: what no record of log {log} holds; records refer to it",
             "subjects": subjects_of(names.bucket(log)),
