@@ -222,8 +222,8 @@ class MemoryLog:
     async def forget_dead_letter(self, letter: Letter) -> None:
         """See ``port.Log``."""
         kept = self._letters.get(letter.task)
-        if kept is not None and kept.revision <= letter.revision:
-            self._letters[letter.task] = msgspec.structs.replace(kept, forgotten=True)
+        if kept is None or kept.revision <= letter.revision:
+            self._letters[letter.task] = msgspec.structs.replace(letter, forgotten=True)
 
     async def ends(self) -> dict[int, End]:
         """See ``port.Log``."""

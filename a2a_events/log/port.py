@@ -309,7 +309,9 @@ class Log(Protocol):
         ...
 
     async def forget_dead_letter(self, letter: Letter) -> None:
-        """Remove a letter, unless its task has one of a later revision; removing twice is harmless. Two round trips.
+        """Remove a letter, put or not, unless its task has a later one: :meth:`put_dead_letter` will not put it again.
+
+        Removing twice is harmless. Two round trips.
 
         Raises:
             Unavailable: it may still be there; repeating is safe.

@@ -46,11 +46,12 @@ class DeadLetters:
 
     async def forget(self, letter: Letter) -> None:
         """See ``port.Log``."""
+        forgotten = msgspec.structs.replace(letter, forgotten=True)
 
         def mark(kept: Letter | None) -> Letter | None:
-            if kept is None or kept.forgotten or kept.revision > letter.revision:
+            if kept is not None and (kept.revision > letter.revision or kept == forgotten):
                 return None
-            return msgspec.structs.replace(kept, forgotten=True)
+            return forgotten
 
         await self._change(letter.task, mark)
 
