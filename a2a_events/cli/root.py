@@ -17,6 +17,7 @@ _COMMANDS: Final = {
     "send": "send",
     "watch": "watch",
     "timeline": "timeline",
+    "dead-letters": "dead_letters",
     "demo": "demo",
     "gateway": "services",
     "worker": "services",
@@ -49,7 +50,7 @@ class _Commands(click.Group):
         if cmd_name not in _COMMANDS:
             return None
         module = import_module(f"a2a_events.cli.{_COMMANDS[cmd_name]}")
-        command: click.Command = getattr(module, cmd_name)
+        command: click.Command = getattr(module, cmd_name.replace("-", "_"))
         return command
 
 

@@ -12,6 +12,7 @@ from msgspec import Raw, Struct
 
 from a2a_events.cli import flags
 from a2a_events.cli.outcome import Failure
+from a2a_events.cli.table import table
 from a2a_events.model import timestamp_of
 from a2a_events.timeline.events import (
     MEMBERS,
@@ -158,7 +159,8 @@ def _shown(event: Event, line: bytes) -> Raw | msgspec.UnsetType:
 def show(rows: list[Row], output: str) -> None:
     """Print rows as asked."""
     if output == "table":
-        _table(rows)
+        columns = ("revision", "position", "time", "kind", "writer", "epoch", "summary")
+        table(columns, rows, right={"revision", "position", "epoch"}, style=_style)
         return
     if output == "json":
         print(msgspec.json.format(msgspec.json.encode(rows), indent=2).decode())
@@ -167,37 +169,10 @@ def show(rows: list[Row], output: str) -> None:
         print(msgspec.json.encode(row).decode())
 
 
-def _table(rows: list[Row]) -> None:
-    """Columns as wide as they need to be: a timeline is searched and compared, so nothing is cut."""
-    from rich.console import Console
-    from rich.text import Text
-
-    console = Console(highlight=False, emoji=False, markup=False, soft_wrap=True)
-    columns = ("revision", "position", "time", "kind", "writer", "epoch", "summary")
-    cells = [[_printable(str(getattr(row, name))) for name in columns] for row in rows]
-    widths = [max(len(name), *(len(line[at]) for line in cells)) for at, name in enumerate(columns)]
-
-    def aligned(line: list[str]) -> str:
-        right = {"revision", "position", "epoch"}
-        padded = [
-            cell.rjust(width) if name in right else cell.ljust(width)
-            for name, cell, width in zip(columns, line, widths, strict=True)
-        ]
-        return "  ".join(padded).rstrip()
-
-    console.print(Text(aligned(list(columns)), "bold"))
-    for row, line in zip(rows, cells, strict=True):
-        console.print(Text(aligned(line), _style(row)))
-
-
 def _style(row: Row) -> str:
     if row.kind == MEMBERS[Kind.STATUS]:
         return "cyan"
     return "" if row.kind in {MEMBERS[Kind.ARTIFACT], MEMBERS[Kind.REPLY]} else "dim"
-
-
-def _printable(text: str) -> str:
-    return "".join(c if c.isprintable() else "�" for c in text)
 
 
 def summary(event: Event) -> str:

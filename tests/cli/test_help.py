@@ -8,7 +8,7 @@ import pytest
 import a2a_events
 from tests.cli.commands import run_here
 
-COMMANDS = ["up", "send", "watch", "timeline", "demo", "gateway", "worker", "provision", "sweep"]
+COMMANDS = ["up", "send", "watch", "timeline", "dead-letters", "demo", "gateway", "worker", "provision", "sweep"]
 
 
 def test_help_teaches_commands_exit_codes_and_settings(capsys: pytest.CaptureFixture[str]) -> None:
@@ -26,6 +26,12 @@ def test_help_teaches_commands_exit_codes_and_settings(capsys: pytest.CaptureFix
 def test_help_of_a_command_has_an_example(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert run_here(command, "--help") == 0
     assert f"    a2a-events {command}" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("command", ["list", "show", "replay"])
+def test_help_of_a_command_about_dead_letters_has_an_example(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_here("dead-letters", command, "--help") == 0
+    assert f"    a2a-events dead-letters {command}" in capsys.readouterr().out
 
 
 def test_version(capsys: pytest.CaptureFixture[str]) -> None:
