@@ -397,7 +397,12 @@ class _Running:
                 await notice.close()
 
     async def _pause(self, ending: Ending) -> None:
-        """Before another attempt, unless something happens to the task."""
+        """Before another attempt, unless something happens to the task.
+
+        Raises:
+            Fenced: somebody else has the turn.
+            LogError: the log does not say.
+        """
         self._turn = self._agent_task = None
         tries = ending.attempt - 1
         if tries and not self.writer.fold.head.cancel:
@@ -407,6 +412,7 @@ class _Running:
             with suppress(TimeoutError):
                 async with asyncio.timeout(pause):
                     await self._interrupted.wait()
+            await self.writer.look()  # the turn may have been lost meanwhile
 
     async def _run_agent(self) -> Leaving:
         self._started = self.writer.last_said = time.monotonic()
