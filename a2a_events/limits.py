@@ -148,6 +148,17 @@ NOTIFIER_LINGER_SECONDS: Final = 2.0
 # --- workers ---------------------------------------------------------------------------------------------------------
 TURNS_PER_WORKER: Final = 1000
 """Turns one worker process runs at once; agents mostly wait for models."""
+WAITING_DELIVERIES: Final = 10_000
+"""Deliveries that a busy worker takes beyond its turns, to see whose is next; about 3 KB each."""
+WAITING_BYTES: Final = 64 * 1024 * 1024
+"""What they hold together; a message may be 16 MB."""
+QUEUE_LIMIT: Final = 50_000
+"""Messages of one agent that are queued or running, over which a gateway refuses new tasks; a setting too. As many as
+one shard's consumer may have under way (``MAX_ACK_PENDING``): so what workers have let go never blocks the rest."""
+QUEUE_FRESH_SECONDS: Final = 1.0
+"""How old a reading of the queue's depth may be; what this gateway has admitted since is added to it."""
+QUEUE_RETRY_SECONDS: Final = 5
+"""Retry-After of a refusal for a full queue."""
 ACK_WAIT_SECONDS: Final = 30.0
 """Silence after which the broker offers a turn to another worker."""
 IN_PROGRESS_SECONDS: Final = ACK_WAIT_SECONDS / 3

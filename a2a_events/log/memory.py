@@ -55,6 +55,7 @@ class MemoryLog:
         self._heads: dict[TaskRef, bytes] = {}
         self._segments: dict[tuple[TaskRef, str], bytes] = {}
         self._agents: dict[str, AgentEntry] = {}
+        self._announced: dict[str, float] = {}
         self._wakeups: dict[str, asyncio.Queue[_Wakeup]] = {}
         self._timers: dict[TaskRef, asyncio.TimerHandle] = {}
         self._all: _Queue | None = None
@@ -175,13 +176,25 @@ class MemoryLog:
             self._segments[task, segment.key] = segment.content
         self._heads[task] = snapshot.head
 
-    async def announce(self, entry: AgentEntry, instance: str) -> None:  # noqa: ARG002 -- nobody asks who lives here
+    async def announce(self, entry: AgentEntry, instance: str) -> None:  # noqa: ARG002 -- nobody asks for instances
         """See ``port.Log``."""
         self._agents[entry.name] = entry
+        self._announced[entry.name] = time.monotonic()
 
     async def agents(self) -> dict[str, AgentEntry]:
         """See ``port.Log``."""
         return dict(self._agents)
+
+    async def attended(self) -> set[str]:
+        """See ``port.Log``."""
+        since = time.monotonic() - 3 * limits.AGENT_HEARTBEAT_SECONDS
+        return {name for name, announced in self._announced.items() if announced > since}
+
+    async def queue_depth(self, agent: str) -> int:
+        """See ``port.Log``."""
+        await asyncio.sleep(0)
+        queue = self._queues.get(agent)
+        return queue.depth if queue is not None else 0
 
     async def wake_at(self, task: TaskRef, revision: int, milliseconds: int) -> None:
         """See ``port.Log``."""
@@ -301,9 +314,10 @@ class _Handle:
         """See ``port.Handle``."""
         self._queue.settle(self.record.position)
 
-    async def in_progress(self) -> None:
+    async def in_progress(self) -> bool:
         """See ``port.Handle``."""
         self._queue.extend(self.record.position)
+        return True
 
     async def give_back(self) -> None:
         """See ``port.Handle``."""
@@ -325,15 +339,21 @@ class _Queue:
         self.hand_out()
 
     def hand_out(self) -> None:
-        """Give what waits to followers that can take it, in turns."""
+        """Give what waits to followers that can take it, in turns: to those that are free, then to those that wait."""
         while self._ready:
             follower = next((f for f in self.followers if f.free > 0), None)
+            follower = follower or next((f for f in self.followers if f.free <= 0 < f.ahead), None)
             if follower is None:
                 return
             self.followers.append(self.followers.pop(self.followers.index(follower)))
             task, record, count = self._ready.popleft()
             self._start(task, record, count + 1)
             follower.give(_Handle(self, task, record, count + 1))
+
+    @property
+    def depth(self) -> int:
+        """Records that are not acknowledged."""
+        return len(self._ready) + len(self._out)
 
     def settle(self, position: int) -> None:
         """Acknowledged: whichever delivery it was, the record is done (as the broker does)."""
@@ -376,16 +396,21 @@ class _Dispatch:
         self._queue = queue
         self._given: asyncio.Queue[_Handle] = asyncio.Queue()
         self.free = 0
+        self.ahead = 0
         queue.followers.append(self)
 
-    def grant(self, free: int) -> None:
+    def grant(self, free: int, ahead: int = 0) -> None:
         """See ``port.Dispatch``."""
         self.free = free - self._given.qsize()
+        self.ahead = ahead + min(0, self.free)
         self._queue.hand_out()
 
     def give(self, handle: _Handle) -> None:
         """One delivery."""
-        self.free -= 1
+        if self.free > 0:
+            self.free -= 1
+        else:
+            self.ahead -= 1
         self._given.put_nowait(handle)
 
     async def __aiter__(self) -> AsyncIterator[Handle]:

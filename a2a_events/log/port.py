@@ -64,8 +64,14 @@ class Handle(Protocol):
         """The log shows that it is settled (turns 4.4). May be lost, late or repeated without harm."""
         ...
 
-    async def in_progress(self) -> None:
-        """The owner lives: do not deliver again for another ack wait. Only while owner (turns 4.7)."""
+    async def in_progress(self) -> bool:
+        """The owner lives, or the delivery waits with who will get to it: do not deliver again for another ack wait.
+
+        Only while owner, or while nobody is (turns 4.7).
+
+        Returns:
+            Whether it was sent. It may be lost all the same.
+        """
         ...
 
     async def give_back(self) -> None:
@@ -88,8 +94,14 @@ class Dispatch(Protocol):
         """Deliveries, as capacity allows."""
         ...
 
-    def grant(self, free: int) -> None:
-        """How many more deliveries the worker can take now."""
+    def grant(self, free: int, ahead: int = 0) -> None:
+        """How many more deliveries the worker can take now.
+
+        Args:
+            free: that it acts on at once.
+            ahead: that would wait with it. They are taken when ``free`` is 0, and only of what no other follower that
+                is free takes at once.
+        """
         ...
 
     async def close(self) -> None:
@@ -270,6 +282,24 @@ class Log(Protocol):
 
     async def agents(self) -> dict[str, AgentEntry]:
         """Every agent that was ever announced, by name; one round trip or more."""
+        ...
+
+    async def attended(self) -> set[str]:
+        """The agents that some process announced within the last three heartbeats; one round trip.
+
+        Raises:
+            Unavailable: no answer; repeating is safe.
+        """
+        ...
+
+    async def queue_depth(self, agent: str) -> int:
+        """How many ``in`` records of the agent are not acknowledged yet: those nobody has taken, and those under way.
+
+        One round trip a shard, all at once.
+
+        Raises:
+            Unavailable: no answer; repeating is safe.
+        """
         ...
 
     async def wake_at(self, task: TaskRef, revision: int, milliseconds: int) -> None:

@@ -11,6 +11,7 @@ import os
 import time
 from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
+from functools import partial
 from typing import Any, Final, assert_never
 
 import msgspec
@@ -26,6 +27,7 @@ from a2a_events.runtime.agent import Agent
 from a2a_events.runtime.load import content, load
 from a2a_events.runtime.turn import OutputTooLarge, Suspended, Turn
 from a2a_events.runtime.turn_writer import Fenced, TurnWriter
+from a2a_events.runtime.waiting_room import Waiting, WaitingRoom
 from a2a_events.timeline import decide
 from a2a_events.timeline.decide import (
     FAIL,
@@ -87,6 +89,7 @@ class Worker:
         self._writer = writer
         self._turns = turns
         self._in_progress_seconds = ack_wait_seconds / 3
+        self._room: WaitingRoom[Agent] = WaitingRoom(turns, ack_wait_seconds)
         self._drain_seconds = drain_seconds
         self._dispatches: list[Dispatch] = []
         self._running: dict[asyncio.Task[None], _Running | None] = {}
@@ -110,6 +113,7 @@ class Worker:
             self._spawn(self._take(agent, dispatch))
             self._spawn(self._wake(agent, await self._log.wakeups(agent.name)))
         self._spawn(self._steward())
+        self._spawn(self._keep_waiting())
         await self._announce_once()
         self._spawn(self._announce())
         self._grant()
@@ -159,21 +163,46 @@ class Worker:
 
     def _grant(self) -> None:
         free = max(0, self._turns - len(self._running))
+        ahead = 0 if free else self._room.appetite(time.monotonic())
         for dispatch in self._dispatches:
-            dispatch.grant(free)
+            dispatch.grant(free, ahead)
 
     async def _take(self, agent: Agent, dispatch: Dispatch) -> None:
         async for handle in dispatch:
-            task = asyncio.get_running_loop().create_task(self._serve(agent, handle))
-            self._running[task] = None
-            task.add_done_callback(self._done)
-            self._grant()
+            self._room.enter(agent, handle, time.monotonic())
+            self._serve_next()
 
-    def _done(self, task: asyncio.Task[None]) -> None:
+    def _serve_next(self) -> None:
+        """Run what waits, as far as there are turns, and take more (ADR 0019)."""
+        if self._stopping.is_set():
+            return
+        now = time.monotonic()
+        while len(self._running) < self._turns and (waiting := self._room.next(now)) is not None:
+            task = asyncio.get_running_loop().create_task(self._serve_waiting(waiting, now))
+            self._running[task] = None
+            task.add_done_callback(partial(self._done, waiting.tenant))
+        self._grant()
+
+    async def _serve_waiting(self, waiting: Waiting[Agent], now: float) -> None:
+        if now - waiting.signed > STEWARD_SECONDS:
+            # Whoever claims gives the first sign a while later: the broker has to begin to count now.
+            if not await waiting.handle.in_progress():
+                return
+        await self._serve(waiting.agent, waiting.handle)
+
+    def _done(self, tenant: str, task: asyncio.Task[None]) -> None:
         self._running.pop(task, None)
+        self._room.ended(tenant, time.monotonic())
         _report(task)
-        if not self._stopping.is_set():
-            self._grant()
+        self._serve_next()
+
+    async def _keep_waiting(self) -> None:
+        """Signs of life for the deliveries that this worker is going to get to."""
+        while True:
+            await asyncio.sleep(self._in_progress_seconds / 4)
+            self._room.leave([w for w in self._room.due(time.monotonic()) if not await w.handle.in_progress()])
+            if not self._stopping.is_set():
+                self._grant()
 
     async def _announce(self) -> None:
         while True:

@@ -4,6 +4,9 @@ One a shard and agent is shared by all workers of the agent, one a shard by all 
 
 A worker's free capacity is one number for all shards. Pull requests are renewed as they are used up and never ask for
 more than is free; with less capacity than shards the requests are short and take turns.
+
+A worker that is full *looks ahead* (ADR 0019): it asks, again and again, for what is there now and nobody took. A request
+that stayed would compete with those of workers that are free.
 """
 
 from __future__ import annotations
@@ -34,6 +37,8 @@ OVERDUE_SECONDS: Final = 1.0
 SHORT_PULL_SECONDS: Final = 1.0
 """With less capacity than shards, so that every shard gets its turn."""
 TEND_SECONDS: Final = 0.5
+LOOK_SECONDS: Final = 0.05
+"""How long a shard that had nothing is left alone by a worker that looks ahead."""
 _V2_TOKENS: Final = 11
 
 Whole: TypeAlias = Callable[[TaskRef, Record], Awaitable[Record]]
@@ -58,19 +63,20 @@ class JetStreamHandle:
         """See ``port.Handle``."""
         await self._say(b"+ACK")
 
-    async def in_progress(self) -> None:
+    async def in_progress(self) -> bool:
         """See ``port.Handle``."""
-        await self._say(b"+WPI")
+        return await self._say(b"+WPI")
 
     async def give_back(self) -> None:
         """See ``port.Handle``."""
         await self._say(b"-NAK")
 
-    async def _say(self, word: bytes) -> None:
+    async def _say(self, word: bytes) -> bool:
         try:
             await self._connection.publish(self._reply, word)
         except Unavailable:
-            pass  # an acknowledgement may be lost without harm; the record comes back and is settled then
+            return False  # an acknowledgement may be lost without harm; the record comes back and is settled then
+        return True
 
 
 class _Pulls:
@@ -82,6 +88,8 @@ class _Pulls:
         self.inbox = f"_INBOX.{consumer}.{os.urandom(8).hex()}.{index}"
         self._requests: deque[list[float]] = deque()  # [id, records left, when it ends]
         self._next = 0
+        self.empty_until = 0.0
+        """Until when it is not worth while to look: nothing was there."""
 
     @property
     def outstanding(self) -> int:
@@ -89,11 +97,12 @@ class _Pulls:
         return int(sum(request[1] for request in self._requests))
 
     async def ask(self, batch: int, seconds: float) -> None:
-        """One more request."""
+        """One more request; with 0 seconds for what is there now."""
         now = asyncio.get_running_loop().time()
         number = self._next
         self._next += 1
-        body = msgspec.json.encode({"batch": batch, "expires": int(seconds * 1e9)})
+        until = {"expires": int(seconds * 1e9)} if seconds else {"no_wait": True}
+        body = msgspec.json.encode({"batch": batch, **until})
         await self._connection.publish(self._subject, body, reply=f"{self.inbox}.{number}")
         self._requests.append([number, batch, now + seconds + OVERDUE_SECONDS])
 
@@ -107,6 +116,7 @@ class _Pulls:
     def ended(self, subject: str) -> None:
         """The broker ended a request early, or in time."""
         number = int(subject.rsplit(".", 1)[1])
+        self.empty_until = asyncio.get_running_loop().time() + LOOK_SECONDS
         self._requests = deque(r for r in self._requests if r[0] != number)
 
     def forget_overdue(self) -> None:
@@ -131,24 +141,28 @@ class JetStreamDispatch:
         """None: payloads are not wanted."""
         self._fetching: set[asyncio.Task[None]] = set()
         """Deliveries whose payload is still under way; others overtake them."""
-        self._pulls = [_Pulls(connection, names.log_stream(log, shard), consumer, shard) for shard in range(shards)]
+        streams = [names.log_stream(log, shard) for shard in range(shards)]
+        self._pulls = [_Pulls(connection, stream, consumer, i) for i, stream in enumerate(streams)]
+        self._looks = [_Pulls(connection, stream, consumer, shards + i) for i, stream in enumerate(streams)]
         self._queue: asyncio.Queue[JetStreamHandle] = asyncio.Queue()
         self._subscriptions: list[Subscription] = []
         self._free = 0
+        self._ahead = 0
         self._next_shard = 0
+        self._next_look = 0
         self._changed = asyncio.Event()
         self._tending: asyncio.Task[None] | None = None
 
     async def open(self) -> None:
         """Subscribe; nothing is asked for before :meth:`grant`."""
-        for pulls in self._pulls:
+        for pulls in [*self._pulls, *self._looks]:
             self._subscriptions.append(await self._connection.subscribe(f"{pulls.inbox}.*", self._sink(pulls)))
         self._connection.on_return.append(self._returned)
         self._tending = asyncio.get_running_loop().create_task(self._tend())
 
-    def grant(self, free: int) -> None:
+    def grant(self, free: int, ahead: int = 0) -> None:
         """See ``port.Dispatch``."""
-        self._free = free
+        self._free, self._ahead = free, ahead
         self._changed.set()
 
     async def __aiter__(self) -> AsyncIterator[Handle]:
@@ -210,23 +224,45 @@ class JetStreamDispatch:
         self._queue.put_nowait(JetStreamHandle(self._connection, task, whole, count, reply))
 
     def _returned(self) -> None:
-        for pulls in self._pulls:
+        for pulls in [*self._pulls, *self._looks]:
             pulls.forget_all()
         self._changed.set()
 
     async def _tend(self) -> None:
         while True:
             try:
-                async with asyncio.timeout(TEND_SECONDS):  # and not wait_for, which may swallow a cancellation
+                # And not wait_for, which may swallow a cancellation.
+                async with asyncio.timeout(LOOK_SECONDS if self._looking else TEND_SECONDS):
                     await self._changed.wait()
             except TimeoutError:
-                for pulls in self._pulls:
+                for pulls in [*self._pulls, *self._looks]:
                     pulls.forget_overdue()
             self._changed.clear()
             try:
                 await self._renew()
+                if self._looking:
+                    await self._look()
             except LogError:
                 pass  # not connected; the return of the connection wakes this loop
+
+    @property
+    def _looking(self) -> bool:
+        return self._free <= 0 < self._ahead
+
+    async def _look(self) -> None:
+        """Ask each shard for what is there, if the last answer was that there is more, or is some time ago."""
+        shards = len(self._looks)
+        waiting = self._queue.qsize() + len(self._fetching) + sum(look.outstanding for look in self._looks)
+        budget = self._ahead + self._free - waiting
+        want = max(1, min(PULL_RECORDS, budget // shards))
+        now = asyncio.get_running_loop().time()
+        for step in range(shards):
+            shard = (self._next_look + step) % shards
+            look = self._looks[shard]
+            if budget > 0 and not look.outstanding and now >= look.empty_until:
+                await look.ask(want, 0)
+                budget -= want
+        self._next_look += 1
 
     async def _renew(self) -> None:
         shards = len(self._pulls)

@@ -504,6 +504,34 @@ class JetStreamLog:
             answers.close()
         return found
 
+    async def attended(self) -> set[str]:
+        """See ``port.Log``."""
+        filtered = {"subjects_filter": f"{self._names.namespace}.agents.*.alive.*"}
+        try:
+            info = await self._connection.api(f"STREAM.INFO.{self._names.agents_stream}", filtered)
+        except Uncertain as error:
+            raise Unavailable(str(error)) from None
+        if "error" in info:
+            raise Unavailable(f"cannot read the agent registry: {info['error'].get('description')}")
+        signs: dict[str, int] = info["state"].get("subjects") or {}
+        return {sign.split(".")[-3] for sign in signs}
+
+    async def queue_depth(self, agent: str) -> int:
+        """See ``port.Log``."""
+        consumer = self._names.worker_consumer(agent)
+        streams = [self._names.log_stream(self.name, shard) for shard in range(self.shards)]
+        try:
+            infos = await asyncio.gather(*(self._connection.api(f"CONSUMER.INFO.{s}.{consumer}") for s in streams))
+        except Uncertain as error:
+            raise Unavailable(str(error)) from None
+        depth = 0
+        for stream, info in zip(streams, infos, strict=True):
+            if "error" not in info:
+                depth += info["num_pending"] + info["num_ack_pending"]
+            elif info["error"].get("err_code") != n.CONSUMER_NOT_FOUND:  # then no worker has been here yet
+                raise Unavailable(f"cannot read the queue in {stream}: {info['error'].get('description')}")
+        return depth
+
     async def wake_at(self, task: TaskRef, revision: int, milliseconds: int) -> None:
         """See ``port.Log``."""
         # The broker's schedules have whole seconds, and a wake-up must never be early.
