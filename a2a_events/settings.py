@@ -61,6 +61,8 @@ class Settings(Struct, frozen=True, kw_only=True):
     """Largest message of a client, and largest report of an agent, as they are stored."""
     request_bytes: Annotated[int, Meta(ge=1024)] = limits.REQUEST_BYTES
     """Largest request body."""
+    queue_limit: Annotated[int, Meta(ge=0)] = limits.QUEUE_LIMIT
+    """Messages of one agent that are queued or running, over which a gateway refuses new tasks; 0: no limit."""
     turns: int = limits.TURNS_PER_WORKER
     """Turns that one worker runs at once."""
     ack_wait_seconds: float = limits.ACK_WAIT_SECONDS

@@ -35,6 +35,7 @@ _HELP: Final[dict[str, tuple[str, click.ParamType[Any] | type]]] = {
     "a2a_1_1": ("Show what A2A 1.1 is going to add: generations, long polling, conditional messages.", bool),
     "content_bytes": ("Largest message or report, in bytes.", _COUNT),
     "request_bytes": ("Largest request body, in bytes.", _COUNT),
+    "queue_limit": ("Queued and running messages of an agent, over which new tasks are refused.", click.IntRange(0)),
     "turns": ("Turns that a worker runs at once.", _COUNT),
     "ack_wait_seconds": ("Silence after which a worker's turn is offered to another.", _SECONDS),
     "drain_seconds": ("What turns get to end when a worker is stopped.", _SECONDS),

@@ -29,6 +29,7 @@ _SUPERVISED: Final = click.option(
     "a2a_1_1",
     "content_bytes",
     "request_bytes",
+    "queue_limit",
     *flags.PUSH,
     *flags.CONNECTION,
     "log",

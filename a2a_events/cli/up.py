@@ -38,6 +38,7 @@ DEMO_AGENT: Final = "a2a_events.agents:scripted"
     "a2a_1_1",
     "content_bytes",
     "request_bytes",
+    "queue_limit",
     *flags.PUSH,
     "ack_wait_seconds",
     "drain_seconds",

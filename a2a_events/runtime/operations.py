@@ -41,10 +41,13 @@ from a2a_events.model import (
     SendMessageRequest,
     SubscribeToTaskRequest,
     TaskPushNotificationConfig,
+    TaskState,
     encode,
+    timestamp_of,
 )
 from a2a_events.runtime.caller import Caller, Result
 from a2a_events.runtime.commit import commit, create
+from a2a_events.runtime.demand import Admission, Attendance
 from a2a_events.runtime.directory import ServedAgent
 from a2a_events.runtime.framing import REPLAY_EXTENSION, Framing, Update, with_generation
 from a2a_events.runtime.index import TaskIndex
@@ -124,6 +127,7 @@ class Operations:
         index: of the log; default: one in memory, made when a list is first asked for.
         generations: whether tasks and updates show the generation that A2A 1.1 adds.
         cancel_wait_seconds: how long CancelTask waits for the end.
+        queue_limit: messages of one agent that are queued or running, over which new tasks are refused; 0: none.
         targets: which webhooks are accepted.
         now: the clock, milliseconds since 1970.
     """
@@ -136,6 +140,7 @@ class Operations:
         index: TaskIndex | None = None,
         generations: bool = False,
         cancel_wait_seconds: float = limits.CANCEL_WAIT_SECONDS,
+        queue_limit: int = limits.QUEUE_LIMIT,
         targets: Targets | None = None,
         now: Callable[[], int] = lambda: int(time.time() * 1000),
     ) -> None:
@@ -144,6 +149,8 @@ class Operations:
         self._cancel_wait_seconds = cancel_wait_seconds
         self._now = now
         self.push_configs = PushConfigs(log, writer, targets or Targets(), now=now)
+        self._admission = Admission(log, queue_limit)
+        self._attendance = Attendance(log, now)
         self._index = index
         self._generations = generations
         self._listing: Listing | None = None
@@ -222,7 +229,7 @@ class Operations:
         fold = await self._visible(caller, task)
         if self._generations and request.current_generation is not None:
             fold = await self._newer(task, fold, request.current_generation)
-        shown = await self._shown(task, fold, request.history_length)
+        shown = await self._shown(task, fold, request.history_length, patient=True)
         return Result(shown, task.task_id, fold.head.context_id, fold.head.revision)
 
     async def _newer(self, task: TaskRef, fold: TaskFold, generation: int) -> TaskFold:
@@ -339,6 +346,7 @@ class Operations:
         if self._match_generation(request) is not None:
             text = "only a message to an existing task can ask for its generation"
             raise InvalidParamsError(violations=(("configuration.ifGenerationMatch", text),))
+        await self._admission.admit(agent.name)
         log = self._log
         if caller.idempotency_key is None:
             shard = os.urandom(1)[0] % log.shards if log.shards > 1 else 0
@@ -549,17 +557,31 @@ class Operations:
             generations=self._generations,
         )
 
-    async def _task_json(self, task: TaskRef, fold: TaskFold, length: int | None) -> bytes:
+    async def _task_json(self, task: TaskRef, fold: TaskFold, length: int | None, *, patient: bool = False) -> bytes:
+        note = await self._why_waiting(task, fold.head, patient=patient)
         whole, segments = await content(self._log, task, fold, segment_keys(fold))
-        return render_task(whole, task.task_id, segments, length)
+        return render_task(whole, task.task_id, segments, length, note=note)
+
+    async def _why_waiting(self, task: TaskRef, head: Head, *, patient: bool) -> Raw:
+        """The status message of a task that nobody works on because there is no worker; shown and not recorded."""
+        if head.state is not TaskState.SUBMITTED or head.phase is not Phase.QUEUED:
+            return NOTHING
+        since = await self._attendance.absent_since(task.agent, patient=patient)
+        if since is None:
+            return NOTHING
+        text = (
+            f"No worker of agent {task.agent!r} has been there since {timestamp_of(since)} or before. "
+            "The task is kept, and runs when a worker comes."
+        )
+        return decide.agent_text(task.task_id, head.context_id, "no-worker", text)
 
     async def _response(self, task: TaskRef, fold: TaskFold, length: int | None) -> bytes:
         if fold.head.replied:
             return b'{"message":' + fold.content.reply + b"}"
         return b'{"task":' + await self._shown(task, fold, length) + b"}"
 
-    async def _shown(self, task: TaskRef, fold: TaskFold, length: int | None) -> bytes:
-        shown = await self._task_json(task, fold, length)
+    async def _shown(self, task: TaskRef, fold: TaskFold, length: int | None, *, patient: bool = False) -> bytes:
+        shown = await self._task_json(task, fold, length, patient=patient)
         return with_generation(shown, fold.head.generation) if self._generations else shown
 
 

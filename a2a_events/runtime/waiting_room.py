@@ -1,7 +1,7 @@
 """Deliveries that wait for a turn, and whose is next: tenants take turns, however much one of them asks for (ADR 0019).
 
-The broker hands out in the order of the log. A worker that is busy therefore takes more than it can run, so that the one
-task behind a thousand is seen. What waits here has no owner: it is queued, and nothing is written of it. A sign keeps
+The broker hands out in the order of the log. So a worker that is busy takes more than it can run, to see the one task
+behind a thousand. What waits here has no owner: it is queued, and nothing is written of it. A sign keeps
 the broker from offering it elsewhere, but only while this worker is going to get to it. The rest is *let go*: no ack,
 no nak (turns 4.8), so that it comes back after the ack wait, to whoever is free.
 

@@ -184,10 +184,9 @@ class Worker:
         self._grant()
 
     async def _serve_waiting(self, waiting: Waiting[Agent], now: float) -> None:
-        if now - waiting.signed > STEWARD_SECONDS:
-            # Whoever claims gives the first sign a while later: the broker has to begin to count now.
-            if not await waiting.handle.in_progress():
-                return
+        # Whoever claims gives the first sign a while later: the broker has to begin to count anew.
+        if now - waiting.signed > STEWARD_SECONDS and not await waiting.handle.in_progress():
+            return
         await self._serve(waiting.agent, waiting.handle)
 
     def _done(self, tenant: str, task: asyncio.Task[None]) -> None:

@@ -99,6 +99,7 @@ async def serve(log: JetStreamLog, connection: Connection, settings: Settings, s
         writer(settings, "gateway"),
         index=_index(log, settings),
         generations=settings.a2a_1_1,
+        queue_limit=settings.queue_limit,
         targets=Targets(push.keys(settings), settings.push_allow_private),
     )
     directory = Directory(

@@ -70,6 +70,7 @@ def task(
     history_length: int | None = None,
     *,
     artifacts: bool = True,
+    note: Raw = NOTHING,
 ) -> bytes:
     """The Task that a fold amounts to, as JSON.
 
@@ -79,12 +80,13 @@ def task(
         segments: content of every key in :func:`segment_keys`.
         history_length: None for all of it, 0 for none, n for the n newest messages (specification 3.2.4).
         artifacts: whether they are shown.
+        note: JSON of a message to show as the status's, or nothing to show the one it has.
 
     Raises:
         Unreadable: a segment is missing.
     """
     content = fold.content
-    status = _encode(content.status)
+    status = _encode(msgspec.structs.replace(content.status, message=note) if bytes(note) else content.status)
     members = [b'{"id":', _encode(task_id), b',"contextId":', _encode(fold.head.context_id), b',"status":', status]
     if content.artifacts and artifacts:
         members += [b',"artifacts":[', b",".join(_artifact(a, segments) for a in content.artifacts.values()), b"]"]

@@ -11,11 +11,13 @@ import os
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 
+from a2a_events import limits
 from a2a_events.log.jetstream import Connection, JetStreamLog, Names, StreamSettings, provision
 from a2a_events.log.memory import MemoryLog
 from a2a_events.log.port import Log
 from a2a_events.model import Message, Part, StreamResponse, Task, TaskState
 from a2a_events.runtime.agent import Agent, as_agent
+from a2a_events.runtime.caller import Caller
 from a2a_events.runtime.operations import Operations
 from a2a_events.runtime.push_configs import Targets
 from a2a_events.runtime.worker import Worker
@@ -57,22 +59,21 @@ class RunningWorker:
 class Stack:
     """One agent, two gateways, workers as asked for."""
 
-    def __init__(self, logs: list[Log], agent: Agent, ack_wait_seconds: float) -> None:
+    def __init__(self, logs: list[Log], agent: Agent, ack_wait_seconds: float, queue_limit: int) -> None:
         self.agent = agent
         self._ack_wait_seconds = ack_wait_seconds
         self._logs = logs
-        self.calls, self.other = (
-            Calls(operations, agent)
-            for operations in (
-                Operations(
-                    log,
-                    Writer("gateway", f"gateway-{number}"),
-                    cancel_wait_seconds=3.0,
-                    targets=Targets(allow_private=True),
-                )
-                for number, log in enumerate(logs[:2])
+        self._operations = [
+            Operations(
+                log,
+                Writer("gateway", f"gateway-{number}"),
+                cancel_wait_seconds=3.0,
+                queue_limit=queue_limit,
+                targets=Targets(allow_private=True),
             )
-        )
+            for number, log in enumerate(logs[:2])
+        ]
+        self.calls, self.other = (Calls(operations, agent) for operations in self._operations)
         self.log = logs[0]
         self._workers: list[RunningWorker] = []
 
@@ -93,8 +94,12 @@ class Stack:
         await made.ready()
         return made
 
-    def ref(self, task_id: str) -> TaskRef:
-        found = reference(task_id, agent=self.agent.name, tenant="")
+    def calls_of(self, tenant: str) -> Calls:
+        """The first gateway, as a tenant has it."""
+        return Calls(self._operations[0], self.agent, caller=Caller(tenant=tenant))
+
+    def ref(self, task_id: str, tenant: str = "") -> TaskRef:
+        found = reference(task_id, agent=self.agent.name, tenant=tenant)
         assert found is not None
         return found
 
@@ -115,7 +120,13 @@ class Stack:
 
 @asynccontextmanager
 async def stack_of(
-    kind: str, agent: object, url: str, namespace: str, *, ack_wait_seconds: float = ACK_WAIT_SECONDS
+    kind: str,
+    agent: object,
+    url: str,
+    namespace: str,
+    *,
+    ack_wait_seconds: float = ACK_WAIT_SECONDS,
+    queue_limit: int = limits.QUEUE_LIMIT,
 ) -> AsyncIterator[Stack]:
     async with AsyncExitStack() as exits:
         logs: list[Log] = []
@@ -132,7 +143,7 @@ async def stack_of(
                 if not number:
                     await provision(connection, names, settings)
                 logs.append(await JetStreamLog.open(connection, names, settings))
-        stack = Stack(logs, as_agent(agent), ack_wait_seconds)
+        stack = Stack(logs, as_agent(agent), ack_wait_seconds, queue_limit)
         exits.push_async_callback(stack.close)
         yield stack
 

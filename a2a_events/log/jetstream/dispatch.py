@@ -5,8 +5,8 @@ One a shard and agent is shared by all workers of the agent, one a shard by all 
 A worker's free capacity is one number for all shards. Pull requests are renewed as they are used up and never ask for
 more than is free; with less capacity than shards the requests are short and take turns.
 
-A worker that is full *looks ahead* (ADR 0019): it asks, again and again, for what is there now and nobody took. A request
-that stayed would compete with those of workers that are free.
+A worker that is full *looks ahead* (ADR 0019): it asks, again and again, for what is there now and nobody took. A
+request that stayed would compete with those of workers that are free.
 """
 
 from __future__ import annotations
