@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import AsyncGenerator, Callable, Coroutine
+from contextlib import asynccontextmanager
 from typing import Any, Final
 
 import structlog
@@ -19,6 +20,8 @@ from a2a_events.log.port import Log
 
 FRESH_SECONDS: Final = 5.0
 """How old what is known of workers may be when it is relied on."""
+READINGS: Final = 3
+"""How often a depth is read before a task is refused that only a sum of readings and own tasks speaks against."""
 MISSING_SECONDS: Final = 0.25
 """The same for an agent that had none: then nothing is in a hurry, and a worker that comes should be seen."""
 
@@ -65,24 +68,31 @@ class _Queue:
         self._log = log
         self._agent = agent
         self.depth = 0
-        self.admitted = 0
-        """Tasks that this gateway has admitted since the reading began."""
+        self.written = 0
+        """Tasks that this gateway has written since the reading began."""
+        self.under_way = 0
+        """Tasks that it has admitted and that are not written yet: a reading may or may not have them."""
         self.reading = _Reading(self._read, f"queue of {agent}")
 
     async def _read(self) -> None:
-        self.admitted = 0
+        self.written = 0
         try:
             self.depth = await self._log.queue_depth(self._agent)
         except LogError:
             self.depth = 0
             raise
 
+    @property
+    def known(self) -> int:
+        """How deep it is at most, but for what other gateways have admitted since the reading."""
+        return self.depth + self.written + self.under_way
+
 
 class Admission:
     """Refuses new tasks of an agent whose queue is too deep.
 
     A reading of the depth is used for ``limits.QUEUE_FRESH_SECONDS``, with what was admitted here since; so one gateway
-    goes over the limit by what is under way at most, and several by what they admit in that time.
+    keeps to the limit once it has read, and several go over it by what they admit in that time.
 
     Args:
         log: whose queues.
@@ -94,8 +104,9 @@ class Admission:
         self._limit = limit
         self._queues: dict[str, _Queue] = {}
 
-    async def admit(self, agent: str) -> None:
-        """Count one new task in. No round trip, unless it would be refused for something that is not known to be so.
+    @asynccontextmanager
+    async def admit(self, agent: str) -> AsyncGenerator[None]:
+        """For as long as it takes to write one new task. No round trip, unless the last reading alone refuses nothing.
 
         A queue that cannot be read refuses nobody: the append that follows finds out what is the matter.
 
@@ -103,23 +114,32 @@ class Admission:
             UnavailableError: the queue is full; nothing was written.
         """
         if not self._limit:
+            yield
             return
         queue = self._queues.get(agent)
         if queue is None:
             queue = self._queues[agent] = _Queue(self._log, agent)
         old = queue.reading.older_than(limits.QUEUE_FRESH_SECONDS)
-        if queue.depth + queue.admitted >= self._limit and (old or queue.depth < self._limit):
-            await queue.reading.renew()
-        elif old:
+        if old and queue.known < self._limit:
             queue.reading.refresh()
-        if queue.depth + queue.admitted >= self._limit:
-            logger.warning("task refused", agent=agent, queued=queue.depth, limit=self._limit)
+        for attempt in range(READINGS):
+            # What is written while a reading is under way counts twice until the next one.
+            if queue.known < self._limit or (queue.depth >= self._limit and not (old and attempt == 0)):
+                break
+            await queue.reading.renew()
+        if queue.known >= self._limit:
+            logger.warning("task refused", agent=agent, queued=queue.known, limit=self._limit)
             raise UnavailableError(
-                f"Agent {agent!r} has {queue.depth + queue.admitted} messages that wait or are being worked on, and "
+                f"Agent {agent!r} has {queue.known} messages that wait or are being worked on, and "
                 f"the limit is {self._limit}; nothing was written, please retry later",
                 retry_after_seconds=limits.QUEUE_RETRY_SECONDS,
             )
-        queue.admitted += 1
+        queue.under_way += 1
+        try:
+            yield
+        finally:
+            queue.under_way -= 1
+            queue.written += 1
 
 
 class Attendance:

@@ -346,7 +346,6 @@ class Operations:
         if self._match_generation(request) is not None:
             text = "only a message to an existing task can ask for its generation"
             raise InvalidParamsError(violations=(("configuration.ifGenerationMatch", text),))
-        await self._admission.admit(agent.name)
         log = self._log
         if caller.idempotency_key is None:
             shard = os.urandom(1)[0] % log.shards if log.shards > 1 else 0
@@ -385,13 +384,23 @@ class Operations:
 
         Raises:
             InvalidParamsError: the key made it, with another request.
+            UnavailableError: the agent's queue is full; nothing was written.
         """
         for _ in range(limits.DECIDE_ATTEMPTS):
-            fold = await create(self._log, self._writer, task, entries)
-            if fold is not None:
-                return fold, False
-            assert event.idempotency_key, "a random task id was taken"
+            refused: UnavailableError | None = None
+            try:
+                async with self._admission.admit(task.agent):
+                    fold = await create(self._log, self._writer, task, entries)
+                if fold is not None:
+                    return fold, False
+                assert event.idempotency_key, "a random task id was taken"
+            except UnavailableError as full:
+                if not event.idempotency_key:
+                    raise
+                refused = full  # but a task that the key has made is no new one
             fold = await load(self._log, task)
+            if refused is not None and not fold.head.revision:
+                raise refused
             if fold.head.revision:
                 known = decide.taken_before(fold.head, event)
                 assert known, "a derived task id was taken without its key"

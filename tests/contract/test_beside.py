@@ -5,6 +5,9 @@ from __future__ import annotations
 import asyncio
 import time
 
+import pytest
+
+from a2a_events import limits
 from a2a_events.log.port import AgentEntry
 from a2a_events.testing import eventually
 from a2a_events.timeline.events import Kind
@@ -84,6 +87,22 @@ async def test_an_agent_announced_again_has_its_newest_card(kit: Kit) -> None:
     await kit.log.announce(new, "worker-2")
 
     assert await kit.other.agents() == {"one": new}
+
+
+async def test_an_agent_is_attended_while_somebody_announces_it(kit: Kit, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "AGENT_HEARTBEAT_SECONDS", 0.4)
+    assert await kit.log.attended() == set()
+    gone, stays = AgentEntry(name="gone", card=b"{}"), AgentEntry(name="stays", card=b"{}")
+    await kit.log.announce(gone, "worker-1")
+    await kit.log.announce(stays, "worker-1")
+    assert await kit.other.attended() == {"gone", "stays"}
+
+    async def only_one() -> bool:
+        await kit.log.announce(stays, "worker-2")
+        return await kit.other.attended() == {"stays"}
+
+    await eventually(only_one, timeout_seconds=20)
+    assert set(await kit.other.agents()) == {"gone", "stays"}
 
 
 async def test_a_wake_up_comes_once_at_its_time_with_its_task_and_revision(kit: Kit) -> None:

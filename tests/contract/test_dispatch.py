@@ -39,9 +39,9 @@ class Follower:
 
 
 @asynccontextmanager
-async def follower(log: Log, agent: str, free: int = 100) -> AsyncIterator[Follower]:
+async def follower(log: Log, agent: str, free: int = 100, ahead: int = 0) -> AsyncIterator[Follower]:
     made = Follower(await log.follow(agent))
-    made.dispatch.grant(free)
+    made.dispatch.grant(free, ahead)
     try:
         yield made
     finally:
@@ -199,3 +199,66 @@ async def test_many_records_are_delivered_once_each(log: Log) -> None:
 
     assert sorted(h.task.task_id for h in handles) == sorted(a.task.task_id for a in authors)
     assert {h.count for h in handles} == {1}
+
+
+async def test_a_follower_that_is_full_takes_ahead_what_was_granted_and_no_more(log: Log) -> None:
+    for number in range(12):
+        await submit(log, shard=number % 2)
+    async with follower(log, "agent", free=0, ahead=5) as one:
+        await one.given(5)
+        await asyncio.sleep(SILENCE_SECONDS)
+        assert len(one.handles) == 5
+
+
+async def test_nothing_is_taken_ahead_while_another_follower_is_free(kit: Kit) -> None:
+    async with follower(kit.log, "agent") as free, follower(kit.other, "agent", free=0, ahead=100) as full:
+        for number in range(20):
+            await submit(kit.log, shard=number % 2)
+            (*_, handle) = await free.given(number + 1)
+            await handle.acknowledge()
+
+        assert not full.handles
+
+
+async def test_what_no_free_follower_takes_is_taken_ahead_by_another(kit: Kit) -> None:
+    async with follower(kit.log, "agent", free=2) as small, follower(kit.other, "agent", free=0, ahead=100) as full:
+        authors = [await submit(kit.log, shard=number % 2) for number in range(10)]
+        await eventually(lambda: len(small.handles) + len(full.handles) >= 10)
+
+        assert len(small.handles) == 2
+        assert {h.task for h in small.handles + full.handles} == {a.task for a in authors}
+
+
+async def test_what_is_taken_ahead_is_alive_with_signs_and_comes_back_without(log: Log) -> None:
+    await submit(log)
+    async with follower(log, "agent", free=0, ahead=3) as one:
+        (handle,) = await one.given(1)
+        for _ in range(8):
+            await asyncio.sleep(ACK_WAIT_SECONDS / 4)
+            assert await handle.in_progress()
+        assert len(one.handles) == 1
+
+        handles = await one.given(2)
+        assert handles[1].count == 2
+
+
+async def test_the_queue_is_as_deep_as_what_is_not_acknowledged(kit: Kit) -> None:
+    assert await kit.log.queue_depth("agent") == 0
+    async with follower(kit.log, "agent", 3) as one:
+        for number in range(6):
+            await submit(kit.log, shard=number % 2)
+        await submit(kit.log, agent="other")
+        handles = await one.given(3)
+        assert await kit.other.queue_depth("agent") == 6
+
+        for handle in handles[:2]:
+            await handle.acknowledge()
+        await eventually(lambda: _depth_is(kit.other, 4))
+
+
+async def _depth_is(log: Log, depth: int) -> bool:
+    return await log.queue_depth("agent") == depth
+
+
+async def test_the_queue_of_an_agent_that_nobody_ever_served_is_empty(log: Log) -> None:
+    assert await log.queue_depth("nobody") == 0

@@ -163,7 +163,7 @@ async def test_a_message_to_a_task_that_is_there_is_never_refused_for_a_full_que
     @agent(name="asks")
     async def asks(turn: Turn) -> None:
         if turn.text == "ask":
-            await turn.require_input("what?")
+            turn.require_input("what?")
 
     stack = await serve_with(asks, queue_limit=1)
     worker = await stack.worker()
