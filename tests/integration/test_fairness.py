@@ -10,8 +10,18 @@ import pytest
 
 from a2a_events import limits
 from a2a_events.errors import UnavailableError
-from a2a_events.model import TERMINAL_STATES, TaskState
+from a2a_events.model import (
+    TERMINAL_STATES,
+    Message,
+    Part,
+    Role,
+    SendMessageConfiguration,
+    SendMessageRequest,
+    TaskState,
+)
 from a2a_events.runtime.agent import Deadlines, agent
+from a2a_events.runtime.caller import Caller
+from a2a_events.runtime.directory import ServedAgent
 from a2a_events.runtime.turn import Turn
 from a2a_events.runtime.waiting_room import WaitingRoom
 from a2a_events.testing import Calls, eventually
@@ -119,7 +129,7 @@ async def ended_before(stack: Stack, first: list[str], last: str) -> bool:
     """Whether these ended before that one, where they share a shard."""
     bound = (await stack.records(last))[-1].position
     mine = [t for t in first if stack.ref(t).shard == stack.ref(last).shard]
-    return all((await stack.records(t))[-1].position < bound for t in mine)
+    return max([(await stack.records(t))[-1].position for t in mine], default=0) < bound
 
 
 async def test_over_the_limit_a_new_task_is_refused_and_after_the_queue_drained_accepted(
@@ -177,6 +187,24 @@ async def test_a_message_to_a_task_that_is_there_is_never_refused_for_a_full_que
     answered = await calls.send_task("an answer", task_id=task.id, immediately=True)
 
     assert answered.id == task.id
+
+
+async def test_a_repetition_under_its_key_is_answered_and_a_new_key_refused_over_the_limit(
+    serve_with: ServeWith,
+) -> None:
+    stack = await serve_with(busy, queue_limit=1)
+    worker = await stack.worker()
+    await worker.stop()
+    operations, served = stack.calls._operations, ServedAgent(busy.name, busy.card, busy.replies)
+    message = Message(message_id="m", role=Role.USER, parts=(Part(text="0"),))
+    request = SendMessageRequest(message, SendMessageConfiguration(return_immediately=True))
+    first = await operations.send(Caller(idempotency_key="one"), served, request)
+
+    again = await operations.send(Caller(idempotency_key="one"), served, request)
+    with pytest.raises(UnavailableError, match="nothing was written"):
+        await operations.send(Caller(idempotency_key="two"), served, request)
+
+    assert again.task_id == first.task_id
 
 
 async def test_without_a_limit_nobody_asks_for_the_depth(

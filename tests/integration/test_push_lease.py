@@ -35,9 +35,10 @@ class Held:
     async def acknowledge(self) -> None:
         self.said.append("acknowledged")
 
-    async def in_progress(self) -> None:
+    async def in_progress(self) -> bool:
         if "in progress" not in self.said:
             self.said.append("in progress")
+        return True
 
     async def give_back(self) -> None:
         self.said.append("given back")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -200,7 +202,9 @@ STEPS = st.one_of(
 
 @settings(max_examples=150)
 @given(st.lists(STEPS, max_size=80))
-def test_whatever_happens_bounds_hold_and_the_next_is_of_a_tenant_with_fewest_running(steps: list[tuple]) -> None:
+def test_whatever_happens_bounds_hold_and_the_next_is_of_a_tenant_with_fewest_running(
+    steps: list[tuple[Any, ...]],
+) -> None:
     one = room(turns=3, deliveries=12, bytes=12 * DELIVERY_BYTES)
     waiting: dict[str, float] = {}
     """By task, when the broker began to count."""

@@ -37,6 +37,8 @@ OVERDUE_SECONDS: Final = 1.0
 SHORT_PULL_SECONDS: Final = 1.0
 """With less capacity than shards, so that every shard gets its turn."""
 TEND_SECONDS: Final = 0.5
+LOOK_RECORDS: Final = 8
+"""Most records of a shard that one look takes: workers that look at the same time get equal shares of a flood."""
 LOOK_SECONDS: Final = 0.05
 """How long a shard that had nothing is left alone by a worker that looks ahead."""
 _V2_TOKENS: Final = 11
@@ -252,9 +254,11 @@ class JetStreamDispatch:
     async def _look(self) -> None:
         """Ask each shard for what is there, if the last answer was that there is more, or is some time ago."""
         shards = len(self._looks)
+        for look in self._looks:
+            look.forget_overdue()
         waiting = self._queue.qsize() + len(self._fetching) + sum(look.outstanding for look in self._looks)
         budget = self._ahead + self._free - waiting
-        want = max(1, min(PULL_RECORDS, budget // shards))
+        want = max(1, min(LOOK_RECORDS, budget // shards))
         now = asyncio.get_running_loop().time()
         for step in range(shards):
             shard = (self._next_look + step) % shards
