@@ -197,7 +197,7 @@ async def test_a_repetition_under_its_key_is_answered_and_a_new_key_refused_over
     await worker.stop()
     operations, served = stack.calls._operations, ServedAgent(busy.name, busy.card, busy.replies)
     message = Message(message_id="m", role=Role.USER, parts=(Part(text="0"),))
-    request = SendMessageRequest(message, SendMessageConfiguration(return_immediately=True))
+    request = SendMessageRequest(message=message, configuration=SendMessageConfiguration(return_immediately=True))
     first = await operations.send(Caller(idempotency_key="one"), served, request)
 
     again = await operations.send(Caller(idempotency_key="one"), served, request)
