@@ -50,13 +50,16 @@ class MemoryLog:
         self._timelines: dict[TaskRef, list[Record]] = {}
         self._watched: dict[TaskRef, Watched] = {}
         self._silence = Silence(self._watched)
-        self._notices: dict[TaskRef, set[_Notice]] = {}
+        self._notices: dict[TaskRef, dict[_Notice, None]] = {}
+        """Owners' interests, in the order in which they came."""
         self._queues: dict[str, _Queue] = {}
         self._heads: dict[TaskRef, bytes] = {}
         self._segments: dict[tuple[TaskRef, str], bytes] = {}
         self._agents: dict[str, AgentEntry] = {}
         self._announced: dict[str, float] = {}
         self._wakeups: dict[str, asyncio.Queue[_Wakeup]] = {}
+        self._woken: set[_Wakeup] = set()
+        """Wake-ups that were given out and not acknowledged."""
         self._timers: dict[TaskRef, asyncio.TimerHandle] = {}
         self._all: _Queue | None = None
         """Every record, for notifiers; made when one comes."""
@@ -126,9 +129,9 @@ class MemoryLog:
 
     async def notice(self, task: TaskRef, woken: Callable[[], None]) -> _Notice:
         """See ``port.Log``."""
-        notices = self._notices.setdefault(task, set())
+        notices = self._notices.setdefault(task, {})
         notice = _Notice(notices, woken)
-        notices.add(notice)
+        notices[notice] = None
         return notice
 
     async def follow(self, agent: str) -> Dispatch:
@@ -201,7 +204,7 @@ class MemoryLog:
         if task in self._timers:
             self._timers.pop(task).cancel()
         delay = max(0.0, milliseconds / 1000 - time.time())
-        wakeup = _Wakeup(task, revision)
+        wakeup = _Wakeup(task, revision, self._woken)
         queue = self._wakeups.setdefault(task.agent, asyncio.Queue())
         self._timers[task] = asyncio.get_running_loop().call_later(delay, queue.put_nowait, wakeup)
 
@@ -209,10 +212,11 @@ class MemoryLog:
         """See ``port.Log``."""
         return self._due(self._wakeups.setdefault(agent, asyncio.Queue()))
 
-    @staticmethod
-    async def _due(queue: asyncio.Queue[_Wakeup]) -> AsyncIterator[Wakeup]:
+    async def _due(self, queue: asyncio.Queue[_Wakeup]) -> AsyncIterator[Wakeup]:
         while True:
-            yield await queue.get()
+            wakeup = await queue.get()
+            wakeup.given(queue, self._ack_wait_seconds)
+            yield wakeup
 
     async def put_dead_letter(self, letter: Letter) -> None:
         """See ``port.Log``."""
@@ -264,6 +268,8 @@ class MemoryLog:
         """See ``port.Log``."""
         for timer in self._timers.values():
             timer.cancel()
+        for wakeup in list(self._woken):
+            await wakeup.acknowledge()
         for queue in [*self._queues.values(), *([self._all] if self._all else [])]:
             queue.close()
         self._silence.stop()
@@ -281,24 +287,34 @@ def _without_payload(record: Record) -> Record:
 class _Notice:
     """See ``port.Notice``."""
 
-    def __init__(self, notices: set[_Notice], woken: Callable[[], None]) -> None:
+    def __init__(self, notices: dict[_Notice, None], woken: Callable[[], None]) -> None:
         self._notices = notices
         self.woken = woken
 
     async def close(self) -> None:
         """See ``port.Notice``."""
-        self._notices.discard(self)
+        self._notices.pop(self, None)
 
 
 class _Wakeup:
     """See ``port.Wakeup``."""
 
-    def __init__(self, task: TaskRef, revision: int) -> None:
+    def __init__(self, task: TaskRef, revision: int, woken: set[_Wakeup]) -> None:
         self.task = task
         self.revision = revision
+        self._woken = woken
+        self._again: asyncio.TimerHandle | None = None
+
+    def given(self, queue: asyncio.Queue[_Wakeup], ack_wait_seconds: float) -> None:
+        """Somebody has it; it comes again unless it is acknowledged."""
+        self._woken.add(self)
+        self._again = asyncio.get_running_loop().call_later(ack_wait_seconds, queue.put_nowait, self)
 
     async def acknowledge(self) -> None:
         """See ``port.Wakeup``."""
+        self._woken.discard(self)
+        if self._again is not None:
+            self._again.cancel()
 
 
 class _Handle:

@@ -120,6 +120,23 @@ async def test_a_wake_up_comes_once_at_its_time_with_its_task_and_revision(kit: 
     await wakeups.aclose()  # type: ignore[attr-defined]
 
 
+async def test_a_wake_up_that_nobody_acknowledges_comes_again(kit: Kit) -> None:
+    task = new_task(kit.log)
+    await kit.log.wake_at(task, 7, int(time.time() * 1000) + 1000)
+    abandoned = await kit.log.wakeups("agent")
+    async with asyncio.timeout(20):
+        await anext(aiter(abandoned))
+    await abandoned.aclose()  # type: ignore[attr-defined]
+    wakeups = await kit.other.wakeups("agent")
+
+    async with asyncio.timeout(20):
+        wakeup = await anext(aiter(wakeups))
+
+    assert (wakeup.task, wakeup.revision) == (task, 7)
+    await wakeup.acknowledge()
+    await wakeups.aclose()  # type: ignore[attr-defined]
+
+
 async def test_a_wake_up_asked_for_again_replaces_the_one_before(kit: Kit) -> None:
     task, other = new_task(kit.log), new_task(kit.log)
     wakeups = await kit.log.wakeups("agent")
