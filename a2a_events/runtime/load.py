@@ -48,12 +48,16 @@ def worth_a_snapshot(fold: TaskFold, first_position: int) -> bool:
 
 
 async def content(log: Log, task: TaskRef, fold: TaskFold, keys: list[str]) -> tuple[TaskFold, dict[str, bytes]]:
-    """The segments that rendering needs; if one is missing, the task folded anew from the log, which needs none."""
+    """The segments that rendering needs; if one is missing, the same fold made anew from the log, which needs none."""
     if not keys:
         return fold, {}
     segments = await log.segments(task, keys)
     if len(segments) == len(keys):
         return fold, segments
-    fold = TaskFold.empty()
-    await advance(log, task, fold)
-    return fold, {}
+    # As far as the fold went and no further: readers go on from its position, and must not be shown twice what follows.
+    whole = TaskFold.empty()
+    async for records in log.read(task):
+        for record in records:
+            if record.position <= fold.head.position:
+                whole.apply(record)
+    return whole, {}

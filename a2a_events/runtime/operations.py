@@ -11,8 +11,8 @@ import asyncio
 import base64
 import os
 import time
-from collections.abc import AsyncGenerator, Callable
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, Callable, Generator
+from contextlib import aclosing, contextmanager
 from typing import Final
 
 import msgspec
@@ -25,6 +25,7 @@ from a2a_events.errors import (
     ExtendedAgentCardNotConfiguredError,
     InvalidParamsError,
     TaskNotFoundError,
+    Unavailable,
     UnavailableError,
     Unreadable,
     UnsupportedOperationError,
@@ -187,7 +188,8 @@ class Operations:
                             fold.apply(record)
                         if _answerable(fold.head, immediately=immediately):
                             break
-            shown = await self._response(task, fold, length)
+            with _written(task):
+                shown = await self._response(task, fold, length)
             return Result(shown, task.task_id, fold.head.context_id, fold.head.revision)
         finally:
             await sent.watch.close()
@@ -271,7 +273,8 @@ class Operations:
                                 break
                 except TimeoutError:
                     pass  # the worker ends it within its grace time; the answer is the task as it is
-            shown = await self._shown(task, fold, None)
+            with _written(task):
+                shown = await self._shown(task, fold, None)
             return Result(shown, task.task_id, fold.head.context_id, fold.head.revision)
 
     async def list_tasks(self, caller: Caller, agent: ServedAgent, request: ListTasksRequest) -> Result:
@@ -485,7 +488,7 @@ class Operations:
         waiting: TaskFold | None = fold
         if head.exists:
             ended = head.terminal or (until_interrupted and head.phase is Phase.RESTING)
-            yield Run([framing.task(head, await self._task_json(task, fold, length))], ended)
+            yield Run([framing.task(head, await self._begin_json(task, fold, length, sent=until_interrupted))], ended)
             if ended:
                 return
             waiting = None
@@ -497,7 +500,8 @@ class Operations:
                     if waiting is not None and is_public(record):
                         # An agent that may reply with a bare Message now shows whether it does.
                         if _REPLY not in record.header.kinds:
-                            shown.append(framing.task(waiting.head, await self._task_json(task, waiting, length)))
+                            begin = await self._begin_json(task, waiting, length, sent=until_interrupted)
+                            shown.append(framing.task(waiting.head, begin))
                         waiting = None
                     shown += framing.updates(record, head.revision)
                     if waiting is not None:
@@ -566,6 +570,13 @@ class Operations:
             generations=self._generations,
         )
 
+    async def _begin_json(self, task: TaskRef, fold: TaskFold, length: int | None, *, sent: bool) -> bytes:
+        """The Task that a stream begins with; ``sent``: the stream is the answer to a message."""
+        if not sent:
+            return await self._task_json(task, fold, length)
+        with _written(task):
+            return await self._task_json(task, fold, length)
+
     async def _task_json(self, task: TaskRef, fold: TaskFold, length: int | None, *, patient: bool = False) -> bytes:
         note = await self._why_waiting(task, fold.head, patient=patient)
         whole, segments = await content(self._log, task, fold, segment_keys(fold))
@@ -592,6 +603,20 @@ class Operations:
     async def _shown(self, task: TaskRef, fold: TaskFold, length: int | None, *, patient: bool = False) -> bytes:
         shown = await self._task_json(task, fold, length, patient=patient)
         return with_generation(shown, fold.head.generation) if self._generations else shown
+
+
+@contextmanager
+def _written(task: TaskRef) -> Generator[None]:
+    """From here on the request has taken effect: that its answer cannot be made does not deny it.
+
+    Raises:
+        UnavailableError: says so, and what to look at.
+    """
+    try:
+        yield
+    except Unavailable as error:
+        text = f"The request has taken effect, but task {task.task_id} cannot be read now: get it instead of retrying"
+        raise UnavailableError(text) from error
 
 
 def _after(watch: Watch, fold: TaskFold) -> AsyncGenerator[list[Record]]:
