@@ -66,8 +66,10 @@ KNOWN: Final = (
     r"background work failed: Unavailable.* in _offer:",
     # The same place: messages are read side by side, so a later one may be given first; taking it covers both.
     r"message m\d+ is handled, and worker-\d+ never gave it to an agent",
-    # worker.py, _run_agent: nobody takes the exception of the agent of a fenced worker; asyncio logs it.
-    r"exception was never retrieved Fenced",
+    # worker.py, _run_agent: nobody takes what the agent of a fenced worker raises; asyncio logs it.
+    r"exception was never retrieved (Fenced|AgentFault)",
+    # worker.py, _drain: a claim whose answer comes while the worker stops is not handed over; its agent is left running.
+    r"an asyncio task is left over: <coroutine object _Running._call",
 )
 """Faults of the product that this simulation has found and that are still there; each goes when its fault goes."""
 
