@@ -21,7 +21,7 @@ TIMED: Final = {"wait": 2.5, "receive": 4.0, "sleep": 2.0, "mind": 4.0}
 LONG_SLEEP_SECONDS: Final = 15.0
 """What only agents may sleep whose turns are run again."""
 ENDINGS: Final = (
-    ("complete",) * 6 + ("return",) * 3 + ("ask",) * 4 + ("auth", "fail", "raise", "reject", "hang", "reply")
+    ("complete",) * 6 + ("return",) * 3 + ("ask",) * 4 + ("auth", "fail", "raise", "reject", "hang", "reply", "reply")
 )
 DEAF_SECONDS: Final = 3.0
 

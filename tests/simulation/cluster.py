@@ -26,7 +26,7 @@ from tests.simulation.loop import Process
 ACK_WAIT_SECONDS: Final = 6.0
 DRAIN_SECONDS: Final = 4.0
 CANCEL_WAIT_SECONDS: Final = 3.0
-DEADLINES: Final = Deadlines(turn_seconds=30.0, idle_seconds=12.0, input_seconds=60.0)
+DEADLINES: Final = Deadlines(turn_seconds=30.0, idle_seconds=12.0, input_seconds=15.0)
 CANCEL_GRACE_SECONDS: Final = 2.0
 TURNS_PER_WORKER: Final = 3
 REPLIES: Final = {"steady": "task", "brief": "either", "again": "task", "patient": "task"}

@@ -68,7 +68,7 @@ KNOWN: Final = (
     r"message m\d+ is handled, and worker-\d+ never gave it to an agent",
     # worker.py, _run_agent: nobody takes what the agent of a fenced worker raises; asyncio logs it.
     r"exception was never retrieved (Fenced|AgentFault)",
-    # worker.py, _drain: a claim whose answer comes while the worker stops is not handed over; its agent is left running.
+    # worker.py, _drain: a claim that is answered while its worker stops is not handed over, and its agent is left.
     r"an asyncio task is left over: <coroutine object _Running._call",
 )
 """Faults of the product that this simulation has found and that are still there; each goes when its fault goes."""

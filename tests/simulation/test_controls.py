@@ -29,6 +29,7 @@ from tests.simulation.faulty import FaultyLog
 WITHIN_SEEDS: Final = 300
 
 Patch = pytest.MonkeyPatch
+pytestmark = pytest.mark.timeout(300)  # only a bound against hanging on a busy machine
 
 
 def no_expected_position(patch: Patch) -> None:
