@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import random
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -15,7 +16,7 @@ from a2a_events.model import AgentCapabilities, AgentCard, AgentSkill
 from a2a_events.runtime.agent import Agent, Deadlines
 from a2a_events.runtime.directory import ServedAgent
 from a2a_events.runtime.operations import Operations, Run, Updates
-from a2a_events.runtime.worker import Worker
+from a2a_events.runtime.worker import Unfit, Worker
 from a2a_events.timeline.decide import FAIL, RERUN, RESUME
 from a2a_events.timeline.record import Writer
 from tests.simulation.agents import Actors
@@ -188,16 +189,32 @@ class WorkerNode:
             ack_wait_seconds=ACK_WAIT_SECONDS,
             drain_seconds=DRAIN_SECONDS,
         )
+        self._asked = False
+        """Whether it was to stop."""
         self.running = self.process.start(self.worker.run())
+        self.running.add_done_callback(self._ended, context=contextvars.copy_context())
 
     def stop(self) -> None:
         """Drain it, as SIGTERM does."""
+        self._asked = True
         self.worker.stop()
-        self._cluster.network.start(self._leave())
 
-    async def _leave(self) -> None:
-        await asyncio.wait([self.running])
-        await self.log.lost_connection()
+    def _ended(self, running: asyncio.Task[None]) -> None:
+        """It has drained; if because an agent did not stop, its supervisor kills and replaces it."""
+        cluster = self._cluster
+        if self.process.dead:
+            return
+        error = None if running.cancelled() else running.exception()
+        if error is None:
+            cluster.network.start(self.log.lost_connection())
+            return
+        cluster.history.note(self.process.name, f"ends: {error}")
+        if not isinstance(error, Unfit):
+            cluster.history.problems.append(f"{self.process.name} ended: {error!r}")
+        cluster.history.counts["recycled"] += 1
+        cluster.crash(self)
+        if not self._asked:
+            cluster.add_worker()
 
     def crash(self) -> None:
         """Kill it. The server notices after a while; until then it may hand out work to nobody."""
@@ -261,8 +278,10 @@ class Cluster:
         self.buried.append(node)
         if isinstance(node, Gateway):
             self.gateways.remove(node)
-        else:
+        elif node in self.workers:
             self.workers.remove(node)
+        else:
+            self.drained.remove(node)
 
 
 def declared(name: str) -> Agent:

@@ -33,7 +33,7 @@ SOMETIMES: Final = (
     *("snapshot used", "snapshot stale", "snapshot lost", "segment missing"),
     *("fenced", "taken over", "turn given up", "turn ended without running", "next turn in the ending"),
     *("disconnected", "resumed from a cursor", "received in a turn", "messages unread", "bare replies"),
-    *("cancel came too late", "cancel beat an ending", "cancel ignored", "agent does not stop"),
+    *("cancel came too late", "cancel beat an ending", "cancel ignored", "agent does not stop", "recycled"),
     *("step not done again", "suspended", "turn woken", "task expired", "released", "tried again", "dead-lettered"),
     *("ended COMPLETED", "ended FAILED", "ended CANCELED", "ended REJECTED"),
 )
