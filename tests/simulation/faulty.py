@@ -204,6 +204,7 @@ class FaultyLog:
     def __init__(self, network: Network, process: Process) -> None:
         self.name = network.log.name
         self.shards = network.log.shards
+        self.keyed_shards = network.log.keyed_shards
         self.content_bytes = network.log.content_bytes
         self._network = network
         self._process = process
