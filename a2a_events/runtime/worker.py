@@ -18,7 +18,7 @@ import msgspec
 import structlog
 
 from a2a_events import limits
-from a2a_events.errors import Conflict, LogError, Unreadable
+from a2a_events.errors import Conflict, LogError, Unavailable, Unreadable
 from a2a_events.log.append import append
 from a2a_events.log.port import AgentEntry, Dispatch, Handle, Log, Notice, Wakeup
 from a2a_events.model import INTERRUPTED_STATES, Message, SendMessageConfiguration, TaskState
@@ -291,6 +291,8 @@ class Worker:
                             current = asyncio.current_task()
                             if current is not None:
                                 self._running[current] = running
+                            if self._stopping.is_set():
+                                running.hand_over("its worker was stopped")
                             await running.run()
                         else:
                             logger.warning(
@@ -382,6 +384,8 @@ class _Running:
         self._turn: Turn | None = None
         self._given = 0
         self._offered = 0
+        self._offering: Turn | None = None
+        """The turn that messages are being read for."""
         self._agent_task: asyncio.Task[None] | None = None
         self._positions: list[int] = []
         """Of the messages that were offered and not yet taken, in order."""
@@ -418,6 +422,8 @@ class _Running:
         finally:
             # A turn may hold megabytes; without what refers back to us they go now, and not with some collection.
             self.writer.on_foreign = nobody
+            if self._agent_task is not None:
+                self._agent_task.cancel()
             self._turn = self._agent_task = None
             self._ended = True
             notice, self._notice = self._notice, None
@@ -454,7 +460,8 @@ class _Running:
         task = self._agent_task = loop.create_task(
             self._call(turn), name=f"agent {self._agent.name}, task {self._handle.task.task_id}"
         )
-        task.add_done_callback(lambda _: _finish(over))
+        task.add_done_callback(lambda done: _finish(over, done))
+        self._offer_newer()
         if self._decided() is not None:
             task.cancel()  # decided while the turn was being made ready
         elif self.writer.fold.head.cancel:
@@ -560,18 +567,33 @@ class _Running:
             return
         if self.writer.fold.head.cancel:
             self._ask_to_stop()
-        newer = [p for p in self.writer.fold.head.pending if p.position > self._offered]
-        if newer:
-            self._offered = newer[-1].position
-            self._spawn(self._offer(newer))
+        self._offer_newer()
 
-    async def _offer(self, messages: list[Pending]) -> None:
-        turn = self._turn
-        for pending in messages:
-            event = await self._message(pending)
-            if turn is not None:
-                self._positions.append(pending.position)
-                turn.offer(msgspec.json.decode(event.message, type=Message))
+    def _offer_newer(self) -> None:
+        if self._turn is not None and self._offering is not self._turn and self._next_offer():
+            self._offering = self._turn
+            self._spawn(self._offer(self._turn))
+
+    def _next_offer(self) -> Pending | None:
+        """The first message that the turn has not been offered."""
+        return next((p for p in self.writer.fold.head.pending if p.position > self._offered), None)
+
+    async def _offer(self, turn: Turn) -> None:
+        """What came during the turn, strictly in order: an agent that takes a message covers those before it."""
+        try:
+            while turn is self._turn and (pending := self._next_offer()):
+                try:
+                    event = await self._message(pending)
+                except Unavailable:
+                    await asyncio.sleep(STEWARD_SECONDS)
+                    continue
+                if turn is self._turn:
+                    self._offered = pending.position
+                    self._positions.append(pending.position)
+                    turn.offer(msgspec.json.decode(event.message, type=Message))
+        finally:
+            if self._offering is turn:
+                self._offering = None
 
     def _taken(self) -> None:
         self._given = self._positions.pop(0)
@@ -692,7 +714,9 @@ def _returned(task: asyncio.Task[None]) -> bool:
     return task.done() and not task.cancelled() and task.exception() is None
 
 
-def _finish(over: asyncio.Future[None]) -> None:
+def _finish(over: asyncio.Future[None], agent: asyncio.Task[None] | None = None) -> None:
+    if agent is not None and not agent.cancelled():
+        agent.exception()  # taken here: that of an agent that was fenced interests nobody
     if not over.done():
         over.set_result(None)
 

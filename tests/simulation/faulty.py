@@ -18,7 +18,7 @@ from msgspec import Struct
 from a2a_events import limits
 from a2a_events.errors import Conflict, LogError, Unavailable, Uncertain
 from a2a_events.log.memory import MemoryLog
-from a2a_events.log.port import AgentEntry, Dispatch, End, Handle, Notice, Stored, Wakeup
+from a2a_events.log.port import AgentEntry, Dispatch, End, Handle, Letter, Notice, Stored, Wakeup
 from a2a_events.log.tail import Silence, Tail, TailWatch, Watched
 from a2a_events.timeline.ids import TaskRef
 from a2a_events.timeline.record import Draft, Record
@@ -395,6 +395,27 @@ class FaultyLog:
         found: dict[str, AgentEntry] = await self._request("agents", self._log.agents)
         return found
 
+    async def put_dead_letter(self, letter: Letter) -> None:
+        await self._request("dead letter", lambda: self._log.put_dead_letter(letter))
+
+    async def dead_letter(self, task: TaskRef) -> Letter | None:
+        letter: Letter | None = await self._request("dead letter of", lambda: self._log.dead_letter(task))
+        return letter
+
+    def dead_letters(self, agent: str = "") -> AsyncIterator[Letter]:
+        return self._log.dead_letters(agent)
+
+    async def forget_dead_letter(self, letter: Letter) -> None:
+        await self._request("forget dead letter", lambda: self._log.forget_dead_letter(letter))
+
+    async def attended(self) -> set[str]:
+        found: set[str] = await self._request("attended", self._log.attended)
+        return found
+
+    async def queue_depth(self, agent: str) -> int:
+        depth: int = await self._request("queue depth", lambda: self._log.queue_depth(agent))
+        return depth
+
     async def ends(self) -> dict[int, End]:
         found: dict[int, End] = await self._request("ends", self._log.ends)
         return found
@@ -433,13 +454,15 @@ class _FaultyDispatch:
         self._given: asyncio.Queue[Handle] = asyncio.Queue()
         self._on_the_way = 0
         self._free = 0
+        self._ahead = 0
 
-    def grant(self, free: int) -> None:
-        self._free = free
+    def grant(self, free: int, ahead: int = 0) -> None:
+        self._free, self._ahead = free, ahead
         self._pull()
 
     def _pull(self) -> None:
-        self._network.run(self._inner.grant, max(0, self._free - self._given.qsize() - self._on_the_way))
+        coming = self._given.qsize() + self._on_the_way
+        self._network.run(self._inner.grant, max(0, self._free - coming), max(0, self._ahead - coming))
 
     async def pump(self) -> None:
         """The server hands out."""
@@ -497,9 +520,10 @@ class _FaultyHandle:
 
         network.send(self._process, arrive, lost=lost, late=late)
 
-    async def in_progress(self) -> None:
+    async def in_progress(self) -> bool:
         lost = self._network.happens(self._network.chances.sign_lost, "sign of life lost")
         self._network.send(self._process, self._inner.in_progress, lost=lost)
+        return True
 
     async def give_back(self) -> None:
         lost = self._network.happens(self._network.chances.acknowledgement_lost, "acknowledgement lost")

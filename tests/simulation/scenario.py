@@ -61,16 +61,7 @@ NEMESES: Final = (
 )
 
 
-KNOWN: Final = (
-    # worker.py, _offer: a further message is read for the agent that runs, the read fails, nobody reads it again.
-    r"background work failed: Unavailable.* in _offer:",
-    # The same place: messages are read side by side, so a later one may be given first; taking it covers both.
-    r"message m\d+ is handled, and worker-\d+ never gave it to an agent",
-    # worker.py, _run_agent: nobody takes what the agent of a fenced worker raises; asyncio logs it.
-    r"exception was never retrieved (Fenced|AgentFault)",
-    # worker.py, _drain: a claim that is answered while its worker stops is not handed over, and its agent is left.
-    r"an asyncio task is left over: <coroutine object _Running._call",
-)
+KNOWN: Final[tuple[str, ...]] = ()
 """Faults of the product that this simulation has found and that are still there; each goes when its fault goes."""
 
 
