@@ -197,6 +197,9 @@ IDLE_DEADLINE_SECONDS: Final = 600.0
 """Longest time in which an agent may say nothing."""
 INPUT_DEADLINE_SECONDS: Final = 7 * 24 * 3600.0
 """Longest wait for a client's input."""
+SILENCE_ACK_WAITS: Final = 4
+"""Ack waits of silence after which the sweeper asks after a task, unless it is set: the broker has delivered again by
+then, thrice. A turn that says nothing costs two records in this time."""
 AGENT_HEARTBEAT_SECONDS: Final = 10.0
 """How often a worker renews its entry in the agent registry; three missed and the entry is gone."""
 

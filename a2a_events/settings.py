@@ -70,6 +70,10 @@ class Settings(Struct, frozen=True, kw_only=True):
     blocked_loop_seconds: Annotated[float, Meta(ge=0)] = 0.0
     """How long an agent may block the event loop of its worker before the process is replaced; 0: ack_wait_seconds,
     when others have taken its turns in any case."""
+    sweep: bool = True
+    """Whether workers of this process may be the one that asks after silent tasks."""
+    silence_seconds: float = 0.0
+    """Silence of a task that should be acted on before somebody asks; 0: four times the ack wait."""
     push: bool = True
     """Whether push notifications are offered, by agents whose cards do not say that they are not."""
     push_allow_private: bool = False
@@ -111,6 +115,20 @@ class Settings(Struct, frozen=True, kw_only=True):
     @property
     def _reachable_host(self) -> str:
         return "127.0.0.1" if self.host in {"0.0.0.0", "::"} else self.host  # noqa: S104 -- compared, not bound
+
+    @property
+    def silence(self) -> float:
+        """Seconds of silence before somebody asks after a task.
+
+        Raises:
+            SettingsError: the broker would still be about to deliver again by itself.
+        """
+        least = 2 * self.ack_wait_seconds
+        if self.silence_seconds and self.silence_seconds <= least:
+            raise SettingsError(
+                f"{PREFIX}SILENCE_SECONDS={self.silence_seconds:g} must be over {least:g}, twice the ack wait"
+            )
+        return self.silence_seconds or limits.SILENCE_ACK_WAITS * self.ack_wait_seconds
 
     @property
     def servers(self) -> list[str]:

@@ -141,14 +141,17 @@ def provision(**given: Any) -> None:
         print(f"{done:<9} {stream}")
 
 
-@click.command(short_help="Remove what interrupted writers left in the object store.")
+@click.command(short_help="Remove what interrupted writers left, and ask after silent tasks.")
 @flags.settings(*flags.CONNECTION, "log", *flags.LOGGING)
 def sweep(**given: Any) -> None:
-    """Remove what interrupted writers left in the object store, and say how many objects that were.
+    """Remove what interrupted writers left in the object store, ask after silent tasks, and say how many they were.
 
     Messages and artifacts that are too large for a record are objects that a record refers to. The object is stored
     first, so a gateway or worker that is killed in between leaves one behind. Nobody sees it, but it takes space.
     Whatever is younger than an hour is left alone. Run it now and then, for example every night.
+
+    A task that somebody should be acting on, and of which nothing was heard for A2A_EVENTS_SILENCE_SECONDS, is nudged:
+    a worker looks after it. Workers do so by themselves unless that is switched off.
 
     \b
     Example:
@@ -158,7 +161,8 @@ def sweep(**given: Any) -> None:
 
     from a2a_events.services import sweep as service
 
-    print(f"removed {asyncio.run(service.run(_load(given)))}")
+    removed, nudged = asyncio.run(service.run(_load(given)))
+    print(f"removed {removed}, nudged {nudged}")
 
 
 def _load(given: dict[str, Any]) -> Any:

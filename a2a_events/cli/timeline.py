@@ -33,6 +33,7 @@ from a2a_events.timeline.events import (
     TaskDeadLettered,
     Timer,
     TurnClaimed,
+    TurnConfirmed,
     TurnEnded,
     TurnNudged,
     TurnReleased,
@@ -191,7 +192,7 @@ def summary(event: Event) -> str:
             return f"attempt {event.attempt}, policy {event.policy}{why}"
         case TurnReleased():
             return f"of epoch {event.epoch}{f': {event.reason}' if event.reason else ''}"
-        case TurnNudged():
+        case TurnNudged() | TurnConfirmed():
             return f"of epoch {event.epoch}"
         case TurnSuspended():
             return f"until {timestamp_of(event.until)}"

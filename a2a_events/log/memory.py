@@ -64,6 +64,9 @@ class MemoryLog:
         self._all: _Queue | None = None
         """Every record, for notifiers; made when one comes."""
         self._notified: dict[TaskRef, tuple[bytes, int]] = {}
+        self._progress: dict[str, tuple[bytes, int]] = {}
+        self._stored_at: dict[int, int] = {}
+        """Milliseconds, by position."""
         self._sealing_key = os.urandom(32)
         self._letters: dict[TaskRef, Letter] = {}
         """Dead letters in the order in which they came, and marks of those that were forgotten."""
@@ -84,6 +87,7 @@ class MemoryLog:
         self._position += 1
         record = Record(self._position, draft.header, draft.payload, draft.inbound, trace)
         self._timelines.setdefault(task, []).append(record)
+        self._stored_at[record.position] = _now()
         watched = self._watched.get(task)
         if watched is not None:
             watched.offer(record)
@@ -146,6 +150,24 @@ class MemoryLog:
             for record, task in sorted(stored, key=lambda pair: pair[0].position):
                 self._all.put(task, _without_payload(record))
         return _Dispatch(self._all)
+
+    async def handed_out(self, agent: str) -> dict[int, int]:
+        """See ``port.Log``."""
+        return {0: self._queue(agent).handed_out}
+
+    async def progress(self, name: str) -> tuple[bytes, int]:
+        """See ``port.Log``."""
+        await asyncio.sleep(0)
+        return self._progress.get(name, (b"", 0))
+
+    async def put_progress(self, name: str, content: bytes, version: int) -> int:
+        """See ``port.Log``."""
+        await asyncio.sleep(0)
+        known = self._progress.get(name, (b"", 0))[1]
+        if known != version:
+            raise Conflict(f"the version is {known}, not {version}")
+        self._progress[name] = (content, version + 1)
+        return version + 1
 
     async def notified(self, task: TaskRef) -> tuple[bytes, int]:
         """See ``port.Log``."""
@@ -244,13 +266,13 @@ class MemoryLog:
 
     async def ends(self) -> dict[int, End]:
         """See ``port.Log``."""
-        return {0: End(self._incarnation, self._position)}
+        return {0: End(self._incarnation, self._position, _now())}
 
     async def scan(self, shard: int, start: int, end: int) -> AsyncIterator[list[Stored]]:
         """See ``port.Log``."""
         assert shard == 0, "a log in memory has one shard"
         found = [
-            Stored(task, record)
+            Stored(task, record, self._stored_at[record.position])
             for task, timeline in self._timelines.items()
             for record in timeline
             if start <= record.position <= end
@@ -278,6 +300,10 @@ class MemoryLog:
 
     def _queue(self, agent: str) -> _Queue:
         return self._queues.setdefault(agent, _Queue(self._ack_wait_seconds))
+
+
+def _now() -> int:
+    return int(time.time() * 1000)
 
 
 def _without_payload(record: Record) -> Record:
@@ -348,6 +374,8 @@ class _Queue:
         self._ready: deque[tuple[TaskRef, Record, int]] = deque()
         self._out: dict[int, tuple[TaskRef, Record, int, asyncio.TimerHandle]] = {}
         self.followers: list[_Dispatch] = []
+        self.handed_out = 0
+        """Newest position that a follower was given."""
 
     def put(self, task: TaskRef, record: Record, count: int = 0) -> None:
         """A record waits for a follower."""
@@ -364,6 +392,7 @@ class _Queue:
             self.followers.append(self.followers.pop(self.followers.index(follower)))
             task, record, count = self._ready.popleft()
             self._start(task, record, count + 1)
+            self.handed_out = max(self.handed_out, record.position)
             follower.give(_Handle(self, task, record, count + 1))
 
     @property

@@ -127,6 +127,8 @@ class End(Struct, frozen=True):
 
     incarnation: str
     position: int
+    time: int = 0
+    """The log's own clock when it said so, milliseconds: what the times of records can be compared with."""
 
 
 class Stored(Struct, frozen=True):
@@ -134,6 +136,8 @@ class Stored(Struct, frozen=True):
 
     task: TaskRef
     record: Record
+    time: int = 0
+    """When it was stored, by the log's own clock, milliseconds."""
 
 
 class Letter(Struct, frozen=True, rename="camel", omit_defaults=True):
@@ -231,6 +235,43 @@ class Log(Protocol):
 
     async def follow_all(self) -> Dispatch:
         """Deliveries of every record of every task, without its payload, shared with every other follower of all."""
+        ...
+
+    async def handed_out(self, agent: str) -> dict[int, int]:
+        """Up to which position of each shard the agent's ``in`` records were delivered, each at least once.
+
+        What stands behind it waits its turn. A shard of which nothing was delivered may be missing. One round trip a
+        shard, all at once.
+
+        Raises:
+            Unavailable: no answer; repeating is safe.
+        """
+        ...
+
+    async def progress(self, name: str) -> tuple[bytes, int]:
+        """How far a work on the whole log has come, as last put, and its version; from the leader.
+
+        Nothing and version 0 if nothing was put. One round trip.
+
+        Args:
+            name: of the work.
+
+        Raises:
+            Unavailable: no answer; repeating is safe.
+        """
+        ...
+
+    async def put_progress(self, name: str, content: bytes, version: int) -> int:
+        """Replace what :meth:`progress` gives, if it still has this version; one round trip.
+
+        Returns:
+            The new version; durable.
+
+        Raises:
+            Conflict: it has another version; nothing was written.
+            Unavailable: nothing was written.
+            Uncertain: it may be written: read it.
+        """
         ...
 
     async def notified(self, task: TaskRef) -> tuple[bytes, int]:

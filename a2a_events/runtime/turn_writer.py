@@ -368,17 +368,32 @@ class TurnWriter:
     async def look(self) -> None:
         """Ask the leader what others wrote, fold it in, and say so (turns 4.7). One round trip when nothing is new.
 
+        A nudge that is found is answered: with what waits to be written, or by itself if nothing does (turns 5.2).
+
         Raises:
             Fenced: this claim is over.
             Unavailable: no answer.
         """
         async with self._lock:
             await self._read_foreign()
+            await self._answer_nudge()
 
     async def _read_foreign(self) -> None:
         if await advance(self._log, self._task, self.fold):
             self.on_foreign()
         self._check_owner()
+
+    async def _answer_nudge(self) -> None:
+        while answer := decide.confirm(self.fold.head, self._now()):
+            self._check_owner()
+            if self._queue:
+                await self._store_queued()
+                continue
+            made = self._draft(answer, self.epoch, self.fold.head.attempt)
+            try:
+                await self._store(made, patience_seconds=_STORED_PATIENCE_SECONDS)
+            except Conflict:
+                await self._read_foreign()
 
     def _check_owner(self) -> None:
         if self.ownership is Ownership.FENCED:

@@ -277,8 +277,10 @@ class Worker:
                     case LetGo():
                         return
                     case Answer():
-                        await asyncio.sleep(self._in_progress_seconds)
-                        await handle.in_progress()
+                        # An owner looks at the log once in this time even if it was not told of the nudge.
+                        for _ in range(2):
+                            await asyncio.sleep(self._in_progress_seconds)
+                            await handle.in_progress()
                         fold, graced = await load(self._log, task), True
                     case Claim():
                         running = _Running(self._log, self._writer, self._spawn, self._recycle, agent, handle, fold)

@@ -12,6 +12,7 @@ import structlog
 
 from a2a_events.log.jetstream import JetStreamLog
 from a2a_events.runtime.agent import Agent, as_agent
+from a2a_events.runtime.sweeper import Watcher
 from a2a_events.runtime.worker import Unfit, Worker
 from a2a_events.services import event_loop, logs, replacement
 from a2a_events.services.connect import jetstream_log, writer
@@ -54,7 +55,9 @@ async def serve(log: JetStreamLog, settings: Settings, agents: list[Agent], stop
 
     Raises:
         Unfit: an agent does not stop; its process should be replaced.
+        SettingsError: the silence that is waited for is too short.
     """
+    silence_seconds = settings.silence
     worker = Worker(
         log,
         agents,
@@ -63,10 +66,20 @@ async def serve(log: JetStreamLog, settings: Settings, agents: list[Agent], stop
         ack_wait_seconds=settings.ack_wait_seconds,
         drain_seconds=settings.drain_seconds,
     )
-    running = asyncio.get_running_loop().create_task(worker.run())
-    waiting = asyncio.get_running_loop().create_task(stop.wait())
-    await asyncio.wait([running, waiting], return_when=asyncio.FIRST_COMPLETED)
-    waiting.cancel()
+    loop = asyncio.get_running_loop()
+    running = loop.create_task(worker.run())
+    waiting = loop.create_task(stop.wait())
+    sweeping: asyncio.Task[None] | None = None
+    if settings.sweep:
+        watcher = Watcher(log, writer(settings, "sweeper"), silence_seconds=silence_seconds)
+        sweeping = loop.create_task(watcher.run())
+    try:
+        await asyncio.wait([running, waiting], return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        waiting.cancel()
+        if sweeping is not None:
+            sweeping.cancel()
+            await asyncio.wait([sweeping])
     worker.stop()
     await running
 

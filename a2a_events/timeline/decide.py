@@ -37,7 +37,9 @@ from a2a_events.timeline.events import (
     Submitted,
     TaskDeadLettered,
     TurnClaimed,
+    TurnConfirmed,
     TurnEnded,
+    TurnNudged,
     TurnReleased,
     TurnSuspended,
 )
@@ -518,6 +520,36 @@ def wake(head: Head, task_id: str, revision: int, reason: str, now: int) -> list
     now = max(now, head.time)
     text = agent_text(task_id, head.context_id, f"expired-{revision}", f"The task failed: {reason}.")
     return [status_entry(task_id, head.context_id, TaskState.FAILED, now, text)]
+
+
+def confirm(head: Head, now: int) -> list[Entry]:
+    """What the owner of the turn answers a nudge with; nothing if none waits for an answer (turns 5.2)."""
+    return [entry(TurnConfirmed(epoch=head.epoch), max(now, head.time))] if head.nudged > head.sign else []
+
+
+# --- the sweeper -----------------------------------------------------------------------------------------------------
+
+
+def nudge(head: Head, silent_seconds: float, patience_seconds: float, now: int) -> list[Entry]:
+    """A question to the owner of a task that somebody should act on, if its log is silent for too long (turns 5.1).
+
+    The newest record counts, whatever it is: a nudge that nobody answered is not repeated before its time.
+
+    Args:
+        head: of the task.
+        silent_seconds: age of its newest record, by the broker's clock.
+        patience_seconds: silence that is nobody's fault: longer than the broker takes to deliver again.
+        now: milliseconds.
+    """
+    phase = head.phase
+    match phase:
+        case Phase.NONE | Phase.RESTING | Phase.TERMINAL:
+            return []
+        case Phase.QUEUED | Phase.RUNNING | Phase.STOPPING | Phase.RELEASED:
+            overdue = silent_seconds > patience_seconds
+            return [entry(TurnNudged(epoch=head.epoch), max(now, head.time))] if overdue else []
+        case _:
+            assert_never(phase)
 
 
 def unread_messages(head: Head, given: int) -> tuple[int, ...]:

@@ -142,6 +142,12 @@ class Timer(Fact, frozen=True):
     """Milliseconds."""
 
 
+class TurnConfirmed(Fact, frozen=True):
+    """The owner of this epoch lives: what it answers a nudge with when it has nothing else to say (turns 5.2)."""
+
+    epoch: int
+
+
 class TurnEnded(Fact, frozen=True):
     """The turn is over; the status beside it in the record says how."""
 
@@ -250,6 +256,7 @@ Event: TypeAlias = (
     | TurnSuspended
     | Step
     | Timer
+    | TurnConfirmed
     | TurnEnded
     | StatusChanged
     | ArtifactChanged
@@ -275,6 +282,7 @@ class Kind(Enum):
     TURN_SUSPENDED = "h"
     STEP = "p"
     TIMER = "t"
+    TURN_CONFIRMED = "y"
     TURN_ENDED = "e"
     STATUS = "S"
     ARTIFACT = "A"
@@ -296,6 +304,7 @@ MEMBERS: Final[dict[Kind, str]] = {
     Kind.TURN_CLAIMED: "turnClaimed",
     Kind.TURN_RELEASED: "turnReleased",
     Kind.TURN_NUDGED: "turnNudged",
+    Kind.TURN_CONFIRMED: "turnConfirmed",
     Kind.TURN_ENDED: "turnEnded",
     Kind.TURN_SUSPENDED: "turnSuspended",
     Kind.STATUS: "statusUpdate",
@@ -339,6 +348,7 @@ _STRUCTS: Final[dict[str, type[Any]]] = {
     Kind.TURN_SUSPENDED.value: TurnSuspended,
     Kind.STEP.value: Step,
     Kind.TIMER.value: Timer,
+    Kind.TURN_CONFIRMED.value: TurnConfirmed,
     Kind.TURN_ENDED.value: TurnEnded,
     Kind.STATUS.value: StatusChanged,
     Kind.ARTIFACT.value: ArtifactChanged,

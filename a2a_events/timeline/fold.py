@@ -41,6 +41,7 @@ from a2a_events.timeline.events import (
     TaskDeadLettered,
     Timer,
     TurnClaimed,
+    TurnConfirmed,
     TurnEnded,
     TurnNudged,
     TurnReleased,
@@ -163,6 +164,8 @@ class Head(Struct, kw_only=True, omit_defaults=True, rename="camel"):
     """Position of the first cancel request, 0 without one."""
     sign: int = 0
     """Position of the newest record written under the present epoch."""
+    nudged: int = 0
+    """Position of the newest nudge of the present epoch; ``sign`` is past it once it was answered."""
     pending: tuple[Pending, ...] = ()
     webhooks: tuple[Webhook, ...] = ()
     """By id, so that pages of them are stable."""
@@ -270,6 +273,8 @@ class Head(Struct, kw_only=True, omit_defaults=True, rename="camel"):
                 self.parked, self.until = max(self.parked, event.given), event.until
             case Step() | Timer():
                 self.steps = (*self.steps, Done(event.name, record.position, revision))
+            case TurnNudged():
+                self.nudged = record.position if event.epoch == self.epoch else self.nudged
             case TurnEnded():
                 self._turn_over(event.handled)
                 self.paused = revision
@@ -285,7 +290,7 @@ class Head(Struct, kw_only=True, omit_defaults=True, rename="camel"):
                 self._terminal()
             case (
                 MessageUnread()
-                | TurnNudged()
+                | TurnConfirmed()
                 | ArtifactChanged()
                 | PushConfigSet()
                 | PushConfigDeleted()
@@ -431,6 +436,7 @@ class Content(Struct):
                 | TurnSuspended()
                 | Step()
                 | Timer()
+                | TurnConfirmed()
                 | TurnEnded()
                 | PushConfigSet()
                 | PushConfigDeleted()

@@ -29,10 +29,10 @@ def test_what_a_killed_writer_left_is_removed_once_it_is_old(
     capsys.readouterr()
 
     assert run_here("sweep", *where) == 0
-    assert capsys.readouterr().out == "removed 0\n"
+    assert capsys.readouterr().out == "removed 0, nudged 0\n"
     monkeypatch.setattr("a2a_events.services.sweep.SWEEP_SECONDS", -1.0)
     assert run_here("sweep", *where) == 0
-    assert capsys.readouterr().out == "removed 1\n"
+    assert capsys.readouterr().out == "removed 1, nudged 0\n"
 
 
 def test_sweeping_what_was_never_provisioned_says_what_to_do(

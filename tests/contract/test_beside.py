@@ -8,6 +8,7 @@ import time
 import pytest
 
 from a2a_events import limits
+from a2a_events.errors import Conflict
 from a2a_events.log.port import AgentEntry
 from a2a_events.testing import eventually
 from a2a_events.timeline.events import Kind
@@ -170,3 +171,16 @@ async def test_an_incarnation_is_one_for_every_process_and_stays(kit: Kit) -> No
 
     assert before
     assert kit.log.incarnation(task) == kit.other.incarnation(task) == before
+
+
+async def test_progress_is_replaced_by_who_knows_it_and_by_nobody_else(kit: Kit) -> None:
+    assert await kit.log.progress("work") == (b"", 0)
+    first = await kit.log.put_progress("work", b"one", 0)
+    assert await kit.other.progress("work") == (b"one", first)
+    for version in (0, first + 1):
+        with pytest.raises(Conflict):
+            await kit.other.put_progress("work", b"never", version)
+    second = await kit.other.put_progress("work", b"two", first)
+
+    assert await kit.log.progress("work") == (b"two", second)
+    assert await kit.log.progress("other") == (b"", 0)

@@ -262,3 +262,18 @@ async def _depth_is(log: Log, depth: int) -> bool:
 
 async def test_the_queue_of_an_agent_that_nobody_ever_served_is_empty(log: Log) -> None:
     assert await log.queue_depth("nobody") == 0
+
+
+async def test_what_was_handed_out_is_known_by_position_and_what_waits_stands_behind_it(patient: Kit) -> None:
+    log = patient.log
+    assert max((await log.handed_out("agent")).values(), default=0) == 0
+    first = await submit(log)
+    async with follower(log, "agent", free=1) as one:
+        await one.given(1)
+        second = await submit(log)
+        waits = await log.handed_out("agent")
+        one.dispatch.grant(1)
+        await one.given(2)
+        delivered = await log.handed_out("agent")
+
+    assert first.position <= waits[0] < second.position <= delivered[0]

@@ -8,13 +8,17 @@ import pytest
 
 from a2a_events import limits
 from a2a_events.log.jetstream import JetStreamLog
-from a2a_events.log.port import Log, Stored
+from a2a_events.log.port import End, Log, Stored
 from tests.contract.logs import Author, Kit, new_task
 
 
 async def scanned(log: Log, shard: int = 0, start: int = 1, end: int | None = None) -> list[Stored]:
     last = (await log.ends())[shard].position if end is None else end
     return [stored async for batch in log.scan(shard, start, last) for stored in batch]
+
+
+def untimed(ends: dict[int, End]) -> dict[int, End]:
+    return {shard: End(end.incarnation, end.position) for shard, end in ends.items()}
 
 
 async def test_an_empty_log_ends_at_nothing_and_scans_to_nothing(log: Log) -> None:
@@ -35,6 +39,19 @@ async def test_a_scan_gives_every_tasks_records_in_the_order_of_their_positions(
     assert [s.record for s in found if s.task == one.task] == one.records
     assert [s.record for s in found if s.task == two.task] == two.records
     assert (await log.ends())[0].position == two.position
+
+
+async def test_the_age_of_a_record_is_told_by_the_logs_own_clock(log: Log) -> None:
+    before = (await log.ends())[0].time
+    author = Author(log, new_task(log))
+    await author.write_many(3)
+    after = (await log.ends())[0].time
+
+    times = [stored.time for stored in await scanned(log)]
+
+    assert 0 < before <= times[0]
+    assert times == sorted(times)
+    assert times[-1] <= after
 
 
 async def test_a_scan_keeps_to_its_bounds(log: Log) -> None:
@@ -62,7 +79,7 @@ async def test_the_other_process_sees_the_same_end(kit: Kit) -> None:
     author = Author(kit.log, new_task(kit.log))
     await author.write()
 
-    assert await kit.other.ends() == await kit.log.ends()
+    assert untimed(await kit.other.ends()) == untimed(await kit.log.ends())
     assert (await kit.log.ends())[0].incarnation == kit.log.incarnation(author.task)
 
 

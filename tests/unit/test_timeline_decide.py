@@ -24,6 +24,7 @@ from a2a_events.timeline.events import (
     StatusChanged,
     TaskDeadLettered,
     TurnClaimed,
+    TurnConfirmed,
     TurnEnded,
     TurnNudged,
     TurnReleased,
@@ -333,6 +334,45 @@ def test_a_nudge_of_an_older_epoch_is_settled() -> None:
 def test_a_nudge_of_a_queue_claims_it() -> None:
     head = head_after(CREATED, [entry(TurnNudged(epoch=0), NOW)])
     assert ["TurnClaimed", "WORKING"] == shape(claim_of(delivered(head, Delivery(6, 1, "n", 0))).entries)
+
+
+NUDGE = [entry(TurnNudged(epoch=1), NOW)]
+SILENT = [
+    pytest.param([], None, id="no task"),
+    pytest.param([CREATED], 0, id="queued"),
+    pytest.param([CREATED, WORKING], 1, id="running"),
+    pytest.param([CREATED, WORKING, CANCEL], 1, id="stopping"),
+    pytest.param([CREATED, WORKING, RELEASED], 1, id="released"),
+    pytest.param([CREATED, WORKING, NUDGE], 1, id="nudged before its time was up"),
+    pytest.param([CREATED, WORKING, ASKED], None, id="resting"),
+    pytest.param([CREATED, WORKING, DONE], None, id="ended"),
+]
+
+
+@pytest.mark.parametrize(("records", "epoch"), SILENT)
+def test_silence_is_asked_about_where_somebody_should_act(records: list[list[Entry]], epoch: int | None) -> None:
+    head = head_after(*records)
+    asked = decide.nudge(head, 10.1, 10.0, NOW)
+    assert asked == ([] if epoch is None else [entry(TurnNudged(epoch=epoch), NOW)])
+    assert [] == decide.nudge(head, 10.0, 10.0, NOW)
+
+
+def test_an_owner_confirms_once_what_it_was_asked() -> None:
+    head = head_after(CREATED, WORKING)
+    assert [] == decide.confirm(head, NOW)
+    asked = head_after(CREATED, WORKING, NUDGE)
+    confirmed = decide.confirm(asked, NOW)
+    assert [entry(TurnConfirmed(epoch=1), NOW)] == confirmed
+    answered = head_after(CREATED, WORKING, NUDGE, confirmed)
+    assert [] == decide.confirm(answered, NOW)
+    assert Settled() == delivered(answered, Delivery(9, 1, "n", 1), graced=True)
+    assert Ownership.OWNER is decide.ownership(answered, 1, "r2")
+    again = head_after(CREATED, WORKING, NUDGE, confirmed, NUDGE)
+    assert confirmed == decide.confirm(again, NOW)
+
+
+def test_a_nudge_of_the_queue_is_answered_by_the_claim() -> None:
+    assert [] == decide.confirm(head_after(CREATED, [entry(TurnNudged(epoch=0), NOW)], WORKING), NOW)
 
 
 SETTLED = [

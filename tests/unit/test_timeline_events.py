@@ -29,6 +29,7 @@ from a2a_events.timeline.events import (
     StatusChanged,
     Submitted,
     TurnClaimed,
+    TurnConfirmed,
     TurnEnded,
     TurnNudged,
     TurnReleased,
@@ -68,6 +69,7 @@ internal_events: st.SearchStrategy[Event] = st.one_of(
     ),
     st.builds(TurnReleased, epoch=counts, reason=texts),
     st.builds(TurnNudged, epoch=counts),
+    st.builds(TurnConfirmed, epoch=counts),
     st.builds(TurnEnded, epoch=counts, handled=counts, reason=texts),
     st.builds(PushConfigSet, id=texts, url=texts, scheme=texts, sealed=texts, actor=actors),
     st.builds(PushConfigDeleted, id=texts, actor=actors),
@@ -88,6 +90,7 @@ EXAMPLES: list[tuple[Event, str, bytes]] = [
     (TurnClaimed(epoch=1, lease=3), "c", b'{"turnClaimed":{"epoch":1,"lease":3}}'),
     (TurnReleased(epoch=1, reason="r"), "r", b'{"turnReleased":{"epoch":1,"reason":"r"}}'),
     (TurnNudged(epoch=1), "n", b'{"turnNudged":{"epoch":1}}'),
+    (TurnConfirmed(epoch=1), "y", b'{"turnConfirmed":{"epoch":1}}'),
     (TurnEnded(epoch=1, handled=3), "e", b'{"turnEnded":{"epoch":1,"handled":3}}'),
     (
         PushConfigSet(id="w", url="https://u", scheme="Bearer", sealed="1.k.c", actor=Actor(subject="a")),
@@ -176,7 +179,7 @@ def test_an_unknown_kind_is_never_written() -> None:
         line_of(Unknown(line=b"{}"))
 
 
-@pytest.mark.parametrize("code", "smuxcrneSAwdl")
+@pytest.mark.parametrize("code", "smuxcrnyeSAwdl")
 @pytest.mark.parametrize(
     "line",
     [b"", b"{}", b"null", b"[]", b"{", b'{"other":{}}', b'{"message":5}', b"\xff", b'{"turnEnded":{"epoch":"x"}}'],
@@ -204,6 +207,7 @@ def test_codes_and_members_of_all_kinds_are_as_they_were_promised() -> None:
         "c": "turnClaimed",
         "r": "turnReleased",
         "n": "turnNudged",
+        "y": "turnConfirmed",
         "e": "turnEnded",
         "S": "statusUpdate",
         "A": "artifactUpdate",

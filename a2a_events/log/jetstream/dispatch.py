@@ -42,9 +42,13 @@ LOOK_RECORDS: Final = 8
 LOOK_SECONDS: Final = 0.05
 """How long a shard that had nothing is left alone by a worker that looks ahead."""
 _V2_TOKENS: Final = 11
+_NO_RESPONDERS: Final = 503
 
 Whole: TypeAlias = Callable[[TaskRef, Record], Awaitable[Record]]
 """Makes a stored record what its writer offered; see ``claim_check``."""
+
+Ensure: TypeAlias = Callable[[int], Awaitable[None]]
+"""Makes the consumer of a shard if it is not there."""
 
 logger = structlog.get_logger(__name__)
 
@@ -126,6 +130,10 @@ class _Pulls:
         now = asyncio.get_running_loop().time()
         self._requests = deque(r for r in self._requests if r[2] > now)
 
+    def refused(self, headers: bytes) -> bool:
+        """Whether a status says that there is no consumer (any more)."""
+        return status(headers) == _NO_RESPONDERS or b"Consumer Deleted" in headers.partition(b"\r\n")[0]
+
     def forget_all(self) -> None:
         """The connection broke: the broker has forgotten them too."""
         self._requests.clear()
@@ -135,9 +143,19 @@ class JetStreamDispatch:
     """See ``port.Dispatch``."""
 
     def __init__(  # noqa: PLR0917 -- made in one place
-        self, connection: Connection, names: Names, log: str, shards: int, consumer: str, whole: Whole | None
+        self,
+        connection: Connection,
+        names: Names,
+        log: str,
+        shards: int,
+        consumer: str,
+        whole: Whole | None,
+        ensure: Ensure,
     ) -> None:
         self._connection = connection
+        self._ensure = ensure
+        self._gone: set[int] = set()
+        """Shards whose consumer is not there: deleted, or lost by the broker."""
         self._names = names
         self._whole = whole
         """None: payloads are not wanted."""
@@ -157,8 +175,8 @@ class JetStreamDispatch:
 
     async def open(self) -> None:
         """Subscribe; nothing is asked for before :meth:`grant`."""
-        for pulls in [*self._pulls, *self._looks]:
-            self._subscriptions.append(await self._connection.subscribe(f"{pulls.inbox}.*", self._sink(pulls)))
+        for shard, pulls in [*enumerate(self._pulls), *enumerate(self._looks)]:
+            self._subscriptions.append(await self._connection.subscribe(f"{pulls.inbox}.*", self._sink(shard, pulls)))
         self._connection.on_return.append(self._returned)
         self._tending = asyncio.get_running_loop().create_task(self._tend())
 
@@ -185,11 +203,13 @@ class JetStreamDispatch:
         for subscription in self._subscriptions:
             await self._connection.unsubscribe(subscription)
 
-    def _sink(self, pulls: _Pulls) -> Callable[[str, str, bytes, bytes], None]:
+    def _sink(self, shard: int, pulls: _Pulls) -> Callable[[str, str, bytes, bytes], None]:
         def sink(subject: str, reply: str, headers: bytes, payload: bytes) -> None:
             if subject.startswith(pulls.inbox):
                 if status(headers):
                     pulls.ended(subject)
+                    if pulls.refused(headers):
+                        self._gone.add(shard)  # asked again when it is there, and not at once for ever
                     self._changed.set()
                 return
             pulls.received()
@@ -241,11 +261,25 @@ class JetStreamDispatch:
                     pulls.forget_overdue()
             self._changed.clear()
             try:
+                await self._restore()
                 await self._renew()
                 if self._looking:
                     await self._look()
             except LogError:
                 pass  # not connected; the return of the connection wakes this loop
+
+    async def _restore(self) -> None:
+        """Make the consumers anew that are gone. They begin with the oldest record: what is settled is so at once."""
+        for shard in sorted(self._gone):
+            logger.warning("consumer is gone, making it anew", shard=shard)
+            try:
+                await self._ensure(shard)
+            except LogError as error:
+                # Perhaps there is one of other settings, which serves as well; if not, this is heard of again.
+                logger.warning("consumer not made", shard=shard, error=str(error))
+                await asyncio.sleep(TEND_SECONDS)
+            self._pulls[shard].forget_all()
+            self._gone.discard(shard)
 
     @property
     def _looking(self) -> bool:
@@ -280,7 +314,7 @@ class JetStreamDispatch:
             pulls = self._pulls[shard]
             have = pulls.outstanding
             batch = min(want - have, budget)
-            if batch > 0 and have <= want // 2:
+            if shard not in self._gone and batch > 0 and have <= want // 2:
                 await pulls.ask(batch, seconds)
                 budget -= batch
                 self._next_shard = shard + 1  # only a shard that was asked has had its turn
@@ -303,15 +337,20 @@ class JetStreamWakeup:
             pass  # it comes back
 
 
-async def wakeups(connection: Connection, names: Names, log: str, agent: str) -> AsyncIterator[Wakeup]:
-    """Due wake-ups of an agent, for as long as the iterator lives."""
+async def wakeups(
+    connection: Connection, names: Names, log: str, agent: str, ensure: Callable[[], Awaitable[None]]
+) -> AsyncIterator[Wakeup]:
+    """Due wake-ups of an agent, for as long as the iterator lives; ``ensure`` makes a consumer that is gone."""
     pulls = _Pulls(connection, names.timer_stream(log), names.worker_consumer(agent), 0)
     queue: asyncio.Queue[JetStreamWakeup] = asyncio.Queue()
+    gone = asyncio.Event()
 
     def sink(subject: str, reply: str, headers: bytes, payload: bytes) -> None:
         if subject.startswith(pulls.inbox):
             if status(headers):
                 pulls.ended(subject)
+                if pulls.refused(headers):
+                    gone.set()
             return
         pulls.received()
         if payload.isdigit():
@@ -323,6 +362,9 @@ async def wakeups(connection: Connection, names: Names, log: str, agent: str) ->
         while True:
             pulls.forget_overdue()
             try:
+                if gone.is_set():
+                    await ensure()
+                    gone.clear()
                 if not pulls.outstanding:
                     await pulls.ask(PULL_RECORDS, PULL_SECONDS)
                 async with asyncio.timeout(TEND_SECONDS):
@@ -330,7 +372,7 @@ async def wakeups(connection: Connection, names: Names, log: str, agent: str) ->
                 yield due
             except TimeoutError:
                 continue
-            except Unavailable:
+            except LogError:
                 await asyncio.sleep(TEND_SECONDS)
     finally:
         connection.on_return.remove(pulls.forget_all)

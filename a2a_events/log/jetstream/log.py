@@ -23,7 +23,7 @@ from a2a_events.log.jetstream import reads
 from a2a_events.log.jetstream.claim_check import ClaimCheck
 from a2a_events.log.jetstream.connection import Connection, Subscription
 from a2a_events.log.jetstream.dead_letters import DeadLetters
-from a2a_events.log.jetstream.dispatch import JetStreamDispatch, Whole, wakeups
+from a2a_events.log.jetstream.dispatch import Ensure, JetStreamDispatch, Whole, wakeups
 from a2a_events.log.jetstream.names import Names
 from a2a_events.log.jetstream.object_store import stream_of
 from a2a_events.log.jetstream.reads import Message
@@ -287,7 +287,7 @@ class JetStreamLog:
             if "error" in info:
                 raise Unavailable(f"cannot read the stream of shard {shard}: {info['error'].get('description')}")
             metadata: dict[str, str] = info["config"].get("metadata") or {}
-            ends[shard] = End(metadata.get(INCARNATION, ""), info["state"]["last_seq"])
+            ends[shard] = End(metadata.get(INCARNATION, ""), info["state"]["last_seq"], _milliseconds(info["ts"]))
         return ends
 
     async def scan(self, shard: int, start: int, end: int) -> AsyncIterator[list[Stored]]:
@@ -303,13 +303,14 @@ class JetStreamLog:
         for message in batch:
             try:
                 task, record = self._names.task_of(message.subject), _record(message)
+                time_stored = int(message.time.timestamp() * 1000)
                 if not record.header.encoding:
-                    run.append(Stored(task, record))
+                    run.append(Stored(task, record, time_stored))
                     continue
                 if run:
                     yield run
                     run = []
-                yield [Stored(task, await self._content.telling(task, record))]
+                yield [Stored(task, await self._content.telling(task, record), time_stored)]
             except (Unreadable, ValueError, IndexError) as error:
                 logger.error("record left out", position=message.position, error=str(error))
         if run:
@@ -380,21 +381,48 @@ class JetStreamLog:
     async def follow(self, agent: str) -> Dispatch:
         """See ``port.Log``."""
         await self.refresh()
-        for shard in range(self.shards):
+
+        async def ensure(shard: int) -> None:
             await ensure_worker_consumer(self._connection, self._names, self._settings, shard, agent)
-        return await self._dispatch(self._names.worker_consumer(agent), self._content.whole)
+
+        return await self._dispatch(self._names.worker_consumer(agent), self._content.whole, ensure)
 
     async def follow_all(self) -> Dispatch:
         """See ``port.Log``."""
         await self.refresh()
-        for shard in range(self.shards):
-            await ensure_notifier_consumer(self._connection, self._names, self._settings, shard)
-        return await self._dispatch(self._names.notifier_consumer, None)
 
-    async def _dispatch(self, consumer: str, whole: Whole | None) -> JetStreamDispatch:
-        dispatch = JetStreamDispatch(self._connection, self._names, self.name, self.shards, consumer, whole)
+        async def ensure(shard: int) -> None:
+            await ensure_notifier_consumer(self._connection, self._names, self._settings, shard)
+
+        return await self._dispatch(self._names.notifier_consumer, None, ensure)
+
+    async def _dispatch(self, consumer: str, whole: Whole | None, ensure: Ensure) -> JetStreamDispatch:
+        for shard in range(self.shards):
+            await ensure(shard)
+        dispatch = JetStreamDispatch(self._connection, self._names, self.name, self.shards, consumer, whole, ensure)
         await dispatch.open()
         return dispatch
+
+    async def handed_out(self, agent: str) -> dict[int, int]:
+        """See ``port.Log``."""
+        consumer = self._names.worker_consumer(agent)
+        streams = [self._names.log_stream(self.name, shard) for shard in range(self.shards)]
+        try:
+            infos = await asyncio.gather(
+                *(self._connection.api(f"CONSUMER.INFO.{stream}.{consumer}") for stream in streams)
+            )
+        except Uncertain as error:
+            raise Unavailable(str(error)) from None
+        # Without a consumer nothing was handed out: whoever makes it anew begins with the oldest record.
+        return {shard: info["delivered"]["stream_seq"] for shard, info in enumerate(infos) if "error" not in info}
+
+    async def progress(self, name: str) -> tuple[bytes, int]:
+        """See ``port.Log``."""
+        return await self._newest(self._names.push_stream(self.name), self._names.progress(self.name, name))
+
+    async def put_progress(self, name: str, content: bytes, version: int) -> int:
+        """See ``port.Log``."""
+        return await self._put(self._names.progress(self.name, name), content, version)
 
     async def notified(self, task: TaskRef) -> tuple[bytes, int]:
         """See ``port.Log``."""
@@ -549,8 +577,12 @@ class JetStreamLog:
 
     async def wakeups(self, agent: str) -> AsyncIterator[Wakeup]:
         """See ``port.Log``."""
-        await ensure_timer_consumer(self._connection, self._names, self._settings, agent)
-        return wakeups(self._connection, self._names, self.name, agent)
+
+        async def ensure() -> None:
+            await ensure_timer_consumer(self._connection, self._names, self._settings, agent)
+
+        await ensure()
+        return wakeups(self._connection, self._names, self.name, agent, ensure)
 
     async def put_dead_letter(self, letter: Letter) -> None:
         """See ``port.Log``."""
@@ -645,6 +677,10 @@ def _live(watched: Watched) -> Any:
             watched.offer(record)
 
     return sink
+
+
+def _milliseconds(written: str) -> int:
+    return int(datetime.fromisoformat(written).timestamp() * 1000)
 
 
 def _record(message: Message) -> Record:

@@ -7,6 +7,7 @@
     <namespace>.snap.<log>.<shard>.<agent>.<tenant>.<task>.<head|key>  snapshots
     <namespace>.push.<log>.<shard>.<agent>.<tenant>.<task>.state       how far webhooks were notified
     <namespace>.push.<log>.key                                         what their secrets are sealed with
+    <namespace>.push.<log>.progress.<work>                             how far a work on the whole log has come
     <namespace>.timer.<log>.<set|due>.<shard>.<agent>.<tenant>.<task>  wake-ups
     <namespace>.dead.<log>.<shard>.<agent>.<tenant>.<task>             dead letters
     <namespace>.agents.<agent>.<card|alive.instance>                   the agent registry
@@ -105,6 +106,10 @@ class Names(Struct, frozen=True):
     def sealing_key(self, log: str) -> str:
         """Where the key for secrets is kept."""
         return f"{self.namespace}.push.{log}.key"
+
+    def progress(self, log: str, work: str) -> str:
+        """Where a work on the whole log keeps how far it has come."""
+        return f"{self.namespace}.push.{log}.progress.{work}"
 
     def inbound_filter(self, log: str, shard: int, agent: str) -> str:
         """What a worker of an agent is given."""
