@@ -239,16 +239,26 @@ class UnavailableError(A2AError):
     Args:
         message: says whether the request may have taken effect.
         retry_after_seconds: shown to HTTP clients as ``Retry-After``.
+        metadata: as for every error; ``UNTOUCHED`` says in a way that programs read that it took none.
     """
+
+    UNTOUCHED: ClassVar[dict[str, str]] = {"effect": "none"}
 
     reason = "UNAVAILABLE"
     http_status = 503
     grpc_status = "UNAVAILABLE"
     default_message = "Temporarily unavailable; nothing was written, please retry"
 
-    def __init__(self, message: str | None = None, *, retry_after_seconds: int = 1) -> None:
-        super().__init__(message)
+    def __init__(
+        self, message: str | None = None, *, retry_after_seconds: int = 1, metadata: dict[str, str] | None = None
+    ) -> None:
+        super().__init__(message, metadata=metadata)
         self.retry_after_seconds = retry_after_seconds
+
+    @property
+    def untouched(self) -> bool:
+        """Whether the server says that the request took no effect, so that it may be sent again."""
+        return self.metadata.items() >= self.UNTOUCHED.items()
 
 
 class UnauthenticatedError(A2AError):

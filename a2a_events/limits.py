@@ -74,6 +74,11 @@ STREAM_STALL_SECONDS: Final = 120.0
 STREAMS_PER_GATEWAY: Final = 10_000
 """Open streams of one gateway; over it 503 with Retry-After. About 20 KB each."""
 
+DRAIN_SPREAD_SECONDS: Final = 5.0
+"""Over which a gateway that stops ends its streams: thousands that come back at once are a burden to the others."""
+COME_BACK_MILLISECONDS: Final = (1000, 5000)
+"""Shortest and longest wait that such a stream asks its client for; the client may know better."""
+
 # --- requests --------------------------------------------------------------------------------------------------------
 REQUEST_BYTES: Final = 20 * 1024 * 1024
 """Largest request body, counted as it arrives; a setting too. Admits a message of ``CONTENT_BYTES`` and its frame."""

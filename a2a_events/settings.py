@@ -70,6 +70,10 @@ class Settings(Struct, frozen=True, kw_only=True):
     blocked_loop_seconds: Annotated[float, Meta(ge=0)] = 0.0
     """How long an agent may block the event loop of its worker before the process is replaced; 0: ack_wait_seconds,
     when others have taken its turns in any case."""
+    drain_spread_seconds: Annotated[float, Meta(ge=0)] = limits.DRAIN_SPREAD_SECONDS
+    """Over which a gateway that stops ends its streams."""
+    pre_stop_seconds: Annotated[float, Meta(ge=0)] = 0.0
+    """How long a gateway that is asked to stop serves on, unready, until nobody sends requests its way."""
     sweep: bool = True
     """Whether workers of this process may be the one that asks after silent tasks."""
     silence_seconds: float = 0.0

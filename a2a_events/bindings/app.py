@@ -21,6 +21,7 @@ from a2a_events.bindings.http_json import HttpJson, MethodNotAllowed
 from a2a_events.bindings.jsonrpc import Fasta2a, JsonRpc
 from a2a_events.bindings.requests import Request
 from a2a_events.errors import TaskNotFoundError
+from a2a_events.model import encode
 from a2a_events.runtime.directory import Directory
 from a2a_events.runtime.operations import Operations
 
@@ -35,7 +36,7 @@ def create_app(
     *,
     streams: Streams | None = None,
     intake: Intake | None = None,
-    ready: Callable[[], bool] = lambda: True,
+    unready: Callable[[], str] = lambda: "",
     hybrid_card: bool = False,
     lifespan: Sequence[Any] = (),
 ) -> Litestar:
@@ -46,7 +47,7 @@ def create_app(
         directory: the agents it serves.
         streams: where open streams are kept, for who wants to end them.
         intake: what request bodies are counted against.
-        ready: whether requests can be served right now.
+        unready: why requests should not be sent here right now; empty if they should.
         hybrid_card: whether the card also holds the members of A2A 0.3.
         lifespan: Litestar lifespan managers.
     """
@@ -67,13 +68,14 @@ def create_app(
 
     @asgi("/readyz", copy_scope=False)
     async def readyz(scope: Scope, receive: Receive, send: Send) -> None:
-        up = ready()
-        body = b'{"status":"ok"}' if up else b'{"status":"not connected to NATS"}'
-        await _exchange(scope, receive, send, bodies).answer(200 if up else 503, body)
+        why = unready()
+        await _exchange(scope, receive, send, bodies).answer(503 if why else 200, encode({"status": why or "ok"}))
 
     @asgi("/", is_mount=True, copy_scope=False)
     async def agents(scope: Scope, receive: Receive, send: Send) -> None:
         exchange = _exchange(scope, receive, send, bodies)
+        if streams.closing:
+            exchange.add_header(b"connection", b"close")  # what comes next had better go to another gateway
         name, path = _place(exchange.scope)
         form = forms.get(unquote(path))
         if form is not None:

@@ -8,6 +8,7 @@ end goes with the last. A client that is gone ends its stream, and only that; on
 from __future__ import annotations
 
 import asyncio
+import random
 import time
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, Final, Protocol
@@ -15,6 +16,7 @@ from typing import Any, Final, Protocol
 from litestar.types import HTTPScope, Receive, Send
 
 from a2a_events import limits
+from a2a_events.bindings import sse
 from a2a_events.errors import (
     PayloadTooLargeError,
     UnavailableError,
@@ -34,6 +36,8 @@ _STREAM_HEADERS: Final = (
 )
 STOPPED: Final = "gateway stopped"
 """Why a stream ended whose gateway was asked to stop."""
+_DRAIN_LOOK_SECONDS: Final = 0.02
+"""How often a gateway that stops looks for streams whose turn it is to end."""
 _STEWARD_SECONDS: Final = 1.0
 """How often open streams are looked after; a stream shorter than this costs nothing."""
 
@@ -241,6 +245,16 @@ class Streams:
         self._steward: asyncio.Task[None] | None = None
         self._closing = False
 
+    @property
+    def closing(self) -> bool:
+        """Whether no more are opened here, for good."""
+        return self._closing
+
+    @property
+    def count(self) -> int:
+        """How many are open."""
+        return len(self._open)
+
     def check(self) -> None:
         """Whether one more may be opened; to be asked before anything is written.
 
@@ -248,7 +262,11 @@ class Streams:
             UnavailableError: too many are open, or the gateway is stopping.
         """
         if self._closing:
-            raise UnavailableError("This gateway is stopping; another one serves the task", retry_after_seconds=1)
+            raise UnavailableError(
+                "This gateway is stopping and did nothing; another one serves the task",
+                retry_after_seconds=1,
+                metadata=UnavailableError.UNTOUCHED,
+            )
         if len(self._open) >= self._largest:
             raise UnavailableError("Too many streams are open here; please retry", retry_after_seconds=5)
 
@@ -259,6 +277,29 @@ class Streams:
             self._steward.cancel()
         for stream in list(self._open):
             stream.lose(STOPPED)
+
+    async def drain(self, spread_seconds: float, patience_seconds: float) -> None:
+        """Open no more, and end those that are open, at moments spread over a time; returns when none is left.
+
+        Each ends between two updates. One that has nothing shown yet is not ended before its first update: its client
+        would not know what became of its message.
+
+        Args:
+            spread_seconds: over which they end; 0: at once.
+            patience_seconds: after that, for those that have shown nothing.
+        """
+        self._closing = True
+        loop = asyncio.get_running_loop()
+        begun = loop.time()
+        due = {stream: begun + random.random() * spread_seconds for stream in self._open}  # noqa: S311 -- no secret
+        last = begun + spread_seconds + patience_seconds
+        while self._open and loop.time() < last:
+            now = loop.time()
+            for stream in list(self._open):
+                if stream.begun and due.get(stream, begun) <= now:
+                    stream.lose(STOPPED)
+            await asyncio.sleep(_DRAIN_LOOK_SECONDS)
+        self.close()
 
     def begin(self, sender: Sender, gone: Callable[[], Coroutine[Any, Any, None]] | None = None) -> OpenStream:
         """Look after a stream of this asyncio task, which is cancelled when it is lost; :meth:`end` must follow.
@@ -295,6 +336,7 @@ class Streams:
         try:
             runs = aiter(updates)
             run = await anext(runs)
+            stream.begun = True
             await exchange.begin_stream()
             while not run.last:
                 await exchange.part(frame(run) if run.updates else _KEEP_ALIVE)
@@ -307,8 +349,14 @@ class Streams:
             if not stream.lost:
                 raise
             stream.uncancel()
-            if stream.lost == STOPPED and exchange.begun:
-                await exchange.end(b"")
+            if stream.lost == STOPPED:
+                if not exchange.begun:
+                    raise UnavailableError(
+                        "This gateway stopped before the first update; the message may have been taken: look for it"
+                    ) from None
+                # One that is cut short by a reader who does not read stays so: what follows would be taken for its end.
+                if not exchange.sending_since:
+                    await exchange.end(sse.farewell(random.random()))  # noqa: S311 -- no secret
         finally:
             self.end(stream)
             await updates.aclose()
@@ -325,7 +373,7 @@ class Streams:
 class OpenStream:
     """One open stream, as the steward sees it."""
 
-    __slots__ = ("_gone", "_sender", "_since", "_task", "_watching", "lost")
+    __slots__ = ("_gone", "_sender", "_since", "_task", "_watching", "begun", "lost")
 
     def __init__(
         self, task: asyncio.Task[Any], sender: Sender, gone: Callable[[], Coroutine[Any, Any, None]] | None
@@ -335,6 +383,8 @@ class OpenStream:
         self._gone = gone
         self._since = time.monotonic()
         self._watching: asyncio.Task[None] | None = None
+        self.begun = False
+        """Whether an update was shown."""
         self.lost = ""
         """Why it was ended from here; empty while it was not."""
 

@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable
 from typing import Final
 
+from a2a_events import limits
 from a2a_events.bindings.errors import jsonrpc_body
 from a2a_events.errors import A2AError
 from a2a_events.runtime.operations import Run
@@ -38,6 +39,16 @@ def jsonrpc(request_id: bytes) -> Callable[[Run], bytes]:
         return b"".join([b"id: %b%b%b}\n\n" % (u.cursor.encode(), before, _one_line(u.line)) for u in run.updates])
 
     return frame
+
+
+def farewell(chance: float) -> bytes:
+    """The end of a stream whose gateway is stopping: no event, but when to come back (WHATWG HTML, 9.2.6).
+
+    Args:
+        chance: a number in [0, 1), so that not all come back at once.
+    """
+    shortest, longest = limits.COME_BACK_MILLISECONDS
+    return b"retry: %d\n: draining\n\n" % (shortest + int(chance * (longest - shortest + 1)))
 
 
 def plain_error(body: bytes) -> bytes:

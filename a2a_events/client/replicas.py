@@ -160,7 +160,10 @@ class Replicas:
                 if isinstance(error, NoAnswer):
                     error.retry_safe = repetition is Repetition.ALWAYS
                 self.failed(endpoint, error)
-                if not isinstance(error, ConnectionFailed):
+                untouched = isinstance(error, ConnectionFailed) or (
+                    isinstance(error, UnavailableError) and error.untouched
+                )
+                if not untouched:
                     if not repeatable(repetition, endpoint):
                         raise
                     if unsettled is None and repetition is Repetition.KEYED:

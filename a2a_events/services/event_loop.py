@@ -33,10 +33,15 @@ def run(work: Coroutine[Any, Any, None]) -> None:
 
 
 def on_stop(stop: Callable[[], None]) -> None:
-    """Call back once at the first SIGTERM or SIGINT."""
+    """Call back at each SIGTERM or SIGINT."""
+    on_signals(lambda _: stop())
+
+
+def on_signals(asked: Callable[[signal.Signals], None]) -> None:
+    """Call back at each SIGTERM or SIGINT, with which it was."""
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop)
+        loop.add_signal_handler(number, asked, number)
 
 
 async def set_within(event: asyncio.Event, timeout_seconds: float) -> bool:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
+import math
+import signal
 import socket
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -27,9 +29,6 @@ from a2a_events.settings import Settings, SettingsError, load
 
 if TYPE_CHECKING:
     from a2a_events.bindings.grpc.server import GrpcServer
-
-SHUTDOWN_SECONDS: Final = 5
-"""What requests under way get when the gateway stops; open streams are ended at once, and resume elsewhere."""
 
 BACKLOG: Final = 4096
 """Connections that may wait to be accepted: a thousand clients come back at once when a gateway does."""
@@ -86,8 +85,25 @@ class _Server(uvicorn.Server):
         return contextlib.nullcontext()
 
 
-async def serve(log: JetStreamLog, connection: Connection, settings: Settings, stop: asyncio.Event) -> None:
-    """Serve until ``stop`` is set.
+async def serve(
+    log: JetStreamLog,
+    connection: Connection,
+    settings: Settings,
+    stop: asyncio.Event,
+    hurry: asyncio.Event | None = None,
+) -> None:
+    """Serve until ``stop`` is set, and then end in good order: no client loses an update.
+
+    From that moment on the gateway is unready. It serves on for ``pre_stop_seconds``. Then it takes no more streams and
+    ends those that are open, spread over ``drain_spread_seconds``; other requests are served meanwhile. Then it takes
+    nothing more, and what is under way gets ``drain_seconds`` to end.
+
+    Args:
+        log: what it is in front of.
+        connection: of the log.
+        settings: of this process.
+        stop: asks it to end.
+        hurry: do not wait for load balancers, and end all streams at once.
 
     Raises:
         SettingsError: the card file or the keys cannot be read, or the gRPC binding is not installed.
@@ -113,11 +129,13 @@ async def serve(log: JetStreamLog, connection: Connection, settings: Settings, s
     streams = Streams()
     intake = Intake(settings.request_bytes)
 
-    def ready() -> bool:
-        return connection.connected
+    def unready() -> str:
+        if stop.is_set():
+            return "draining"
+        return "" if connection.connected else "not connected to NATS"
 
     app = create_app(
-        operations, directory, streams=streams, intake=intake, ready=ready, hybrid_card=settings.hybrid_card
+        operations, directory, streams=streams, intake=intake, unready=unready, hybrid_card=settings.hybrid_card
     )
     config = uvicorn.Config(
         app,
@@ -127,35 +145,57 @@ async def serve(log: JetStreamLog, connection: Connection, settings: Settings, s
         server_header=False,
         date_header=False,
         lifespan="off",
-        timeout_graceful_shutdown=SHUTDOWN_SECONDS,
+        timeout_graceful_shutdown=math.ceil(settings.drain_seconds),
         backlog=BACKLOG,
     )
     server = _Server(config)
     grpc = None
     if settings.grpc_port:
         listen(settings.host, settings.grpc_port, "--grpc-port").close()  # grpcio does not say why it cannot
-        grpc = _grpc_server()(operations, directory, streams=streams, intake=intake, ready=ready)
+        grpc = _grpc_server()(operations, directory, streams=streams, intake=intake, ready=lambda: not unready())
         await grpc.start(settings.host, settings.grpc_port)
     serving = asyncio.get_running_loop().create_task(server.serve([listener]))
     logger.info("gateway ready", url=settings.base_url, grpc=settings.grpc_address or None)
     waiting = asyncio.get_running_loop().create_task(stop.wait())
     await asyncio.wait([serving, waiting], return_when=asyncio.FIRST_COMPLETED)
     waiting.cancel()
-    server.should_exit = True
+    if stop.is_set():
+        await _drain(streams, settings, hurry or asyncio.Event())
     streams.close()
-    if grpc is not None:
-        await grpc.stop(SHUTDOWN_SECONDS)
-    await serving
+    server.should_exit = True
+    await asyncio.gather(serving, *([grpc.stop(settings.drain_seconds)] if grpc is not None else []))
     await operations.close()
     logger.info("gateway stopped")
 
 
+async def _drain(streams: Streams, settings: Settings, hurry: asyncio.Event) -> None:
+    logger.info("gateway draining", streams=streams.count)
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(settings.pre_stop_seconds):
+            await hurry.wait()
+    draining = asyncio.get_running_loop().create_task(
+        streams.drain(settings.drain_spread_seconds, settings.drain_seconds)
+    )
+    hurrying = asyncio.get_running_loop().create_task(hurry.wait())
+    await asyncio.wait([draining, hurrying], return_when=asyncio.FIRST_COMPLETED)
+    hurrying.cancel()
+    if not draining.done():
+        draining.cancel()
+        await streams.drain(0.0, settings.drain_seconds)
+
+
 async def run(settings: Settings) -> None:
-    """The gateway as a process: until SIGTERM or SIGINT."""
-    stop = asyncio.Event()
-    event_loop.on_stop(stop.set)
+    """The gateway as a process: until SIGTERM or SIGINT. Ctrl-C, and a second signal, do not wait for others."""
+    stop, hurry = asyncio.Event(), asyncio.Event()
+
+    def asked(number: signal.Signals) -> None:
+        if number is signal.SIGINT or stop.is_set():
+            hurry.set()
+        stop.set()
+
+    event_loop.on_signals(asked)
     async with jetstream_log(settings, "gateway") as (log, connection):
-        await serve(log, connection, settings, stop)
+        await serve(log, connection, settings, stop, hurry)
 
 
 def _grpc_server() -> type[GrpcServer]:

@@ -157,6 +157,8 @@ def _numbered(settings: Settings, number: int) -> Settings:
         port=settings.port + number,
         grpc_port=settings.grpc_port and settings.grpc_port + number,
         index=settings.index and f"{settings.index}{number or ''}",
+        pre_stop_seconds=0.0,  # nobody is left to take over, and somebody waits for the end
+        drain_spread_seconds=0.0,
     )
 
 

@@ -200,9 +200,13 @@ class Deployment:
     ) -> None:
         await self.close()
 
-    async def add_gateway(self) -> GatewayProcess:
-        """Start one more gateway and wait until it serves."""
-        gateway = self._gateway()
+    async def add_gateway(self, port: int | None = None) -> GatewayProcess:
+        """Start one more gateway and wait until it serves.
+
+        Args:
+            port: to listen on, for one that takes the place of another; default: a free one.
+        """
+        gateway = self._gateway(port)
         await gateway.ready()
         await gateway.knows_agents()
         return gateway
@@ -227,9 +231,9 @@ class Deployment:
         self._logs.cleanup()
         await remove_streams(self.nats, self.namespace)
 
-    def _gateway(self) -> GatewayProcess:
+    def _gateway(self, port: int | None = None) -> GatewayProcess:
         name = f"gateway-{len(self.gateways) + 1}"
-        port = free_port()
+        port = port or free_port()
         environment = self._environment(name, port=str(port))
         gateway = GatewayProcess(name, environment, self._folder, self._log_file(name), port)
         self.gateways.append(gateway)

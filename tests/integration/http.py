@@ -71,7 +71,7 @@ async def frames(response: httpx.Response) -> AsyncIterator[Frame]:
             continue
         *whole, rest = rest.split(b"\n\n")
         for text in map(bytes, whole):
-            if text.startswith(b":"):
+            if text.startswith((b":", b"retry:")):
                 continue
             fields = dict(line.split(b": ", 1) for line in text.split(b"\n"))
             content = msgspec.json.decode(fields[b"data"])
@@ -105,7 +105,7 @@ async def get_task(http: httpx.AsyncClient, task_id: str) -> Task:
 @asynccontextmanager
 async def gateway_in_process(nats_url: str, namespace: str) -> AsyncIterator[str]:
     """A gateway in the event loop of the test, on a real socket and a connection of its own; its URL."""
-    settings = Settings(nats=nats_url, namespace=namespace, port=free_port(), shards=2)
+    settings = Settings(nats=nats_url, namespace=namespace, port=free_port(), shards=2, drain_spread_seconds=0)
     async with AsyncExitStack() as stack:
         log, connection = await stack.enter_async_context(jetstream_log(settings, "gateway"))
         stop = asyncio.Event()

@@ -8,6 +8,7 @@ One port serves all agents. A request names its agent by its tenant, which is th
 from __future__ import annotations
 
 import asyncio
+import random
 import time
 from collections.abc import Callable
 from typing import Any, Final, ParamSpec, TypeVar
@@ -68,7 +69,11 @@ class _StreamLost(UnavailableError):
     """A stream was ended from here; the task goes on."""
 
     def __init__(self, why: str) -> None:
-        super().__init__(f"The stream was ended ({why}); the task goes on: subscribe again")
+        shortest, longest = limits.COME_BACK_MILLISECONDS
+        super().__init__(
+            f"The stream was ended ({why}); the task goes on: subscribe again",
+            retry_after_seconds=random.randint(shortest // 1000, longest // 1000),  # noqa: S311 -- no secret
+        )
         self.why = why
 
 
@@ -161,6 +166,7 @@ class A2AService:
         stream = self._streams.begin(call)
         try:
             async for run in updates:
+                stream.begun = True
                 for update in run.updates:
                     await call.write(await _translated(len(update.line), messages.answer, update.line, of))
                 updates.sent(run)
