@@ -23,6 +23,7 @@
         ├── Conflict                      nothing was written; read, decide again
         ├── Unavailable                   nothing was written; the same call may be repeated
         ├── Uncertain                     may have been written; read first
+        ├── Forbidden                     nothing was written; the operator must allow it first
         ├── RecordTooLarge                nothing was written; repeating cannot help
         └── Unreadable                    a record is damaged, or newer than this version; repeating cannot help
 
@@ -315,6 +316,10 @@ class Conflict(LogError):
 
 class Unavailable(LogError):
     """The log did not take the call. Nothing was written: the same call may be repeated."""
+
+
+class Forbidden(LogError):
+    """The server does not let this process do that: nothing was written, and only its operator can change it."""
 
 
 class Uncertain(LogError):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import os
+import re
 import ssl
 from collections.abc import Callable
 from typing import Any, Final
@@ -20,12 +21,13 @@ from nats import errors as nats_errors
 from nats.aio.client import Client
 
 from a2a_events import limits
-from a2a_events.errors import Unavailable, Uncertain
+from a2a_events.errors import Forbidden, Unavailable, Uncertain
 from a2a_events.log.jetstream.wire import RawClient, RawWire, Sink, StockWire, Wire, raw_is_safe
 
 PING_SECONDS: Final = 3
 """A server that hangs is noticed after two missed pings; nats-py's default takes four minutes."""
 NO_RESPONDERS: Final = b"NATS/1.0 503"
+_FORBIDDEN: Final = re.compile(r'permissions violation for (publish to|subscription to) "([^"]+)"')
 
 logger = structlog.get_logger(__name__)
 
@@ -78,8 +80,11 @@ class Connection:
         self._subscriptions: set[Subscription] = set()
         self._inbox = f"_INBOX.{os.urandom(12).hex()}"
         self._tokens = itertools.count()
-        self._waiting: dict[str, asyncio.Future[Answer]] = {}
-        self._streams: dict[str, asyncio.Queue[Answer | None]] = {}
+        self._waiting: dict[str, tuple[str, asyncio.Future[Answer]]] = {}
+        """Subject and answer of each request under way, by token."""
+        self._streams: dict[str, tuple[str, asyncio.Queue[Answer | Forbidden | None]]] = {}
+        self._deaf = ""
+        """Why no answer can be heard; empty where answers can."""
         self._closing = False
         self._rebuilding: asyncio.Task[None] | None = None
         self.on_return: list[Callable[[], None]] = []
@@ -150,10 +155,13 @@ class Connection:
         Raises:
             Unavailable: nobody serves the subject, or not connected: the request was not acted on.
             Uncertain: no answer in time, or the connection broke: it may have been.
+            Forbidden: the server does not let this process ask, or hear the answer.
         """
+        if self._deaf:
+            raise Forbidden(self._deaf)
         token = format(next(self._tokens), "x")
         answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
-        self._waiting[token] = answer
+        self._waiting[token] = (subject, answer)
         timer = asyncio.get_running_loop().call_later(timeout, _time_out, answer)
         try:
             await self.publish(subject, payload, headers=headers, reply=f"{self._inbox}.{token}")
@@ -168,8 +176,8 @@ class Connection:
     async def request_many(self, subject: str, payload: bytes, *, timeout: float) -> _Answers:
         """Send one message and take any number of answers, each within the timeout after the one before."""
         token = format(next(self._tokens), "x")
-        queue: asyncio.Queue[Answer | None] = asyncio.Queue()
-        self._streams[token] = queue
+        queue: asyncio.Queue[Answer | Forbidden | None] = asyncio.Queue()
+        self._streams[token] = (subject, queue)
         answers = _Answers(queue, timeout, lambda: self._streams.pop(token, None))
         try:
             await self.publish(subject, payload, reply=f"{self._inbox}.{token}")
@@ -224,7 +232,11 @@ class Connection:
         self._wire = RawWire(client) if isinstance(client, RawClient) else StockWire(client)
 
     async def _on_error(self, error: Exception) -> None:
-        if not self._closing:
+        forbidden = _FORBIDDEN.search(str(error))
+        if forbidden is not None:
+            logger.error("forbidden by nats", what=forbidden[1], subject=forbidden[2])
+            self._forbidden(forbidden[1], forbidden[2])  # in lower case: so nats-py gives it
+        elif not self._closing:
             logger.warning("nats error", error=str(error) or type(error).__name__)
 
     async def _on_disconnect(self) -> None:
@@ -264,22 +276,35 @@ class Connection:
             callback()
 
     def _fail_requests(self, why: str) -> None:
-        for answer in list(self._waiting.values()):
+        for _, answer in list(self._waiting.values()):
             if not answer.done():
                 answer.set_exception(Uncertain(why))
-        for queue in list(self._streams.values()):
+        for _, queue in list(self._streams.values()):
             queue.put_nowait(None)
+
+    def _forbidden(self, what: str, subject: str) -> None:
+        """The server refused something, and says no more about it: whoever waits for it must hear."""
+        why = f"NATS forbids this process the {what} {subject}: give its user the permissions"
+        deaf = subject == f"{self._inbox}.*".lower()
+        if deaf:
+            self._deaf = why
+        for asked, answer in list(self._waiting.values()):
+            if (deaf or asked.lower() == subject) and not answer.done():
+                answer.set_exception(Forbidden(why))
+        for asked, queue in list(self._streams.values()):
+            if deaf or asked.lower() == subject:
+                queue.put_nowait(Forbidden(why))
 
     def _answer(self, subject: str, _reply: str, headers: bytes, payload: bytes) -> None:
         token = subject[len(self._inbox) + 1 :]
         waiting = self._waiting.get(token)
         if waiting is not None:
-            if not waiting.done():
-                waiting.set_result(Answer(subject, headers, payload))
+            if not waiting[1].done():
+                waiting[1].set_result(Answer(subject, headers, payload))
             return
-        queue = self._streams.get(token)
-        if queue is not None:
-            queue.put_nowait(Answer(subject, headers, payload))
+        stream = self._streams.get(token)
+        if stream is not None:
+            stream[1].put_nowait(Answer(subject, headers, payload))
 
     async def api(self, verb: str, payload: object = None, *, timeout: float = limits.REQUEST_TIMEOUT_SECONDS) -> Any:
         """One call of the JetStream API, decoded; errors are in its ``error`` member.
@@ -295,20 +320,27 @@ class Connection:
 class _Answers:
     """Answers as they come; None when no more will."""
 
-    def __init__(self, queue: asyncio.Queue[Answer | None], timeout: float, close: Callable[[], object]) -> None:
+    def __init__(
+        self, queue: asyncio.Queue[Answer | Forbidden | None], timeout: float, close: Callable[[], object]
+    ) -> None:
         self._queue = queue
         self._timeout = timeout
         self.close = close
 
     async def next(self) -> Answer | None:
-        """The next answer, or None when the connection broke or none came in time."""
-        if not self._queue.empty():
-            return self._queue.get_nowait()
+        """The next answer, or None when the connection broke or none came in time.
+
+        Raises:
+            Forbidden: the server does not let this process ask.
+        """
         try:
             async with asyncio.timeout(self._timeout):  # and not wait_for, which may swallow a cancellation
-                return await self._queue.get()
+                answer = self._queue.get_nowait() if not self._queue.empty() else await self._queue.get()
         except TimeoutError:
             return None
+        if isinstance(answer, Forbidden):
+            raise answer
+        return answer
 
 
 def _time_out(answer: asyncio.Future[Answer]) -> None:

@@ -130,6 +130,14 @@ class RawClient(Client):
         super().__init__()
         self.sinks: dict[int, Sink] = {}
 
+    async def _process_op_err(self, e: Exception) -> None:
+        """Leave a server at once: closing would wait for it to read what was sent, and one that hangs does not."""
+        if not self.is_closed and not self.is_reconnecting:
+            writer = getattr(self._transport, "_io_writer", None)
+            if writer is not None:
+                writer.transport.abort()
+        await super()._process_op_err(e)
+
     async def _process_msg(self, sid: int, subject: bytes, reply: bytes, data: bytes, headers: bytes) -> None:
         sink = self.sinks.get(sid)
         if sink is None:
