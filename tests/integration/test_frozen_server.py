@@ -116,6 +116,7 @@ class Cluster:
             process.wait()
 
 
+@pytest.mark.filterwarnings("ignore:.*StreamWriter:pytest.PytestUnraisableExceptionWarning")  # nats-py's, on the way
 @pytest.mark.parametrize("filled", [False, True], ids=["idle", "with full buffers"])
 async def test_when_the_server_of_a_cluster_hangs_requests_go_on_at_another(
     tmp_path: Path, namespace: str, filled: bool
@@ -202,7 +203,10 @@ async def test_an_append_that_the_server_forbids_fails_clearly_and_stores_nothin
 
 
 async def test_a_user_that_may_not_hear_answers_is_told_so_at_the_start(tmp_path: Path) -> None:
-    async with forbidding(tmp_path, '{ subscribe: { deny: ["_INBOX.>"] } }') as url:
-        async with connected([url]) as connection, asyncio.timeout(3):
-            with pytest.raises(Forbidden, match="_inbox"):
-                await connection.api("INFO")
+    async with (
+        forbidding(tmp_path, '{ subscribe: { deny: ["_INBOX.>"] } }') as url,
+        connected([url]) as connection,
+        asyncio.timeout(3),
+    ):
+        with pytest.raises(Forbidden, match="_inbox"):
+            await connection.api("INFO")

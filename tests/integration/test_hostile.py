@@ -13,6 +13,7 @@ from urllib.parse import quote
 import httpx
 import pytest
 import pytest_asyncio
+from structlog.testing import capture_logs
 
 from a2a_events import limits
 from a2a_events.agents import scripted
@@ -405,3 +406,54 @@ async def test_garbage_instead_of_http_leaves_the_gateway_serving(site: Site) ->
         return True
 
     await eventually(serves)
+
+
+BIG = "x" * 700_000
+HUGE: list[tuple[dict[str, Any], dict[str, str]]] = [
+    ({**message("hi"), "metadata": {"a": BIG, "b": BIG, "c": BIG}}, {}),
+    ({**message("hi"), "metadata": {f"key{n}": "v" * 40 for n in range(20_000)}}, {}),
+    (message("hi", metadata={"a": BIG * 3}), {}),
+    (message("hi", extensions=[f"https://example.com/{n}/{'e' * 200}" for n in range(5_000)]), {}),
+    (message("hi", referenceTaskIds=["t" * 500] * 5_000), {}),
+    (message("hi", contextId="c" * 512, messageId="m" * 512), {}),
+    ({**message("hi"), "tenant": "t" * 512}, {}),
+    ({**message("hi"), "configuration": {"acceptedOutputModes": ["m" * 1_000] * 3_000}}, {}),
+    (message("hi"), {"traceparent": "00-" + "a" * 20_000}),
+    (message("hi"), {"tracestate": "a=" + "b" * 20_000, "traceparent": "00-" + "a" * 32 + "-" + "b" * 16 + "-01"}),
+    (message("hi"), {"idempotency-key": "k" * 20_000}),
+    (message("hi"), {"a2a-extensions": ",".join(f"https://example.com/{n}" for n in range(1_000))}),
+    (message("hi"), {"last-event-id": "c" * 20_000}),
+]
+
+
+@pytest.mark.parametrize(("params", "headers"), HUGE, ids=range(len(HUGE)))
+@pytest.mark.parametrize("path", ["/", "/message:send", "/message:stream"])
+async def test_nothing_that_is_huge_closes_the_connection_to_the_broker(
+    site: Site, path: str, params: dict[str, Any], headers: dict[str, str]
+) -> None:
+    body = rpc("SendMessage", params) if path == "/" else params
+    with capture_logs() as logged:
+        answer = await site.http.post(path, json=body, headers=headers)
+        await site.serves()
+
+    # Taken, or refused as the protocol says; never our fault, and never that of the other requests.
+    assert answer.status_code < 500, answer.text[:300]
+    assert not [line for line in logged if str(line["event"]).startswith("nats ")]
+
+
+async def test_as_many_webhooks_as_a_client_likes_do_not_close_the_connection(site: Site) -> None:
+    sent = await site.http.post("/message:send", json=message("hi"))
+    task_id = sent.json()["task"]["id"]
+    with capture_logs() as logged:
+        answers = [
+            await site.http.post(
+                f"/tasks/{task_id}/pushNotificationConfigs",
+                json={"id": f"{n}".rjust(500, "w"), "url": "https://example.com/" + "u" * 2_000, "token": "t" * 4_000},
+            )
+            for n in range(limits.WEBHOOKS + 5)
+        ]
+        await site.serves()
+        assert (await site.http.get(f"/tasks/{task_id}")).status_code == 200
+
+    assert all(answer.status_code < 500 for answer in answers), {answer.text[:200] for answer in answers}
+    assert not [line for line in logged if str(line["event"]).startswith("nats ")]
