@@ -194,7 +194,7 @@ class Watcher:
         self._pause_seconds = silence_seconds / PASSES
         self._mine = 0
         """Version of what this process put last; 0 while it is not on duty."""
-        self._others = (-1, 0.0)
+        self._others: tuple[int, float] = (-1, 0.0)
         """Version that another process put, and when this one saw it first."""
 
     @property
