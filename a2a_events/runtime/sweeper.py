@@ -147,7 +147,8 @@ class Sweeper:
             return False  # it was not silent after all: the next pass reads what came
         silent_seconds = (log_time - newest.time) / 1000
         entries = decide.nudge(fold.head, silent_seconds, self._silence_seconds, int(time.time() * 1000))
-        newest.time = log_time  # whatever follows: not again before its time
+        # Whatever follows: not again before its time, and not while the task sleeps.
+        newest.time = max(log_time, fold.head.until if fold.head.phase is Phase.SUSPENDED else 0)
         if not entries:
             return False
         try:

@@ -547,9 +547,11 @@ def nudge(head: Head, silent_seconds: float, patience_seconds: float, now: int) 
             return []
         case Phase.QUEUED | Phase.RUNNING | Phase.STOPPING | Phase.RELEASED:
             overdue = silent_seconds > patience_seconds
-            return [entry(TurnNudged(epoch=head.epoch), max(now, head.time))] if overdue else []
+        case Phase.SUSPENDED:
+            overdue = min(silent_seconds, (now - head.until) / 1000) > patience_seconds
         case _:
             assert_never(phase)
+    return [entry(TurnNudged(epoch=head.epoch), max(now, head.time))] if overdue else []
 
 
 def unread_messages(head: Head, given: int) -> tuple[int, ...]:

@@ -357,6 +357,14 @@ def test_silence_is_asked_about_where_somebody_should_act(records: list[list[Ent
     assert [] == decide.nudge(head, 10.0, 10.0, NOW)
 
 
+def test_a_task_that_sleeps_is_asked_about_once_it_should_be_awake() -> None:
+    asleep = [entry(TurnSuspended(epoch=1, given=3, until=NOW + 60_000), NOW)]
+    head = head_after(CREATED, WORKING, asleep)
+    assert [] == decide.nudge(head, 10.1, 10.0, NOW + 60_000)
+    assert [] == decide.nudge(head, 70.0, 10.0, NOW + 70_000)
+    assert ["TurnNudged"] == shape(decide.nudge(head, 70.1, 10.0, NOW + 70_001))
+
+
 def test_an_owner_confirms_once_what_it_was_asked() -> None:
     head = head_after(CREATED, WORKING)
     assert [] == decide.confirm(head, NOW)
