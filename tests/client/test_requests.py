@@ -222,6 +222,22 @@ async def test_a_message_that_got_no_answer_is_not_sent_again(client: Client, fi
     assert [] == second.seen
 
 
+async def test_a_message_that_a_gateway_says_it_did_not_touch_is_sent_to_the_next(
+    client: Client, first: Gateway, second: Gateway
+) -> None:
+    draining = fault(-32603, "UNAVAILABLE")
+    draining["error"]["data"][0]["metadata"] = {"effect": "none"}
+    first.will(Answer(status=503, body=draining))
+    second.will(result({"task": task("COMPLETED")}))
+    sent = await client.send("hi")
+    assert isinstance(sent, Task)
+    first.will(Answer(status=503, body=fault(-32603, "UNAVAILABLE")))  # may have been taken
+    second.will(Answer(status=503, body=fault(-32603, "UNAVAILABLE")))
+    with pytest.raises(UnavailableError):
+        await client.send("hi")
+    assert 3 == len(first.seen) + len(second.seen)
+
+
 async def test_no_answer_in_time_is_no_answer(first: Gateway) -> None:
     first.will(*[Answer(then="silence")] * 2)
     async with Client.at(first.url, "JSONRPC", retry=QUICK, patience_seconds=0.05) as client:
