@@ -26,7 +26,7 @@ from msgspec import Struct
 from a2a_events import limits
 from a2a_events.errors import Conflict, LogError, Uncertain, Unreadable
 from a2a_events.log.append import append
-from a2a_events.log.port import End, Log
+from a2a_events.log.port import End, Log, Stored
 from a2a_events.model import TERMINAL_STATES
 from a2a_events.runtime.load import load
 from a2a_events.timeline import decide
@@ -39,6 +39,8 @@ WORK: Final = "sweeper"
 """Name under which the log keeps how far the sweeper is."""
 PASSES: Final = 4
 """Looks at the log within the silence that is waited for: how much later than that a nudge may come."""
+DOUBLINGS: Final = 6
+"""How often the silence that is waited for doubles while a task is nudged in vain: up to some two hours."""
 MISSED_PASSES: Final = 3
 """After which the process on duty counts as gone."""
 _SETTLED: Final = frozenset({Phase.NONE, Phase.RESTING, Phase.TERMINAL})
@@ -59,6 +61,8 @@ class _Newest(Struct):
     position: int
     time: int
     inbound: bool
+    nudges: int = 0
+    """How many nudges in a row it is the last of."""
 
 
 class Sweeper:
@@ -110,7 +114,8 @@ class Sweeper:
         nudged = 0
         for task, newest in list(self._suspects.items()):
             end = ends[task.shard]
-            if end.time - newest.time <= self._silence_seconds * 1000:
+            # Twice as long after each nudge: what waits with a busy worker does not grow by waiting.
+            if end.time - newest.time <= self._silence_seconds * 1000 * 2 ** min(newest.nudges, DOUBLINGS):
                 continue
             if task.agent not in handed_out:
                 handed_out[task.agent] = await self._log.handed_out(task.agent)
@@ -133,9 +138,15 @@ class Sweeper:
                 if _settles(stored.record):
                     self._suspects.pop(stored.task, None)
                 else:
-                    self._suspects[stored.task] = _Newest(stored.record.position, stored.time, stored.record.inbound)
+                    self._suspects[stored.task] = self._newest(stored)
             self._read[shard] = End(end.incarnation, batch[-1].record.position)
         self._read[shard] = End(end.incarnation, max(known.position, end.position))
+
+    def _newest(self, stored: Stored) -> _Newest:
+        before = self._suspects.get(stored.task)
+        nudge = stored.record.header.kinds == Kind.TURN_NUDGED.value
+        nudges = 1 + (before.nudges if before else 0) if nudge else 0
+        return _Newest(stored.record.position, stored.time, stored.record.inbound, nudges)
 
     async def _ask(self, task: TaskRef, newest: _Newest, log_time: int) -> bool:
         """Nudge a task if its fold says so; whether it was."""

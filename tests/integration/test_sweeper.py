@@ -6,16 +6,18 @@ import asyncio
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from a2a_events.agents import echo, scripted
 from a2a_events.log.jetstream import JetStreamLog
 from a2a_events.log.memory import MemoryLog
-from a2a_events.log.port import Log
+from a2a_events.log.port import End, Log
 from a2a_events.model import TERMINAL_STATES, TaskState
 from a2a_events.runtime.agent import agent
 from a2a_events.runtime.load import load
 from a2a_events.runtime.sweeper import MISSED_PASSES, Sweeper, Watcher, read_progress
 from a2a_events.runtime.turn import Turn
+from a2a_events.runtime.waiting_room import WaitingRoom
 from a2a_events.testing import eventually
 from a2a_events.timeline import decide
 from a2a_events.timeline.events import PushConfigSet
@@ -191,7 +193,8 @@ async def test_two_sweepers_at_once_ask_once(serve: StackOf) -> None:
     assert (await stack.kinds(task.id)).count("n") == 1
 
 
-async def test_a_long_queue_does_not_grow_by_being_long(serve: StackOf) -> None:
+async def test_a_long_queue_does_not_grow_by_being_long(serve: StackOf, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(WaitingRoom, "appetite", lambda *_: 0)
     paused = Paused()
     stack = await serve(paused)
     await stack.worker(turns=1)
@@ -209,6 +212,36 @@ async def test_a_long_queue_does_not_grow_by_being_long(serve: StackOf) -> None:
     paused.proceed.set()
     for task in waiting:
         assert (await in_state(stack.calls, task.id, *TERMINAL_STATES)).status.state is TaskState.COMPLETED
+
+
+async def test_what_waits_with_a_busy_worker_is_nudged_ever_more_rarely(
+    serve: StackOf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paused = Paused()
+    stack = await serve(paused)
+    await stack.worker(turns=1)
+    await stack.calls.send_task("go", immediately=True)
+    await paused.has_started()
+    waiting = await stack.calls.send_task("go", immediately=True)
+    shard = stack.ref(waiting.id).shard
+
+    async def taken() -> bool:
+        newest = (await stack.records(waiting.id))[-1].position
+        return (await stack.log.handed_out(stack.agent.name)).get(shard, 0) >= newest
+
+    one, really = Sweeper(stack.log, Writer("worker", "sweeper"), silence_seconds=10), stack.log.ends
+
+    async def nudges_after(seconds: int) -> int:
+        async def later() -> dict[int, End]:
+            return {at: replace(end, time=end.time + seconds * 1000) for at, end in (await really()).items()}
+
+        await eventually(taken, what="the worker to take ahead all that there is of the task")
+        monkeypatch.setattr(stack.log, "ends", later)
+        await one.sweep()
+        return (await stack.kinds(waiting.id)).count("n")
+
+    assert [1, 2, 3, 4, 5] == [await nudges_after(seconds) for seconds in (12, 22, 42, 82, 162)]
+    assert [5, 5, 6] == [await nudges_after(seconds) for seconds in (200, 300, 322)]
 
 
 async def test_tasks_that_are_settled_cost_the_sweeper_nothing(serve: StackOf) -> None:

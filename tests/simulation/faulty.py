@@ -408,6 +408,18 @@ class FaultyLog:
     async def forget_dead_letter(self, letter: Letter) -> None:
         await self._request("forget dead letter", lambda: self._log.forget_dead_letter(letter))
 
+    async def handed_out(self, agent: str) -> dict[int, int]:
+        found: dict[int, int] = await self._request("handed out", lambda: self._log.handed_out(agent))
+        return found
+
+    async def progress(self, name: str) -> tuple[bytes, int]:
+        found: tuple[bytes, int] = await self._request("progress", lambda: self._log.progress(name))
+        return found
+
+    async def put_progress(self, name: str, content: bytes, version: int) -> int:
+        put: int = await self._request("put progress", lambda: self._log.put_progress(name, content, version))
+        return put
+
     async def attended(self) -> set[str]:
         found: set[str] = await self._request("attended", self._log.attended)
         return found
