@@ -5,8 +5,12 @@ PORT    ?= 8000
 AGENT   ?= a2a_events.agents:scripted
 # pytest-xdist workers for the fast tier: two on two cores take three quarters of the time of one. 0 runs in one process.
 WORKERS ?= 2
-# More arguments for pytest, the benchmark or the demo: make test ARGS='-k cursor'
+# More arguments for pytest, the benchmark, the fault runs or the demo: make test ARGS='-k cursor'
 ARGS    ?=
+# Of fault runs: what chance comes from (a new one each time), how long at most (0: until all is done), how many tasks.
+SEED    ?=
+MINUTES ?= 0
+TASKS   ?= 1000
 
 VENV  := .venv
 BIN   := $(VENV)/bin
@@ -26,7 +30,7 @@ export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
 .PHONY: help setup run demo test test-containers test-slow test-all-pythons check format format-check lint types \
-        contracts bench wheel lock clean
+        contracts bench faults wheel lock clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-17s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -90,6 +94,9 @@ contracts: $(STAMP) ## Check that imports keep to the layers (import-linter)
 
 bench: $(STAMP) ## Compare with other A2A servers, one table (ARGS= for the benchmark)
 	@$(BIN)/python -m bench $(ARGS)
+
+faults: $(STAMP) ## Break a cluster under load, and judge what it did (SEED= MINUTES= TASKS= ARGS=--help)
+	@$(BIN)/python -m faults $(if $(SEED),--seed $(SEED)) --minutes $(MINUTES) --tasks $(TASKS) $(ARGS)
 
 wheel: $(STAMP) ## Build dist/*.whl
 	@rm -rf dist
