@@ -49,9 +49,15 @@ class RunningWorker:
 
     async def vanish(self) -> None:
         """As a crash: nothing more is said, neither to the log nor to the broker."""
-        for task in [self.task, *self.worker._running, *self.worker._background]:
+        self.task.cancel()
+        self.worker._stopping.set()  # so that nothing that waits with it is begun now
+        gone = [self.task, *self.worker._running, *self.worker._background]
+        agents = [r._agent_task for r in self.worker._running.values() if r is not None and r._agent_task is not None]
+        for task in gone:
             task.cancel()
-        await asyncio.gather(self.task, *self.worker._running, *self.worker._background, return_exceptions=True)
+        await asyncio.gather(*gone, return_exceptions=True)
+        if agents:
+            await asyncio.wait(agents, timeout=1)
         for dispatch in self.worker._dispatches:
             await dispatch.close()
 
