@@ -37,6 +37,8 @@ SUBJECT_BYTES: Final = 512
 """Longest subject. Over 4 KB the server closes the connection of the client that sent it."""
 READ_BATCH_RECORDS: Final = 512
 """Records asked for in one batched read; the next batch is asked for when these have arrived."""
+LEADER_RECORDS: Final = 64
+"""Records read one by one from the leader when no replica gave any, before a batch is asked for again."""
 READ_BATCH_BYTES: Final = 8 * 1024 * 1024
 """Bytes asked for in one batched read: bounds the memory of a reader that catches up."""
 SCAN_BATCH_RECORDS: Final = 256

@@ -255,13 +255,17 @@ class JetStreamLog:
             if batch:
                 yield batch
                 at = batch[-1].position + 1
-            else:
-                # A replica that is behind answers short; the leader never does.
+                continue
+            # A replica that is behind answers short, one that is gone not at all; the leader does neither. A while is
+            # read from it: to ask the replica again for each record would cost a timeout a record.
+            for _ in range(limits.LEADER_RECORDS):
                 record = await self._stored_after(task, at - 1)
                 if record is None:
                     raise Unreadable(f"records of task {task.task_id} before position {last.position} are gone")
                 yield [record]
                 at = record.position + 1
+                if at >= last.position:
+                    break
         if at == last.position:
             yield [last]
 
