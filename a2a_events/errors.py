@@ -22,6 +22,7 @@
     └── LogError                          answers one question: may I retry?
         ├── Conflict                      nothing was written; read, decide again
         ├── Unavailable                   nothing was written; the same call may be repeated
+        │   └── NotProvisioned            the log's streams are not there: provision, then repeat
         ├── Uncertain                     may have been written; read first
         ├── Forbidden                     nothing was written; the operator must allow it first
         ├── RecordTooLarge                nothing was written; repeating cannot help
@@ -320,6 +321,10 @@ class Unavailable(LogError):
 
 class Forbidden(LogError):
     """The server does not let this process do that: nothing was written, and only its operator can change it."""
+
+
+class NotProvisioned(Unavailable):
+    """The log's streams are not there: provisioning helps, waiting does not."""
 
 
 class Uncertain(LogError):

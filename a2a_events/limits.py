@@ -47,6 +47,8 @@ REQUEST_TIMEOUT_SECONDS: Final = 5.0
 """How long the broker may take to answer one request."""
 APPEND_PATIENCE_SECONDS: Final = 15.0
 """How long an append is tried before it is reported: a killed leader stalls writes for about 5 s, a paused one 8 s."""
+START_PATIENCE_SECONDS: Final = 30.0
+"""How long a service that starts waits for the log: who comes first is left to chance, and elections take seconds."""
 
 # --- writers ---------------------------------------------------------------------------------------------------------
 WRITER_QUEUED_EVENTS: Final = 1024

@@ -15,12 +15,12 @@ from litestar.types import HTTPScope, Receive, Scope, Send
 
 from a2a_events.bindings import fasta2a
 from a2a_events.bindings.card import CardForm, Cards
-from a2a_events.bindings.errors import http_body
+from a2a_events.bindings.errors import http_body, retry_after
 from a2a_events.bindings.exchange import Exchange, Intake, Streams
 from a2a_events.bindings.http_json import HttpJson, MethodNotAllowed
 from a2a_events.bindings.jsonrpc import Fasta2a, JsonRpc
 from a2a_events.bindings.requests import Request
-from a2a_events.errors import TaskNotFoundError
+from a2a_events.errors import TaskNotFoundError, UnavailableError
 from a2a_events.model import encode
 from a2a_events.runtime.directory import Directory
 from a2a_events.runtime.operations import Operations
@@ -94,7 +94,11 @@ def create_app(
             request.log()
 
     async def card(exchange: Exchange, name: str, form: CardForm) -> None:
-        found = await directory.find(name)
+        try:
+            found = await directory.find(name)
+        except UnavailableError as error:
+            await exchange.answer(error.http_status, http_body(error), headers=retry_after(error))
+            return
         if found is None:
             await exchange.answer(404, http_body(TaskNotFoundError("No agent is served here")))
         else:

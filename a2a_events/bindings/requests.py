@@ -85,6 +85,7 @@ class Request:
         Raises:
             InvalidParamsError: the tenant is longer than an identifier may be.
             TaskNotFoundError: there is none, so there is no task of it either.
+            UnavailableError: it is not known whether there is.
         """
         tenant: str = asked.tenant
         if len(tenant) > limits.IDENTIFIER_CHARACTERS:

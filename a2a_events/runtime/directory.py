@@ -15,7 +15,7 @@ import msgspec
 import structlog
 from msgspec import Struct
 
-from a2a_events.errors import LogError
+from a2a_events.errors import LogError, UnavailableError
 from a2a_events.log.port import AgentEntry, Log
 from a2a_events.model import AgentCard, AgentExtension, AgentInterface
 from a2a_events.runtime.framing import REPLAY_EXTENSION
@@ -87,7 +87,7 @@ class Directory:
         self._at_path: dict[str, ServedAgent] = {}
         self._by_tenant: dict[str, ServedAgent] = {}
         self._read = -1e9
-        self._reading: asyncio.Task[None] | None = None
+        self._reading: asyncio.Task[bool] | None = None
 
     async def find(self, name: str = "", tenant: str = "") -> ServedAgent | None:
         """The agent at a place, or None if no worker ever announced one for it. No round trip if it is known.
@@ -95,14 +95,21 @@ class Directory:
         Args:
             name: the agent of that path; empty for the root: the agent of the tenant, or the default one.
             tenant: of the request.
+
+        Raises:
+            UnavailableError: it is not known, and the registry cannot be read.
         """
         found = self._find(name, tenant)
         age = time.monotonic() - self._read
-        if found is None and age > MISSING_SECONDS:
-            await self._refresh()
-            return self._find(name, tenant)
-        if age > FRESH_SECONDS and self._reading is None:
+        if age > (FRESH_SECONDS if found is not None else MISSING_SECONDS) and self._reading is None:
             self._reading = asyncio.get_running_loop().create_task(self._refresh())
+        if found is None and self._reading is not None:
+            if not await asyncio.shield(self._reading):
+                raise UnavailableError(
+                    "Which agents are served here cannot be read now; nothing was done, please retry",
+                    metadata=UnavailableError.UNTOUCHED,
+                )
+            return self._find(name, tenant)
         return found
 
     async def all(self) -> list[ServedAgent]:
@@ -119,7 +126,8 @@ class Directory:
             return self._at_root.get(self._default)
         return self._at_root[min(self._at_root)] if self._at_root else None
 
-    async def _refresh(self) -> None:
+    async def _refresh(self) -> bool:
+        """Read the registry; whether it could be read. What was known stays if not."""
         try:
             entries = await self._log.agents()
             self._at_root = {name: self._served(entry, "") for name, entry in entries.items()}
@@ -130,8 +138,10 @@ class Directory:
                 if entry.tenant
             }
             self._read = time.monotonic()
+            return True
         except (LogError, msgspec.DecodeError) as error:
             logger.warning("agent registry not read", error=str(error))
+            return False
         finally:
             self._reading = None
 

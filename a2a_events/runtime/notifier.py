@@ -13,6 +13,7 @@ import structlog
 
 from a2a_events import limits
 from a2a_events.errors import LogError
+from a2a_events.log.patience import patiently
 from a2a_events.log.port import Dispatch, Handle, Log
 from a2a_events.runtime.notification import Notification, Persistence
 from a2a_events.runtime.seal import Seals
@@ -74,7 +75,7 @@ class Notifier:
         Raises:
             LogError: the log's consumer cannot be made.
         """
-        dispatch = self._dispatch = await self._log.follow_all()
+        dispatch = self._dispatch = await patiently(self._log.follow_all, "deliveries")
         loop = asyncio.get_running_loop()
         work = [loop.create_task(self._take(dispatch)), loop.create_task(self._stopping.wait())]
         self._grant()

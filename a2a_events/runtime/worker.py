@@ -20,6 +20,7 @@ import structlog
 from a2a_events import limits
 from a2a_events.errors import Conflict, LogError, Unavailable, Unreadable
 from a2a_events.log.append import append
+from a2a_events.log.patience import patiently
 from a2a_events.log.port import AgentEntry, Dispatch, Handle, Log, Notice, Wakeup
 from a2a_events.model import INTERRUPTED_STATES, Message, SendMessageConfiguration, TaskState
 from a2a_events.runtime import dead_letters, stacks
@@ -97,7 +98,7 @@ class Worker:
         self._stopping = asyncio.Event()
         self._unfit = ""
         self.ready = asyncio.Event()
-        """Set once the worker takes deliveries."""
+        """Set once the worker takes deliveries, and has tried to announce its agents."""
 
     async def run(self) -> None:
         """Serve until :meth:`stop` was called and running turns have ended or the drain time is over.
@@ -108,17 +109,15 @@ class Worker:
                 deliveries were taken, and the other turns were let go as by :meth:`stop`.
         """
         for agent in self._agents.values():
-            dispatch = await self._log.follow(agent.name)
+            dispatch = await patiently(partial(self._log.follow, agent.name), f"work for {agent.name}")
             self._dispatches.append(dispatch)
             self._spawn(self._take(agent, dispatch))
-            self._spawn(self._wake(agent, await self._log.wakeups(agent.name)))
+            wakeups = await patiently(partial(self._log.wakeups, agent.name), f"wake-ups for {agent.name}")
+            self._spawn(self._wake(agent, wakeups))
         self._spawn(self._steward())
         self._spawn(self._keep_waiting())
-        await self._announce_once()
-        self._spawn(self._announce())
         self._grant()
-        self.ready.set()
-        logger.info("worker ready", agents=sorted(self._agents), instance=self._writer.instance)
+        self._spawn(self._announce())
         await self._stopping.wait()
         await self._drain()
         if self._unfit:
@@ -205,23 +204,25 @@ class Worker:
 
     async def _announce(self) -> None:
         while True:
+            await asyncio.gather(*(self._announce_once(agent) for agent in self._agents.values()))
+            if not self.ready.is_set():
+                self.ready.set()
+                logger.info("worker ready", agents=sorted(self._agents), instance=self._writer.instance)
             await asyncio.sleep(limits.AGENT_HEARTBEAT_SECONDS)
-            await self._announce_once()
 
-    async def _announce_once(self) -> None:
-        for agent in self._agents.values():
-            entry = AgentEntry(
-                tenant=agent.tenant,
-                name=agent.name,
-                card=agent.card_json(),
-                replies=agent.replies,
-                policy=agent.policy,
-                version=agent.card.version,
-            )
-            try:
-                await self._log.announce(entry, self._writer.instance)
-            except LogError as error:
-                logger.warning("agent not announced", agent=agent.name, error=str(error))
+    async def _announce_once(self, agent: Agent) -> None:
+        entry = AgentEntry(
+            tenant=agent.tenant,
+            name=agent.name,
+            card=agent.card_json(),
+            replies=agent.replies,
+            policy=agent.policy,
+            version=agent.card.version,
+        )
+        try:
+            await self._log.announce(entry, self._writer.instance)
+        except LogError as error:
+            logger.warning("agent not announced", agent=agent.name, error=str(error))
 
     async def _wake(self, agent: Agent, wakeups: Any) -> None:
         async for wakeup in wakeups:

@@ -7,16 +7,18 @@ import os
 import socket
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Final
 
 import a2a_events
+from a2a_events import limits
 from a2a_events.errors import Unavailable
 from a2a_events.log.jetstream import Connection, JetStreamLog, Names, StreamSettings
+from a2a_events.log.patience import patiently
 from a2a_events.settings import Settings
 from a2a_events.timeline.record import Writer
 
-PATIENCE_SECONDS: Final = 30.0
-"""How long a service waits for NATS at its start: in a deployment, who comes first is left to chance."""
+PATIENCE_SECONDS: Final = limits.START_PATIENCE_SECONDS
 
 
 def names(settings: Settings) -> Names:
@@ -69,13 +71,20 @@ async def jetstream_log(
 ) -> AsyncGenerator[tuple[JetStreamLog, Connection]]:
     """The provisioned log, closed at the end.
 
+    Args:
+        settings: of this process.
+        role: for the server's monitoring.
+        patience_seconds: for a server that answers, and after that for streams that have leaders.
+
     Raises:
-        Unavailable: no server answers, or nothing was provisioned.
+        NotProvisioned: nothing was provisioned.
+        Unavailable: no server answers, or they elect no leaders.
     """
     async with connection(settings, role, patience_seconds=patience_seconds) as made:
-        log = await JetStreamLog.open(
-            made, names(settings), stream_settings(settings), content_bytes=settings.content_bytes
+        opened = partial(
+            JetStreamLog.open, made, names(settings), stream_settings(settings), content_bytes=settings.content_bytes
         )
+        log = await patiently(opened, "the log", patience_seconds=patience_seconds)
         try:
             yield log, made
         finally:

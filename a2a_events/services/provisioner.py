@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 
 from a2a_events.log.jetstream import provision
+from a2a_events.log.patience import patiently
 from a2a_events.services import logs
 from a2a_events.services.connect import connection, names, stream_settings
 from a2a_events.settings import Settings, load
@@ -17,7 +19,8 @@ async def run(settings: Settings) -> dict[str, str]:
         LogError: no server answers, or a stream is there and differs.
     """
     async with connection(settings, "provisioner") as made:
-        return await provision(made, names(settings), stream_settings(settings))
+        provisioned = partial(provision, made, names(settings), stream_settings(settings))
+        return await patiently(provisioned, "JetStream")
 
 
 def main() -> None:

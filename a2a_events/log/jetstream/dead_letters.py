@@ -88,7 +88,6 @@ class DeadLetters:
         request = {"last_by_subj": self._names.dead_letter(task)}
         found = await reads.from_leader(self._connection, self._stream, request)
         if found is None:
-            await self._end()  # there is no such message, or no such stream
             return None, 0
         return _decoder.decode(found.payload), found.position
 

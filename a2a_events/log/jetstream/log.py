@@ -17,7 +17,7 @@ import structlog
 from msgspec import Struct
 
 from a2a_events import limits
-from a2a_events.errors import Conflict, LogError, RecordTooLarge, Unavailable, Uncertain, Unreadable
+from a2a_events.errors import Conflict, LogError, NotProvisioned, RecordTooLarge, Unavailable, Uncertain, Unreadable
 from a2a_events.log.jetstream import names as n
 from a2a_events.log.jetstream import reads
 from a2a_events.log.jetstream.claim_check import ClaimCheck
@@ -34,6 +34,7 @@ from a2a_events.log.jetstream.streams import (
     ensure_notifier_consumer,
     ensure_timer_consumer,
     ensure_worker_consumer,
+    require_stream,
     shards_of,
 )
 from a2a_events.log.jetstream.wire import header_block, header_value, status
@@ -112,20 +113,20 @@ class JetStreamLog:
             content_bytes: largest payload of one record.
 
         Raises:
-            Unavailable: the streams are not there (run ``a2a-events provision``), or no answer.
+            NotProvisioned: streams are not there: run ``a2a-events provision``.
+            Unavailable: no answer, or no leader yet; repeating is safe.
         """
         log = cls(connection, names, settings, content_bytes=content_bytes)
         await log.refresh()
         if not log._shards:
-            raise Unavailable(
+            raise NotProvisioned(
                 f"log {settings.log!r} has no streams in namespace {names.namespace!r}: run `a2a-events provision`"
             )
         if log.shards < log.keyed_shards:
-            raise Unavailable(f"log {settings.log!r} has {log.shards} of {log.keyed_shards} shards: provision it again")
-        content = stream_of(names.bucket(settings.log))
-        if "error" in (info := await connection.api(f"STREAM.INFO.{content}")):
-            why = info["error"].get("description", "no answer")
-            raise Unavailable(f"cannot use stream {content} ({why}): run `a2a-events provision` of this version")
+            raise NotProvisioned(
+                f"log {settings.log!r} has {log.shards} of {log.keyed_shards} shards: provision it again"
+            )
+        await require_stream(connection, stream_of(names.bucket(settings.log)))
         return log
 
     async def refresh(self) -> None:
@@ -517,36 +518,34 @@ class JetStreamLog:
         await self._connection.request(f"{base}.alive.{instance}", b"", headers=ttl)
 
     async def agents(self) -> dict[str, AgentEntry]:
-        """See ``port.Log``."""
-        answers = await self._connection.request_many(
-            f"$JS.API.DIRECT.GET.{self._names.agents_stream}",
-            _encode({"multi_last": [f"{self._names.namespace}.agents.*.card"]}),
-            timeout=limits.REQUEST_TIMEOUT_SECONDS,
-        )
-        found: dict[str, AgentEntry] = {}
-        try:
-            while (answer := await answers.next()) is not None:
-                if status(answer.headers):
-                    break
-                entry = msgspec.json.decode(answer.payload, type=AgentEntry)
-                found[entry.name] = entry
-            else:
-                raise Unavailable("the agent registry did not answer")
-        finally:
-            answers.close()
-        return found
+        """See ``port.Log``. The leader says which there are; what no replica gave of them is read from it too."""
+        stream, cards = self._names.agents_stream, f"{self._names.namespace}.agents.*.card"
+        missing = await self._registered(cards)
+        found: list[bytes] = []
+        async for message in reads.newest(self._connection, stream, cards):
+            missing.discard(message.subject)
+            found.append(message.payload)
+        for subject in missing:
+            card = await reads.from_leader(self._connection, stream, {"last_by_subj": subject})
+            if card is not None:
+                found.append(card.payload)
+        entries = [msgspec.json.decode(card, type=AgentEntry) for card in found]
+        return {entry.name: entry for entry in entries}
 
     async def attended(self) -> set[str]:
         """See ``port.Log``."""
-        filtered = {"subjects_filter": f"{self._names.namespace}.agents.*.alive.*"}
+        signs = await self._registered(f"{self._names.namespace}.agents.*.alive.*")
+        return {sign.split(".")[-3] for sign in signs}
+
+    async def _registered(self, subjects: str) -> set[str]:
+        """The subjects of the agent registry that have a message, by its leader."""
         try:
-            info = await self._connection.api(f"STREAM.INFO.{self._names.agents_stream}", filtered)
+            info = await self._connection.api(f"STREAM.INFO.{self._names.agents_stream}", {"subjects_filter": subjects})
         except Uncertain as error:
             raise Unavailable(str(error)) from None
         if "error" in info:
             raise Unavailable(f"cannot read the agent registry: {info['error'].get('description')}")
-        signs: dict[str, int] = info["state"].get("subjects") or {}
-        return {sign.split(".")[-3] for sign in signs}
+        return set(info["state"].get("subjects") or {})
 
     async def queue_depth(self, agent: str) -> int:
         """See ``port.Log``."""
@@ -610,10 +609,9 @@ class JetStreamLog:
         if home is None or home not in self._shards:
             return None
         subject = f"{self._names.namespace}.log.{home[0]}.{home[1]}.*.*.{task_id}.*"
-        record = await self._connection.request(
-            f"$JS.API.DIRECT.GET.{self._names.log_stream(*home)}", _encode({"last_by_subj": subject})
-        )
-        return None if status(record.headers) else self._names.task_of(header_value(record.headers, b"Nats-Subject"))
+        get = reads.direct if self._shards[home][1] else reads.from_leader
+        found = await get(self._connection, self._names.log_stream(*home), {"last_by_subj": subject})
+        return None if found is None else self._names.task_of(found.subject)
 
     async def sweep(self, older_than_seconds: float) -> int:
         """Remove what writers that were interrupted left in the bucket of large records; how many objects.

@@ -39,6 +39,7 @@ IN_FLIGHT: Final = 10164
 """Another append of the same task is being decided (R3): neither stored nor refused, try again."""
 STREAM_NOT_FOUND: Final = 10059
 CONSUMER_NOT_FOUND: Final = 10014
+MESSAGE_NOT_FOUND: Final = 10037
 STREAM_NAME_IN_USE: Final = 10058
 
 IN: Final = "in"

@@ -8,7 +8,8 @@ from __future__ import annotations
 import asyncio
 import base64
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
 from datetime import datetime
 from typing import Any, Final
 
@@ -18,6 +19,7 @@ from msgspec import Struct
 from a2a_events import limits
 from a2a_events.errors import Unavailable, Uncertain
 from a2a_events.log.jetstream.connection import Answer, Connection
+from a2a_events.log.jetstream.names import MESSAGE_NOT_FOUND
 from a2a_events.log.jetstream.wire import header_value, status
 
 NOT_FOUND: Final = 404
@@ -40,7 +42,7 @@ class Message(Struct, frozen=True):
 
 
 class _Fault(Struct, frozen=True):
-    code: int = 0
+    err_code: int = 0
     description: str = ""
 
 
@@ -73,9 +75,10 @@ async def from_leader(connection: Connection, stream: str, request: dict[str, An
         raise Unavailable(str(error)) from None
     got = _get_decoder.decode(answer.payload)
     if got.error is not None or got.message is None:
-        if got.error is not None and got.error.code == NOT_FOUND:
+        if got.error is not None and got.error.err_code == MESSAGE_NOT_FOUND:
             return None
-        raise Unavailable(got.error.description if got.error else "no message")
+        why = got.error.description if got.error else "no message"
+        raise Unavailable(f"cannot read stream {stream} ({why}): if it is missing, run `a2a-events provision`")
     found = got.message
     return Message(found.subject, found.seq, base64.b64decode(found.hdrs), base64.b64decode(found.data), found.time)
 
@@ -109,6 +112,8 @@ async def batch(
 ) -> AsyncIterator[Message]:
     """What one batched direct get gives of a subject, in order; may end early, and be nothing.
 
+    Whoever needs to know that this was all asks the leader: a replica that is behind, or gone, ends early too.
+
     Args:
         connection: to the server.
         stream: that keeps the subject.
@@ -126,16 +131,32 @@ async def batch(
         "batch": largest or limits.READ_BATCH_RECORDS,
         "max_bytes": limits.READ_BATCH_BYTES,
     }
+    async with aclosing(_given(connection, stream, request)) as given:
+        async for found in given:
+            if until is None or found.position <= until:
+                yield found
+            if until is not None and found.position >= until:
+                break
+
+
+async def newest(connection: Connection, stream: str, subject: str) -> AsyncIterator[Message]:
+    """The newest message of each subject, as one replica has them; ends early like :func:`batch`.
+
+    Raises:
+        Unavailable: not connected.
+    """
+    async for found in _given(connection, stream, {"multi_last": [subject]}):
+        yield found
+
+
+async def _given(connection: Connection, stream: str, request: dict[str, Any]) -> AsyncGenerator[Message]:
+    """What comes of a batched direct get before any status, a silence, or the end of the connection."""
     answers = await connection.request_many(
         f"$JS.API.DIRECT.GET.{stream}", _encode(request), timeout=limits.REQUEST_TIMEOUT_SECONDS
     )
     try:
         while (answer := await answers.next()) is not None and not status(answer.headers):
-            found = _message(answer)
-            if until is None or found.position <= until:
-                yield found
-            if until is not None and found.position >= until:
-                break
+            yield _message(answer)
     finally:
         answers.close()
 
@@ -167,10 +188,8 @@ async def batches(
 
 async def _nothing_from(connection: Connection, stream: str, subject: str, start: int, end: int) -> bool:
     """Whether the leader has no message between two positions, both included: those there were are deleted."""
-    answer = await connection.api(f"STREAM.MSG.GET.{stream}", {"seq": start, "next_by_subj": subject})
-    if "error" in answer:
-        return bool(answer["error"].get("code") == NOT_FOUND)
-    return bool(answer["message"]["seq"] > end)
+    found = await from_leader(connection, stream, {"seq": start, "next_by_subj": subject})
+    return found is None or found.position > end
 
 
 def _message(answer: Answer) -> Message:

@@ -13,7 +13,7 @@ import structlog
 from msgspec import Struct
 
 from a2a_events import limits
-from a2a_events.errors import LogError, Uncertain
+from a2a_events.errors import LogError, NotProvisioned, Unavailable, Uncertain
 from a2a_events.log.jetstream.connection import Connection
 from a2a_events.log.jetstream.names import CONSUMER_NOT_FOUND, STREAM_NOT_FOUND, Names
 from a2a_events.log.jetstream.object_store import stream_of, subjects_of
@@ -27,6 +27,9 @@ MAX_CONSUMERS: Final = 20_000
 """nats-server 2.15 allows 1,000 a stream unless told otherwise; one a worker consumer is far below either."""
 MAX_ACK_PENDING: Final = 50_000
 """Deliveries under way a consumer; the default of 1,000 would cap the turns of all workers together."""
+
+UNAVAILABLE: Final = 503
+"""Code of what a server cannot say or do now; codes of 4xx and 500 are definite."""
 
 logger = structlog.get_logger(__name__)
 
@@ -65,18 +68,32 @@ async def shards_of(connection: Connection, names: Names, log: str) -> dict[int,
     """The shards of a log that exist, with each stream's info.
 
     Raises:
-        Unavailable: no answer.
+        ProvisionError: one of them cannot be read.
+        Unavailable: no answer, or no leader yet; repeating is safe.
     """
     found: dict[int, dict[str, Any]] = {}
     shard = 0
     while True:
-        info = await connection.api(f"STREAM.INFO.{names.log_stream(log, shard)}")
+        info = await _ask(connection, f"STREAM.INFO.{names.log_stream(log, shard)}")
         if "error" in info:
             if info["error"].get("err_code") == STREAM_NOT_FOUND:
                 return found
             raise ProvisionError(f"cannot read stream of shard {shard}: {info['error'].get('description')}")
         found[shard] = info
         shard += 1
+
+
+async def require_stream(connection: Connection, stream: str) -> None:
+    """Say that a stream is there.
+
+    Raises:
+        NotProvisioned: it is not.
+        Unavailable: no answer, or no leader yet; repeating is safe.
+    """
+    info = await _ask(connection, f"STREAM.INFO.{stream}")
+    if "error" in info:
+        why = info["error"].get("description", "no answer")
+        raise NotProvisioned(f"cannot use stream {stream} ({why}): run `a2a-events provision` of this version")
 
 
 async def ensure_worker_consumer(
@@ -86,6 +103,7 @@ async def ensure_worker_consumer(
 
     Raises:
         ProvisionError: it is there with other settings that cannot be changed.
+        Unavailable: no answer, or no leader yet; repeating is safe.
     """
     stream = names.log_stream(settings.log, shard)
     await _ensure_consumer(
@@ -280,12 +298,19 @@ async def _ensure_consumer(connection: Connection, stream: str, config: dict[str
 
 
 async def _ask(connection: Connection, verb: str, payload: object = None) -> dict[str, Any]:
-    """A call that may be repeated: creating the same thing twice is one thing."""
+    """A call that may be repeated: creating the same thing twice is one thing.
+
+    Raises:
+        Unavailable: no answer, or the servers cannot say now, as while they elect a leader.
+    """
     for attempt in range(3):
         try:
             answer: dict[str, Any] = await connection.api(verb, payload)
-            return answer
-        except Uncertain:
+        except Uncertain as error:
             if attempt == 2:  # noqa: PLR2004 -- the last of three
-                raise
+                raise Unavailable(f"{error} to {verb}") from None
+            continue
+        if answer.get("error", {}).get("code") == UNAVAILABLE:
+            raise Unavailable(f"{verb}: {answer['error'].get('description')}")
+        return answer
     raise AssertionError
