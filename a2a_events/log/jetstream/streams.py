@@ -28,6 +28,7 @@ MAX_CONSUMERS: Final = 20_000
 MAX_ACK_PENDING: Final = 50_000
 """Deliveries under way a consumer; the default of 1,000 would cap the turns of all workers together."""
 
+NO_SUITABLE_PEERS: Final = 10005
 UNAVAILABLE: Final = 503
 """Code of what a server cannot say or do now; codes of 4xx and 500 are definite."""
 
@@ -267,6 +268,9 @@ async def _ensure_stream(connection: Connection, config: dict[str, Any]) -> str:
             logger.debug("stream created", stream=name)
             return "created"
         info = await _ask(connection, f"STREAM.INFO.{name}")  # another provisioner may have been faster
+        if "error" in info and made["error"].get("err_code") == NO_SUITABLE_PEERS:
+            # A cluster that has just begun does not know all its servers; what is wrong for good says so for good.
+            raise Unavailable(f"cannot create stream {name}: {made['error'].get('description')}")
         if "error" in info:
             raise ProvisionError(f"cannot create stream {name}: {made['error'].get('description')}")
     if "error" in info:
