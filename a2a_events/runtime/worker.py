@@ -148,7 +148,8 @@ class Worker:
             if running is not None:
                 running.give_up(f"the worker was {what} before the turn had ended")
         if self._running:
-            await asyncio.wait(self._running, timeout=limits.APPEND_PATIENCE_SECONDS)
+            grace = max(agent.cancel_grace_seconds for agent in self._agents.values())
+            await asyncio.wait(self._running, timeout=grace + limits.APPEND_PATIENCE_SECONDS)
         for task in [*self._running, *self._background]:
             task.cancel()
         await asyncio.gather(*self._running, *self._background, return_exceptions=True)
