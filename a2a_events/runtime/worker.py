@@ -148,7 +148,7 @@ class Worker:
             if running is not None:
                 running.give_up(f"the worker was {what} before the turn had ended")
         if self._running:
-            grace = max(agent.cancel_grace_seconds for agent in self._agents.values())
+            grace = max((agent.cancel_grace_seconds for agent in self._agents.values()), default=0.0)
             await asyncio.wait(self._running, timeout=grace + limits.APPEND_PATIENCE_SECONDS)
         for task in [*self._running, *self._background]:
             task.cancel()
