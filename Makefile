@@ -3,8 +3,8 @@
 PYTHON  ?= python3
 PORT    ?= 8000
 AGENT   ?= a2a_events.agents:scripted
-# pytest-xdist workers for the fast tier: two on two cores take three quarters of the time of one. 0 runs in one process.
-WORKERS ?= 2
+# pytest-xdist workers for the fast tier: more than the two cores it is made for, because many tests wait for processes.
+WORKERS ?= 3
 # More arguments for pytest, the benchmark, the fault runs or the demo: make test ARGS='-k cursor'
 ARGS    ?=
 # Of fault runs: what chance comes from (a new one each time), how long at most (0: until all is done), how many tasks.
