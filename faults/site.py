@@ -388,10 +388,12 @@ class Site:
         return counts
 
     async def rested(self, before: dict[str, int]) -> None:
-        """Count and record again what is in use, once as little is in use as before, or nothing goes any more."""
+        """Count and record again what is in use, once it is about as little as before, or nothing goes any more."""
         deadline = time.monotonic() + LEAK_SECONDS
         counts = await self.resources()
-        while time.monotonic() < deadline and any(number > before.get(name, 0) for name, number in counts.items()):
+        while time.monotonic() < deadline and any(
+            number > before.get(name, 0) * 1.1 for name, number in counts.items()
+        ):
             await asyncio.sleep(1.0)
             counts = await self.resources()
         self.recorder.note(h.Resources(when="before", counts=before))

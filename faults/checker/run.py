@@ -62,7 +62,7 @@ class Terms(Struct, frozen=True, kw_only=True):
     """Whether a task that was given up is named in the log as a dead letter."""
     closed_world: bool = True
     """Whether every client was recorded."""
-    memory_growth: float = 0.1
+    growth: float = 0.1
 
 
 class Call(Struct, frozen=True):

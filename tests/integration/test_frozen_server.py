@@ -44,7 +44,9 @@ async def answered(connection: Connection) -> bool:
 
 
 @pytest.mark.parametrize("raw", [True, False], ids=["raw", "stock"])
-@pytest.mark.parametrize("filled", [False, True], ids=["idle", "with full buffers"])
+@pytest.mark.parametrize(
+    "filled", [pytest.param(False, marks=pytest.mark.slow), True], ids=["idle", "with full buffers"]
+)
 async def test_a_server_that_hangs_is_noticed_and_used_again_when_it_returns(
     tmp_path: Path, raw: bool, filled: bool
 ) -> None:
@@ -117,7 +119,9 @@ class Cluster:
 
 
 @pytest.mark.filterwarnings("ignore:.*StreamWriter:pytest.PytestUnraisableExceptionWarning")  # nats-py's, on the way
-@pytest.mark.parametrize("filled", [False, True], ids=["idle", "with full buffers"])
+@pytest.mark.parametrize(
+    "filled", [pytest.param(False, marks=pytest.mark.slow), True], ids=["idle", "with full buffers"]
+)
 async def test_when_the_server_of_a_cluster_hangs_requests_go_on_at_another(
     tmp_path: Path, namespace: str, filled: bool
 ) -> None:

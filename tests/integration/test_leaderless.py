@@ -159,6 +159,7 @@ async def provisioned(cluster: Cluster, names: Names, streams: StreamSettings) -
         await eventually(tried, timeout_seconds=60, what="a cluster that has elected its leaders")
 
 
+@pytest.mark.slow
 async def test_services_that_start_without_a_quorum_wait_and_serve(cluster: Cluster) -> None:
     settings = {"replicas": "3", "shards": "1", "push": "true", "push_allow_private": "true"}
     deployment = Deployment(",".join(cluster.urls), gateways=0, workers=0, settings=settings)
@@ -187,6 +188,7 @@ async def test_services_that_start_without_a_quorum_wait_and_serve(cluster: Clus
         deployment._logs.cleanup()  # its streams go with the cluster
 
 
+@pytest.mark.slow
 async def test_without_leaders_everything_is_unavailable_and_nothing_is_missing(
     cluster: Cluster, namespace: str
 ) -> None:
