@@ -11,6 +11,7 @@ import asyncio
 import random
 import sys
 import time
+import traceback
 from collections import Counter
 from collections.abc import Coroutine
 from pathlib import Path
@@ -162,7 +163,11 @@ class Load:
         while not self.stopping and self.begun < self.config.tasks:
             number = self.begun
             self.begun += 1
-            await Life(self, name, number, None, poison=False).run()
+            try:
+                await Life(self, name, number, None, poison=False).run()
+            except Exception:  # noqa: BLE001 -- printed, and the client goes on
+                traceback.print_exc()  # a client that stands still would make the load lighter in silence
+                self.counts["lives that broke"] += 1
             self.ended += 1
             await asyncio.sleep(self.config.pause_seconds)
 

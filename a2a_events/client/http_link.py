@@ -177,7 +177,13 @@ class Http:
             headers=_encoded({**self.headers, **call.headers, **headers}),
             timeout=_TIMEOUTS,
         )
-        return await self._client.send(request, stream=True)
+        try:
+            return await self._client.send(request, stream=True)
+        except AttributeError as error:
+            if "getpeername" not in str(error):
+                raise
+            # anyio, where the event loop is uvloop's: the connection was reset before it was looked at, and not used.
+            raise ConnectionFailed(f"{call.url} cannot be reached: the connection was reset") from error
 
 
 def named(header: str) -> frozenset[str]:
