@@ -187,18 +187,26 @@ async def test_a_closed_follower_takes_nothing_more(kit: Kit) -> None:
         assert not gone.handles
 
 
-async def test_many_records_are_delivered_once_each(log: Log) -> None:
+async def test_of_many_records_none_is_left_out_and_none_is_given_twice_as_the_same_delivery(log: Log) -> None:
     async with follower(log, "agent", 1000) as one:
-        authors = [await submit(log, shard=number % 2) for number in range(300)]
-        handles: list[Handle] = []
-        while len(handles) < len(authors):
-            # At once: what waits for longer than the ack wait comes again.
-            for handle in (await one.given(len(handles) + 1))[len(handles) :]:
+        authors: set[str] = set()
+        first: set[str] = set()
+        given = 0
+        while len(first) < 300:
+            if len(authors) < 300:
+                authors.add((await submit(log, shard=len(authors) % 2)).task.task_id)
+            else:
+                await one.given(given + 1)
+            # As they come: on a busy machine what waits for longer than the ack wait comes again, and says so.
+            for handle in one.handles[given:]:
                 await handle.acknowledge()
-                handles.append(handle)
+                first.add(handle.task.task_id)
+                given += 1
+        deliveries = [(handle.task.task_id, handle.count) for handle in one.handles]
 
-    assert sorted(h.task.task_id for h in handles) == sorted(a.task.task_id for a in authors)
-    assert {h.count for h in handles} == {1}
+    assert first == authors
+    assert len(set(deliveries)) == len(deliveries)
+    assert {task for task, count in deliveries if count == 1} == authors
 
 
 async def test_a_follower_that_is_full_takes_ahead_what_was_granted_and_no_more(log: Log) -> None:
