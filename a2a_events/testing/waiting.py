@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import secrets
 import socket
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, Final
 
 _LOOK_SECONDS: Final = 0.02
+_PORTS: Final = range(16_000, 32_000)
+_TRIES: Final = 1_000
 
 
 async def eventually(
@@ -36,10 +40,23 @@ async def eventually(
         await asyncio.sleep(_LOOK_SECONDS)
 
 
-def free_port() -> int:
-    """A port of the loopback interface that nobody listens on at this moment."""
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+def free_port(count: int = 1) -> int:
+    """A port of the loopback interface that nobody listens on at this moment.
+
+    Of those that no system gives to outgoing connections: else one may have taken it before somebody listens.
+
+    Args:
+        count: so many in a row are free, of which the first is returned.
+
+    Raises:
+        OSError: none was found.
+    """
+    for _ in range(_TRIES):
+        port = secrets.choice(_PORTS)
+        with suppress(OSError):
+            for candidate in range(port, port + count):
+                with socket.socket() as probe:
+                    probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                    probe.bind(("127.0.0.1", candidate))
+            return port
+    raise OSError("no port is free")

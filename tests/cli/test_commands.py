@@ -16,6 +16,7 @@ from typing import IO
 import pytest
 
 from a2a_events.cli import FAILED, UNAVAILABLE, USAGE
+from a2a_events.testing import free_port
 
 pytestmark = pytest.mark.processes
 
@@ -32,13 +33,6 @@ def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]
         check=False,
         env={**os.environ, **environment},
     )
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def descendants(pid: int) -> set[int]:

@@ -41,7 +41,7 @@ class Up:
 
 
 async def started(start: Start, *arguments: str) -> Up:
-    command = start("up", "--port", str(free_port()), "--sync", "2m", *arguments)
+    command = start("up", "--port", str(free_port(2)), "--sync", "2m", *arguments)
     await command.prints(r"\nstop +Ctrl-C")
     return Up(command)
 
