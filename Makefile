@@ -53,7 +53,7 @@ demo: $(STAMP) ## Kill a gateway in mid-stream and watch the client go on at ano
 	@$(call within,120) $(BIN)/a2a-events demo $(ARGS)
 
 test: $(STAMP) ## Run the fast tests (8 minutes; stopped after 10)
-	@$(call within,600) $(BIN)/python -m pytest -m 'not slow and not containers' -n $(WORKERS) $(ARGS)
+	@$(call within,600) $(BIN)/python -m pytest -m 'not slow and not containers' -n $(WORKERS) --dist worksteal $(ARGS)
 
 test-slow: $(STAMP) ## Run the long tests: faults, races, searches (budget: 30 minutes, 10 for one test)
 	@$(call within,1800) $(BIN)/python -m pytest -m 'slow and not containers' --timeout 600 $(ARGS)
@@ -70,7 +70,7 @@ test-all-pythons: $(STAMP) ## Run the fast tests on the other supported Pythons 
 	    test -x $$venv/bin/python || python$$version -m venv $$venv; \
 	    $$venv/bin/python $(pip) --require-hashes -r requirements/dev.txt; \
 	    $$venv/bin/python $(pip) --no-deps --no-build-isolation --editable .; \
-	    $(call within,480) $$venv/bin/python -m pytest -m 'not slow and not containers' -n $(WORKERS) $(ARGS); \
+	    $(call within,480) $$venv/bin/python -m pytest -m 'not slow and not containers' -n $(WORKERS) --dist worksteal $(ARGS); \
 	done
 
 check: format-check lint types contracts test ## All static checks, then the fast tests: what CI runs
