@@ -427,7 +427,13 @@ class Notification:
         return render_task(shown, self._task.task_id, segments)
 
     async def _give_up(self, webhook: Webhook, progress: _Progress, revision: int, reason: str) -> None:
-        """The webhook gets no more until it is set again; the task's timeline says so."""
+        """The webhook gets no more until it is set again; the task's timeline says so, and the operator is told."""
+        assert self._group is not None, "senders live as long as the group"
+        # Its record ends this sender when it is seen, which may be before whoever writes it is told that it stands.
+        await asyncio.shield(self._group.create_task(self._write_off(webhook, progress, revision, reason)))
+        await self._read_on()  # and so end this sender
+
+    async def _write_off(self, webhook: Webhook, progress: _Progress, revision: int, reason: str) -> None:
         fold = await load(self._log, self._task)
         await advance(self._log, self._task, fold)  # what a terminal snapshot says of webhooks may be old
         await commit(
@@ -447,7 +453,6 @@ class Notification:
             attempts=progress.failures,
             reason=reason,
         )
-        await self._read_on()  # and so end this sender
 
 
 async def _records(log: Log, task: TaskRef, watch: Watch, position: int, revision: int) -> AsyncIterator[Record]:

@@ -105,6 +105,11 @@ class WebhookClient:
         ) as error:
             if not status:
                 raise NotTaken(f"it could not be reached ({type(error).__name__})") from None
+        except AttributeError as error:
+            if "getpeername" not in str(error):
+                raise
+            # anyio, where the event loop is uvloop's: the connection was reset before it was looked at, and not used.
+            raise NotTaken("it could not be reached (reset)") from None
         return status
 
     @asynccontextmanager

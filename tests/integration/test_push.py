@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import base64
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 import pytest
 from msgspec.structs import replace
+from structlog.testing import capture_logs
 
 from a2a_events import Turn, agent, limits
 from a2a_events.agents import scripted
@@ -41,7 +42,8 @@ from a2a_events.runtime.seal import Seals
 from a2a_events.services.webhook_client import WebhookClient
 from a2a_events.testing import eventually
 from a2a_events.timeline import cursor as cursors
-from a2a_events.timeline.record import Writer
+from a2a_events.timeline.ids import TaskRef
+from a2a_events.timeline.record import Draft, Writer
 from tests.integration.receiver import Receiver, answering, hanging, receiver, refusing
 from tests.integration.stack import ACK_WAIT_SECONDS, Stack, stack_of
 
@@ -342,6 +344,36 @@ async def test_a_webhook_that_dies_at_the_end_of_its_task_is_given_up_too(site: 
         await eventually(lambda: _letters(site, task_id), what="the dead letter")
 
     assert (await site.stack.kinds(task_id)).endswith("Sl")
+
+
+class LateNews:
+    """A log whose writer of a dead letter is told of it when everybody else has seen it."""
+
+    def __init__(self, log: Log) -> None:
+        self._log = log
+        self.seen: Callable[[TaskRef], bool] = lambda _: True
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._log, name)
+
+    async def try_append(self, task: TaskRef, draft: Draft, expected: int, *, trace: str = "") -> int:
+        position = await self._log.try_append(task, draft, expected, trace=trace)
+        if "l" in draft.header.kinds:
+            await eventually(lambda: self.seen(task), what="the dead letter")
+        return position
+
+
+async def test_an_operator_is_told_of_every_webhook_that_is_given_up(local: Site) -> None:
+    log = LateNews(local.stack._logs[0])
+    running = RunningNotifier(cast("Log", log), PERSISTENCE, ACK_WAIT_SECONDS)
+    log.seen = lambda task: not running.notifier._running[task][0]._senders
+    with capture_logs() as lines:
+        async with receiver(refusing) as dead:
+            task_id = await local.send("hello", hook(dead, "dead"))
+            await eventually(lambda: _letters(local, task_id), what="the dead letter")
+            await running.stop()
+    [told] = [line for line in lines if line["event"] == "webhook given up"]
+    assert (told["config"], told["attempts"], told["reason"]) == ("dead", 4, "it answered 500")
 
 
 async def _letters(site: Site, task_id: str) -> list[Any]:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
+import socket
 import ssl
+import struct
+import threading
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -250,3 +253,39 @@ async def test_connections_that_nobody_uses_are_bounded(monkeypatch: pytest.Monk
         await eventually(lambda: [end.connected for end in ends] == [0, 0, 0, 1, 1])
         await client.close()
         await eventually(lambda: not any(end.connected for end in ends))
+
+
+RESETS = 300
+"""Enough for some connections to be reset before they are looked at: under uvloop anyio has no words for that."""
+
+
+def _reset_all(listener: socket.socket) -> None:
+    while True:
+        try:
+            connection, _ = listener.accept()
+        except OSError:
+            return
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        connection.close()
+
+
+def test_a_webhook_whose_connections_are_reset_at_once_did_not_take_the_update() -> None:
+    uvloop = pytest.importorskip("uvloop", reason="uvloop is not there for this system")
+    listener = socket.create_server(("127.0.0.1", 0))
+    server = threading.Thread(target=_reset_all, args=(listener,), daemon=True)
+    server.start()
+
+    async def ask() -> None:
+        client = WebhookClient(allow_private=True)
+        for _ in range(RESETS):
+            with pytest.raises(NotTaken, match="could not be reached"):
+                await post(client, f"http://127.0.0.1:{listener.getsockname()[1]}/")
+        await client.close()
+
+    try:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(ask())
+    finally:
+        listener.shutdown(socket.SHUT_RDWR)
+        listener.close()
+        server.join(10)
