@@ -28,6 +28,8 @@ from faults.site import Site
 
 REST_SECONDS = 60.0
 """How long tasks get to come to rest after the last fault."""
+NOTIFIED_SECONDS = 90.0
+"""How long webhooks get after that. Waiting for a silent notifier's records, and for the last attempts, is in it."""
 
 logger = structlog.get_logger(__name__)
 
@@ -53,6 +55,8 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument("--servers", type=int, choices=(1, 3), default=3)
     parser.add_argument("--gateways", type=int, default=3)
     parser.add_argument("--workers", type=int, default=4)
+    parser.add_argument("--notifiers", type=int, default=2)
+    parser.add_argument("--webhooks", type=float, default=0.2, help="share of tasks that have one")
     parser.add_argument("--ack-wait", type=float, default=5.0, help="seconds after which a silent turn is taken over")
     parser.add_argument(
         "--disks", action="store_true", help="a disk of its own for each server (root): fill, cut power"
@@ -130,6 +134,7 @@ async def go(options: argparse.Namespace, folder: Path) -> int:
         servers=options.servers,
         gateways=options.gateways,
         workers=options.workers,
+        notifiers=options.notifiers,
         ack_wait_seconds=options.ack_wait,
         broken=options.sabotage,
         own_disks=options.disks,
@@ -143,13 +148,15 @@ async def go(options: argparse.Namespace, folder: Path) -> int:
             clients=options.clients,
             subscribers=options.subscribers,
             idempotent=options.idempotent,
+            webhooks=options.webhooks,
         )
         await break_things(site, options)
         logger.info("faults over", begun=site.progress.get("begun"), faults=sum(site.bitten.values()))
         healed = await site.heal()
         stopped = await site.order("stop", "stopped")
         rested = await site.order("rest", "rested", seconds=REST_SECONDS)
-        logger.info("at rest", healed_seconds=round(healed, 1), unfinished=len(rested["left"]))
+        notified = await site.notified(NOTIFIED_SECONDS)
+        logger.info("at rest", healed_seconds=round(healed, 1), unfinished=len(rested["left"]), notified=notified)
         final = await site.order("final", "final")
         await site.order("end")
         assert site.load is not None
@@ -163,7 +170,7 @@ async def go(options: argparse.Namespace, folder: Path) -> int:
         codes = {service.name: await service.stop() for service in site.services}
     logger.info("stopped", codes=codes, seconds=round(time.monotonic() - began, 1))
     code, verdict = await judge(folder)
-    report(site, options, folder, {**stopped, "final": final["counts"]}, rested["left"], verdict)
+    report(site, options, folder, {**stopped, "final": final["counts"]}, rested["left"], verdict, notified=notified)
     return code
 
 
@@ -174,6 +181,8 @@ def report(  # noqa: PLR0917 -- one caller
     told: dict[str, Any],
     left: list[str],
     verdict: dict[str, Any],
+    *,
+    notified: bool,
 ) -> None:
     """Print what happened."""
     seen = counters(folder)
@@ -194,6 +203,8 @@ def report(  # noqa: PLR0917 -- one caller
             print(f"  {SCENARIOS[name].number} {name}: skipped: {why}")
     if left:
         print(f"not at rest {REST_SECONDS:g} s after healing: {' '.join(left[:10])}")
+    if not notified:
+        print(f"webhooks are not at rest {NOTIFIED_SECONDS:g} s after the tasks")
     print(f"violations: {len(verdict.get('violations', ()))}" if verdict else "no verdict")
     print(f"again: {command(options)}")
     print(f"all of it is in {folder}")

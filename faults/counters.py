@@ -23,6 +23,11 @@ def counters(folder: Path) -> Counter[str]:
                 _count(line, found)
     for path in folder.glob("worker-*.log"):
         found["fenced"] += path.read_bytes().count(b'"event":"fenced"')
+    for path in folder.glob("notifier-*.log"):
+        said = path.read_bytes()
+        found["webhook attempts that failed"] += said.count(b'"event":"webhook did not take an update"')
+        found["webhooks given up"] += said.count(b'"event":"webhook given up"')
+        found["webhooks taken over"] += said.count(b'"event":"webhooks taken over by another notifier"')
     return found
 
 
@@ -38,6 +43,8 @@ def _count(line: bytes, found: Counter[str]) -> None:
             found["redelivered"] += 1
     elif b'"op":"update"' in line:
         found["updates shown"] += 1
+    elif b'"op":"webhook"' in line:
+        found["webhook calls"] += 1
     elif b'"e":"Conflict' in line:
         found["conflicts (10071)"] += 1
     elif _IN_FLIGHT in line:

@@ -1,4 +1,4 @@
-"""What the entries of gateways and workers share: the recorder, and what a negative control breaks."""
+"""What the entries of gateways, workers and notifiers share: the recorder, and what a negative control breaks."""
 
 from __future__ import annotations
 

@@ -33,6 +33,9 @@ SUFFIX: Final = ".jsonl"
 REPLAY: Final = "urn:a2a-events:replay:v1"
 """Metadata that the replay extension adds to an update: it is no part of what the agent said."""
 
+FOREIGN: Final = 403
+"""What a receiver answers to a call whose token is not that of the webhook."""
+
 Phase: TypeAlias = Literal["invoke", "ok", "fail", "info", "note"]
 
 
@@ -67,6 +70,8 @@ class Send(Request, frozen=True, kw_only=True, tag="send"):
     body: str = ""
     """Digest of what was sent, to tell another body under the same key."""
     streaming: bool = False
+    webhook: str = ""
+    """Id of the webhook that comes with it."""
     poison: bool = False
     """The agent crashes on every attempt."""
 
@@ -102,6 +107,21 @@ class Subscribe(Request, frozen=True, kw_only=True, tag="subscribe"):
     """Resume after this one; empty: begin with the Task."""
     resumes: int = 0
     """Number of the call whose stream broke, if this one goes on for it."""
+
+
+class SetWebhook(Request, frozen=True, kw_only=True, tag="set_webhook"):
+    """CreateTaskPushNotificationConfig. Ends with :class:`Done`."""
+
+    task: str
+    webhook: str
+    """Its id, chosen by the client."""
+
+
+class DeleteWebhook(Request, frozen=True, kw_only=True, tag="delete_webhook"):
+    """DeleteTaskPushNotificationConfig. Ends with :class:`Done`."""
+
+    task: str
+    webhook: str
 
 
 class Append(Fact, frozen=True, kw_only=True, tag="append"):
@@ -256,15 +276,31 @@ class Webhook(Fact, frozen=True, kw_only=True, tag="webhook"):
     """A receiver was called. Made by :func:`webhook`."""
 
     task: str
+    """That the body names; empty if the body is damaged."""
     config: str
+    """That the path names."""
     digest: str
     """As that of an :class:`Update`."""
+    body: str = ""
+    """Digest of the bytes."""
     event_id: str = ""
-    """What tells that two calls are of one event."""
-    accepted: bool = True
-    """Whether the receiver answered 2xx."""
+    """What tells that two calls are of one event: task and revision, with a dot between."""
+    status: int = 200
+    """That the receiver answered with; none if below 100."""
     tenant: str = ""
+    """Of whoever set the webhook; empty if nobody did."""
     canaries: tuple[str, ...] = ()
+
+    @property
+    def accepted(self) -> bool:
+        """Whether the receiver answered 2xx."""
+        return 200 <= self.status < 300
+
+    @property
+    def revision(self) -> int:
+        """Of the update, as the event's id has it; 0 if that is no id of this task."""
+        task, _, revision = self.event_id.rpartition(".")
+        return int(revision) if task == self.task and revision.isdecimal() else 0
 
 
 class Canary(Fact, frozen=True, kw_only=True, tag="canary"):
@@ -285,7 +321,9 @@ class Closed(Fact, frozen=True, kw_only=True, tag="closed"):
     """The process ended in good order: every call of it should have ended too."""
 
 
-Operation: TypeAlias = Send | Get | ListTasks | Cancel | Subscribe | Append | Acknowledge | Fault
+Operation: TypeAlias = (
+    Send | Get | ListTasks | Cancel | Subscribe | SetWebhook | DeleteWebhook | Append | Acknowledge | Fault
+)
 Outcome: TypeAlias = Answer | Page | Opened | Stored | Done | Bitten
 Note: TypeAlias = Started | Update | StreamEnd | Delivery | Fenced | Heal | Webhook | Canary | Resources | Closed
 
@@ -421,21 +459,26 @@ def update(stream: int, cursor: str, line: bytes, canaries: tuple[str, ...] = ()
 
 def webhook(
     config: str,
-    line: bytes,
+    body: bytes,
     *,
     event_id: str = "",
-    accepted: bool = True,
+    status: int = 200,
     tenant: str = "",
     found: tuple[str, ...] = (),
 ) -> Webhook:
-    """A call of a receiver, out of the StreamResponse's JSON that was posted."""
-    seen = update(0, "", line)
+    """A call of a receiver, out of what was posted: the JSON of a StreamResponse, or whatever came instead."""
+    try:
+        seen = update(0, "", body)
+        task, content = seen.task, seen.digest
+    except (ValueError, KeyError, TypeError, AttributeError):
+        task = content = ""
     return Webhook(
-        task=seen.task,
+        task=task,
         config=config,
-        digest=seen.digest,
+        digest=content,
+        body=digest(body),
         event_id=event_id,
-        accepted=accepted,
+        status=status,
         tenant=tenant,
         canaries=found,
     )

@@ -30,6 +30,7 @@ from a2a_events.errors import A2AError, InternalError, UnavailableError, Unsuppo
 from a2a_events.model import (
     AgentInterface,
     CancelTaskRequest,
+    DeleteTaskPushNotificationConfigRequest,
     GetTaskRequest,
     ListTasksRequest,
     Message,
@@ -39,11 +40,13 @@ from a2a_events.model import (
     SendMessageRequest,
     SubscribeToTaskRequest,
     Task,
+    TaskPushNotificationConfig,
     encode,
 )
 from a2a_events.services import event_loop
 from faults import history as h
 from faults.agents import Plan
+from faults.receiver import Receiver
 
 PATIENCE_SECONDS: Final = 30.0
 """For an answer that a server gives at once."""
@@ -52,12 +55,22 @@ BLOCKING_SECONDS: Final = 60.0
 LIFE_SECONDS: Final = 60.0
 """After which a client leaves a task alone; what became of it is looked at after the last fault."""
 STALL_SECONDS: Final = 45.0
+HOOKED_SLEEP_MS: Final = 300.0
+"""Between two steps of a task whose webhook comes by an operation of its own: setting it takes a second under load."""
 SLOW_SECONDS: Final = 5.0
 """How long a slow reader is slow: later than that its stream would be late by its own fault."""
 TERMINAL: Final = frozenset(f"TASK_STATE_{state}" for state in ("COMPLETED", "FAILED", "CANCELED", "REJECTED"))
 RESTING: Final = TERMINAL | {"TASK_STATE_INPUT_REQUIRED", "TASK_STATE_AUTH_REQUIRED"}
 CERTAIN: Final = "nothing was written"
 """What an UnavailableError says that is no doubt about the request."""
+
+
+class Ports(Struct, frozen=True):
+    """Where a receiver of webhooks is."""
+
+    own: int
+    link: int
+    """What stands in the URLs: the way of notifiers to it."""
 
 
 class Config(Struct, frozen=True):
@@ -80,6 +93,12 @@ class Config(Struct, frozen=True):
     """Share of tasks that take seconds."""
     pause_seconds: float = 0.0
     """Between two tasks of one client."""
+    receivers: dict[str, Ports] = {}
+    """Of webhooks, by name."""
+    webhooks: float = 0.2
+    """Share of tasks that have one."""
+    gone: float = 0.05
+    """Of webhooks, how many refuse everything."""
 
 
 class Known(Struct):
@@ -138,6 +157,7 @@ class Load:
         self.links: dict[tuple[str, str, str, bool], Link] = {}
         self.http = httpx.AsyncClient(limits=httpx.Limits(max_connections=None, max_keepalive_connections=200))
         self._http = Http(self.http, {}, STALL_SECONDS)
+        self.receivers = {name: Receiver(name, self.recorder, self.canaries, self.counts) for name in config.receivers}
         self._special: set[asyncio.Task[None]] = set()
 
     async def link(self, gateway: str, tenant: str, binding: str, *, rooted: bool) -> Link:
@@ -171,12 +191,14 @@ class Load:
             self.ended += 1
             await asyncio.sleep(self.config.pause_seconds)
 
-    def special(self, plan: Plan, *, poison: bool, tenant: str) -> None:
+    def special(self, plan: Plan, *, poison: bool, tenant: str, receiver: str) -> None:
         """One more task, that does something in particular."""
         number = self.counts["special"]
         self.counts["special"] += 1
         life = asyncio.get_running_loop().create_task(
-            Life(self, f"special-{number}", 10_000_000 + number, plan, poison=poison, tenant=tenant).run()
+            Life(
+                self, f"special-{number}", 10_000_000 + number, plan, poison=poison, tenant=tenant, receiver=receiver
+            ).run()
         )
         self._special.add(life)
         life.add_done_callback(self._special.discard)
@@ -331,7 +353,15 @@ class Life:
     """One task, from its message to its end, and everybody who watches it."""
 
     def __init__(
-        self, load: Load, client: str, number: int, plan: Plan | None, *, poison: bool, tenant: str = ""
+        self,
+        load: Load,
+        client: str,
+        number: int,
+        plan: Plan | None,
+        *,
+        poison: bool,
+        tenant: str = "",
+        receiver: str = "",
     ) -> None:
         self.load = load
         self.chance = random.Random(f"{load.config.seed}:{number}")
@@ -348,6 +378,9 @@ class Life:
         self.replied = 0
         self.own: list[asyncio.Task[Any]] = []
         """The stream that a message began, read on."""
+        self.hook = Hook.of(self, receiver)
+        if self.hook is not None and not self.hook.inline:  # the task has to last until its webhook is set
+            self.plan = msgspec.structs.replace(self.plan, sleep_ms=max(self.plan.sleep_ms, HOOKED_SLEEP_MS))
 
     def _plan(self) -> Plan:
         chance, config = self.chance, self.load.config
@@ -372,6 +405,8 @@ class Life:
         if not self.task:
             return
         watching = [*self.own, *(self._spawn(self._watch(number)) for number in range(self.load.config.subscribers))]
+        if self.hook is not None:
+            watching.append(self._spawn(self.hook.run()))
         meddling = self._spawn(self._meddle())
         try:
             async with asyncio.timeout_at(self.deadline - time.monotonic() + asyncio.get_running_loop().time()):
@@ -407,9 +442,18 @@ class Life:
             key=message_id if self.load.config.idempotent else "",
             body=h.digest(b"".join(encode(part) for part in parts)),
             streaming=streaming,
+            webhook=self._hook.id if self._hook is not None else "",
             poison=self.poison,
             deadline_seconds=PATIENCE_SECONDS + BLOCKING_SECONDS,
         )
+
+    @property
+    def _hook(self) -> TaskPushNotificationConfig | None:
+        """What comes with the next message."""
+        return self.hook.config if not self.task and self.hook is not None and self.hook.inline else None
+
+    def _configuration(self, *, immediately: bool) -> SendMessageConfiguration:
+        return SendMessageConfiguration(return_immediately=immediately, task_push_notification_config=self._hook)
 
     def _message(self, parts: tuple[Part, ...], message_id: str) -> Message:
         return Message(message_id=message_id, role=Role.USER, parts=parts, task_id=self.task)
@@ -418,7 +462,7 @@ class Life:
         return {"Idempotency-Key": message_id} if self.load.config.idempotent else {}
 
     async def _send_waiting(self, parts: tuple[Part, ...], message_id: str, *, immediately: bool) -> None:
-        configuration = SendMessageConfiguration(return_immediately=immediately)
+        configuration = self._configuration(immediately=immediately)
         request = SendMessageRequest(message=self._message(parts, message_id), configuration=configuration)
         gateway = self.caller.gateway()
         while True:
@@ -464,7 +508,8 @@ class Life:
         return answer
 
     async def _send_streaming(self, parts: tuple[Part, ...], message_id: str) -> None:
-        request = SendMessageRequest(message=self._message(parts, message_id))
+        configuration = self._configuration(immediately=False)
+        request = SendMessageRequest(message=self._message(parts, message_id), configuration=configuration)
         gateway = self.caller.gateway()
         stream = Stream(self, self.caller)
         while True:
@@ -610,6 +655,74 @@ class Life:
             if opened:
                 view = h.view_of(msgspec.json.decode(encode(task))) if ended and task is not None else ""
                 self.load.recorder.note(h.StreamEnd(stream=call.number, how=how, view=view))  # type: ignore[arg-type]
+
+
+class Hook:
+    """The webhook of a task: comes with its message, or by an operation of its own; some are deleted again."""
+
+    def __init__(self, life: Life, config: TaskPushNotificationConfig, chance: random.Random) -> None:
+        self.config = config
+        self.inline = chance.random() < 0.5
+        self._life = life
+        self._chance = chance
+        self._caller = Caller(life.load, f"{life.client}.hooks", chance)
+        self._deletes = chance.random() < 0.1
+
+    @classmethod
+    def of(cls, life: Life, receiver: str = "") -> Hook | None:
+        """The webhook of a task, at this receiver if one is named; most tasks have none."""
+        load = life.load
+        chance = random.Random(f"{load.config.seed}:{life.number}:webhook")
+        if not receiver and (not load.receivers or chance.random() >= load.config.webhooks):
+            return None
+        name = receiver or chance.choice(list(load.receivers))
+        config_id = f"{life.client}-{life.number}"
+        gone = chance.random() < load.config.gone
+        token = load.receivers[name].expect(config_id, life.tenant, gone=gone)
+        url = f"http://127.0.0.1:{load.config.receivers[name].link}/{config_id}"
+        return cls(life, TaskPushNotificationConfig(url=url, id=config_id, token=token), chance)
+
+    async def run(self) -> None:
+        """All that is done about it once the task is there."""
+        task, chance = self._life.task, self._chance
+        try:
+            if not self.inline:
+                await self._ask(h.SetWebhook, msgspec.structs.replace(self.config, task_id=task))
+            if self._deletes:
+                await asyncio.sleep(chance.uniform(0, 1.0))
+                await self._ask(
+                    h.DeleteWebhook, DeleteTaskPushNotificationConfigRequest(task_id=task, id=self.config.id)
+                )
+        except Refused:
+            return
+
+    async def _ask(self, kind: type[h.SetWebhook | h.DeleteWebhook], request: Request) -> None:
+        """Until it is accepted: doing it twice does no harm.
+
+        Raises:
+            Refused: it is not to be had, or the task's time is over.
+        """
+        life, gateway = self._life, self._caller.gateway()
+        while True:
+            operation = kind(
+                client=self._caller.name,
+                gateway=gateway,
+                tenant=life.tenant,
+                task=life.task,
+                webhook=self.config.id,
+                deadline_seconds=PATIENCE_SECONDS,
+            )
+            try:
+                call, _ = await self._caller.ask(operation, life.tenant, request, changes=True)
+            except Refused as refused:
+                if not isinstance(refused.error, ClientError | UnavailableError | InternalError):
+                    raise
+                await asyncio.sleep(self._chance.uniform(0.1, 1.0))
+                gateway = self._caller.gateway(but=gateway)
+                continue
+            call.ok()
+            life.load.counts["webhooks set" if kind is h.SetWebhook else "webhooks deleted"] += 1
+            return
 
 
 class Stream:
@@ -762,6 +875,8 @@ async def _at_once(most: int, work: list[Coroutine[Any, Any, None]]) -> None:
 async def run(config: Config) -> None:
     """Do as told on standard input, until told to end."""
     load = Load(config)
+    for name, receiver in load.receivers.items():
+        await receiver.open(config.receivers[name].own)
     reader = asyncio.StreamReader()
     await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
     clients = [asyncio.get_running_loop().create_task(load.run_client(f"c{n}")) for n in range(config.clients)]
@@ -770,7 +885,14 @@ async def run(config: Config) -> None:
         order = msgspec.json.decode(line)
         match order["do"]:
             case "special":
-                load.special(msgspec.convert(order["plan"], Plan), poison=order["poison"], tenant=order["tenant"])
+                load.special(
+                    msgspec.convert(order["plan"], Plan),
+                    poison=order["poison"],
+                    tenant=order["tenant"],
+                    receiver=order["receiver"],
+                )
+            case "webhooks":
+                load.receivers[order["receiver"]].turn(order["status"])
             case "stop":
                 load.stopping = True
                 await asyncio.gather(*clients, *load._special, return_exceptions=True)  # noqa: SLF001
@@ -787,6 +909,8 @@ async def run(config: Config) -> None:
         client.cancel()
     await asyncio.gather(*clients, return_exceptions=True)
     await load.http.aclose()
+    for receiver in load.receivers.values():
+        await receiver.close()
     load.recorder.close()
 
 

@@ -6,13 +6,15 @@ Patched into the processes of a run that asks for it (``--sabotage``), and nowhe
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator, Generator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, Final, Self, cast
 
 from a2a_events.log.jetstream import log as jetstream
 from a2a_events.log.jetstream import streams
 from a2a_events.log.jetstream.wire import header_block
 from a2a_events.log.port import Dispatch, Handle, Log, Watch
+from a2a_events.runtime.webhook import NotTaken
+from a2a_events.services.webhook_client import WebhookClient
 from a2a_events.timeline import decide
 from a2a_events.timeline.decide import Ownership
 from a2a_events.timeline.ids import TaskRef
@@ -28,8 +30,10 @@ MEMORY_STORAGE: Final = "memory-storage"
 """Streams live in the memory of one server."""
 ACK_BEFORE_APPEND: Final = "ack-before-append"
 """A worker settles a delivery before it has claimed the turn."""
+NO_WEBHOOK_RETRY: Final = "no-webhook-retry"
+"""A notifier takes any call of a webhook for one that was taken."""
 
-KINDS: Final = (NO_EXPECTED_POSITION, NO_EPOCH, RESUME_FROM_NOW, MEMORY_STORAGE, ACK_BEFORE_APPEND)
+KINDS: Final = (NO_EXPECTED_POSITION, NO_EPOCH, RESUME_FROM_NOW, MEMORY_STORAGE, ACK_BEFORE_APPEND, NO_WEBHOOK_RETRY)
 
 
 def patch(kind: str) -> None:
@@ -44,6 +48,14 @@ def patch(kind: str) -> None:
         setattr(jetstream, "header_block", unconditional)  # noqa: B010 -- the module does not export it
     elif kind == NO_EPOCH:
         decide.ownership = lambda *_: Ownership.OWNER
+    elif kind == NO_WEBHOOK_RETRY:
+        post = WebhookClient.post
+
+        async def once(self: WebhookClient, url: str, headers: dict[str, str], body: bytes) -> None:
+            with suppress(NotTaken):
+                await post(self, url, headers, body)
+
+        setattr(WebhookClient, "post", once)  # noqa: B010 -- a method
 
 
 @contextmanager

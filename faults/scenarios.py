@@ -16,6 +16,7 @@ from a2a_events.errors import LogError
 from faults.agents import ATTEMPTS, Plan
 from faults.cluster import Node
 from faults.proxy import Injury, Link, Way
+from faults.receiver import REDIRECTED, REFUSED, RESET, SILENT
 from faults.services import Service
 from faults.site import Bite, Site, Skipped
 
@@ -815,6 +816,127 @@ async def all_rolled(site: Site) -> None:
             finally:
                 site.busy.discard(service.name)
         bite.evidence = f"ended with {codes}"
+
+
+# --- webhooks ---------------------------------------------------------------------------------------------------------
+
+
+async def _notified(site: Site, receiver: str) -> None:
+    """Have a receiver called for a few seconds, whatever else there is."""
+    for _ in range(3):
+        await site.special(Plan(steps=10, sleep_ms=300), receiver=receiver)
+
+
+async def _answering(site: Site, kind: str, status: int, seconds: tuple[float, float]) -> None:
+    """Have a receiver answer everything so for a while; the evidence is how many calls were answered so."""
+    async with site.receiver() as receiver:
+        counted = f"{receiver} answered {status}"
+
+        def count() -> int:
+            return int(site.progress.get("counts", {}).get(counted, 0))
+
+        before = count()
+        await _notified(site, receiver)
+        with site.fault(kind, receiver) as bite:
+            await site.order("webhooks", receiver=receiver, status=status)
+            await asyncio.sleep(site.chance.uniform(*seconds))
+            bite.evidence = f"{count() - before} calls" if count() > before else ""
+
+
+@scenario("F70")
+async def webhooks_refused(site: Site) -> None:
+    """A receiver of webhooks answers 500."""
+    await _answering(site, "webhooks-refused", REFUSED, (2, 5))
+
+
+@scenario("F70")
+async def webhooks_redirected(site: Site) -> None:
+    """A receiver of webhooks sends its callers elsewhere, where they must not go."""
+    await _answering(site, "webhooks-redirected", REDIRECTED, (1, 3))
+
+
+@scenario("F70")
+async def webhooks_reset(site: Site) -> None:
+    """A receiver of webhooks resets every connection in place of an answer."""
+    await _answering(site, "webhooks-reset", RESET, (2, 5))
+
+
+@scenario("F70")
+async def webhooks_unanswered(site: Site) -> None:
+    """A receiver of webhooks takes every call, and answers none."""
+    await _answering(site, "webhooks-unanswered", SILENT, (4, 9))
+
+
+async def _to_receiver(
+    site: Site, kind: str, hurt: Callable[[Link], None], seconds: tuple[float, float], evidence: str
+) -> None:
+    async with site.receiver() as receiver:
+        await _notified(site, receiver)
+        await _injured(site, kind, receiver, [site.receivers[receiver]], hurt, seconds, evidence)
+
+
+@scenario("F70")
+async def receiver_closed(site: Site) -> None:
+    """A receiver of webhooks is gone, and comes back."""
+    await _to_receiver(site, "receiver-closed", lambda link: link.cut(), (2, 5), "refused")
+
+
+@scenario("F70")
+async def receiver_unplugged(site: Site) -> None:
+    """Nothing comes through to a receiver of webhooks."""
+    await _to_receiver(site, "receiver-unplugged", lambda link: link.hold(), (4, 9), "held_bytes")
+
+
+@scenario("F70")
+async def webhook_answers_lost(site: Site) -> None:
+    """What a receiver answers is lost, after it has taken the update."""
+    await _to_receiver(site, "webhook-answers-lost", lambda link: link.lose(Way.DOWN), (1, 3), "lost_bytes")
+
+
+@scenario("F30")
+async def notifier_killed(site: Site) -> None:
+    """A notifier is killed in the middle of its calls."""
+    async with site.taken(site.notifiers) as notifier:
+        with site.fault("notifier-killed", notifier.name) as bite:
+            if notifier.child.kill():
+                bite.evidence = f"{notifier.name} died"
+            await asyncio.sleep(site.chance.uniform(0, 3))
+
+
+@scenario("F40")
+async def notifier_stopped(site: Site) -> None:
+    """A notifier is asked to stop, and has calls under way."""
+    async with site.taken(site.notifiers) as notifier:
+        with site.fault("notifier-stopped", notifier.name) as bite:
+            began = time.monotonic()
+            code = await notifier.stop()
+            bite.evidence = f"ended with {code} after {time.monotonic() - began:.1f} s"
+
+
+@scenario("F31")
+async def notifier_paused(site: Site) -> None:
+    """A notifier stands still until the other has its tasks, and goes on as if nothing had been."""
+    async with site.taken(site.notifiers) as notifier:
+        with site.fault("notifier-paused", notifier.name) as bite:
+            seconds = site.ack_wait_seconds + site.chance.uniform(2, 4)
+            if notifier.child.pause():
+                bite.evidence = f"{notifier.name} stood still for {seconds:.1f} s"
+            await asyncio.sleep(seconds)
+
+
+@scenario("F31")
+async def notifier_unplugged(site: Site) -> None:
+    """A notifier runs on without the servers for longer than its tasks are its own."""
+    wait = site.ack_wait_seconds
+    await _to_nats(
+        site, "notifier-unplugged", site.notifiers, lambda link: link.hold(), (wait + 2, wait + 5), "held_bytes"
+    )
+
+
+@scenario("F51")
+async def notifier_acks_lost(site: Site) -> None:
+    """What servers answer a notifier is lost, after they have done it."""
+    await _to_nats(site, "notifier-acks-lost", site.notifiers, lambda link: link.lose(Way.DOWN), (0.5, 3), "lost_bytes")
 
 
 # --- clocks -----------------------------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""Gateways and workers of a run as processes, each with links of its own to every server, and clients' links to it."""
+"""Gateways, workers and notifiers of a run as processes, each with its own links to servers, and clients' to it."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ STARTS: Final = 10
 
 
 class Service:
-    """One gateway or worker, through all its lives.
+    """One gateway, worker or notifier, through all its lives.
 
     Args:
-        role: ``gateway`` or ``worker``.
+        role: ``gateway``, ``worker`` or ``notifier``.
         name: of it in histories; its records name the life as well.
         folder: of the run.
         settings: of the product, by name, as text.

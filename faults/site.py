@@ -1,4 +1,4 @@
-"""Everything that a run has: servers, gateways, workers, the load, and what was seen of the faults."""
+"""Everything that a run has: servers, services, receivers of webhooks, the load, and what was seen of the faults."""
 
 from __future__ import annotations
 
@@ -16,21 +16,29 @@ from typing import Any, Final, Literal, Self
 
 import msgspec
 
+from a2a_events.errors import Unavailable, Uncertain
 from a2a_events.log.jetstream import Names
 from a2a_events.services.provisioner import run as provision
+from a2a_events.services.webhook_client import IDLE_CONNECTIONS
 from a2a_events.settings import Settings
 from a2a_events.testing.waiting import eventually
 from faults import history as h
 from faults import sabotage
 from faults.agents import Plan
-from faults.children import Family, get
+from faults.checker.run import Terms
+from faults.children import Family, get, port_of_its_own
 from faults.cluster import Cluster, Node
 from faults.disks import Disk, disks
-from faults.load import Config
+from faults.load import Config, Ports
+from faults.proxy import Link
+from faults.receiver import TAKEN
 from faults.services import Service
 
 AGENTS: Final = "faults.agents:alpha,faults.agents:beta,faults.agents:gamma"
 TENANTS: Final = ("alpha", "beta", "gamma")
+RECEIVERS: Final = ("receiver-1", "receiver-2")
+PUSH_PAUSE_SECONDS: Final = 0.1
+"""After the first failed call of a webhook. One that refuses everything is given up after 6 to 13 seconds."""
 
 LEAK_SECONDS: Final = 40.0
 """How long what a client that is gone leaves behind may be kept: two keep-alives tell a gateway, and a margin."""
@@ -59,6 +67,7 @@ class Site:
         servers: 3, or 1.
         gateways: how many.
         workers: how many.
+        notifiers: how many.
         ack_wait_seconds: after which a silent turn is taken over.
         broken: see ``faults.sabotage``.
         own_disks: whether to give each server a disk of its own, where that can be had.
@@ -72,6 +81,7 @@ class Site:
         servers: int = 3,
         gateways: int = 3,
         workers: int = 4,
+        notifiers: int = 2,
         ack_wait_seconds: float = 5.0,
         broken: str = "",
         own_disks: bool = False,
@@ -95,6 +105,9 @@ class Site:
             "shards": "1",
             "ack_wait_seconds": f"{ack_wait_seconds:g}",
             "agent": AGENTS,
+            "push_allow_private": "true",
+            "push_attempts": str(Terms().webhook_attempts),
+            "push_pause_seconds": f"{PUSH_PAUSE_SECONDS:g}",
         }
         self.broken = broken
         self.gateways = [
@@ -103,6 +116,11 @@ class Site:
         self.workers = [
             Service(self.family, "worker", f"worker-{n}", folder, settings, broken) for n in range(1, workers + 1)
         ]
+        self.notifiers = [
+            Service(self.family, "notifier", f"notifier-{n}", folder, settings, broken) for n in range(1, notifiers + 1)
+        ]
+        self.receivers = {name: Link(f"webhooks>{name}", port_of_its_own()) for name in RECEIVERS}
+        """The ways of notifiers to the receivers of webhooks."""
         self.names = Names("faults")
         self.stream = self.names.log_stream("main", 0)
         self.recorder = h.Recorder(folder / "histories", "nemesis", seed=seed, **(facts or {}))
@@ -144,8 +162,10 @@ class Site:
         for service in self.services:
             await service.connect(self.cluster)
         # One after the other: a process that starts takes a core for a second.
-        for service in [*self.workers, *self.gateways]:
+        for service in self.services:
             service.start()
+        for link in self.receivers.values():
+            await link.open()
         await asyncio.gather(*(service.ready() for service in self.services))
         await asyncio.gather(*(self._knows_agents(gateway) for gateway in self.gateways))
         self._watch(self._watch_leaders())
@@ -168,6 +188,8 @@ class Site:
             self.load.wait()
         for service in self.services:
             await service.close()
+        for link in self.receivers.values():
+            await link.close()
         await self.cluster.close()
         self.recorder.close()
         self.family.close()
@@ -187,8 +209,8 @@ class Site:
 
     @property
     def services(self) -> list[Service]:
-        """Gateways and workers."""
-        return [*self.gateways, *self.workers]
+        """Gateways, workers and notifiers."""
+        return [*self.gateways, *self.workers, *self.notifiers]
 
     # --- the load -----------------------------------------------------------------------------------------------------
 
@@ -202,6 +224,7 @@ class Site:
             tasks=tasks,
             clients=clients,
             subscribers=subscribers,
+            receivers={name: Ports(link.target, link.port) for name, link in self.receivers.items()},
             **more,
         )
         file = self.folder / "load.json"
@@ -247,10 +270,10 @@ class Site:
         async with asyncio.timeout(timeout_seconds):
             return await waiting
 
-    async def special(self, plan: Plan, *, poison: bool = False, tenant: str = "") -> None:
-        """Have the load send one task that does something in particular."""
+    async def special(self, plan: Plan, *, poison: bool = False, tenant: str = "", receiver: str = "") -> None:
+        """Have the load send one task that does something in particular, or has a webhook at this receiver."""
         told = {name: value for name, value in msgspec.to_builtins(plan).items() if value is not None}
-        await self.order("special", plan=told, poison=poison, tenant=tenant)
+        await self.order("special", plan=told, poison=poison, tenant=tenant, receiver=receiver)
 
     # --- faults -------------------------------------------------------------------------------------------------------
 
@@ -290,6 +313,24 @@ class Site:
             service.heal()
             await service.restart()
             self.busy.discard(service.name)
+
+    @asynccontextmanager
+    async def receiver(self) -> AsyncGenerator[str]:
+        """A receiver of webhooks that nothing else is done to; the other goes on. As new afterwards.
+
+        Raises:
+            Skipped: one is broken already.
+        """
+        if self.busy & self.receivers.keys():
+            raise Skipped("a receiver is broken already")
+        name = self.chance.choice(list(self.receivers))
+        self.busy.add(name)
+        try:
+            yield name
+        finally:
+            await self.order("webhooks", receiver=name, status=TAKEN)
+            self.receivers[name].heal()
+            self.busy.discard(name)
 
     async def leader(self) -> Node:
         """The server that leads the log.
@@ -350,7 +391,7 @@ class Site:
             TimeoutError: the servers did not come together again.
         """
         began = time.monotonic()
-        for link in self.cluster.routes.values():
+        for link in [*self.cluster.routes.values(), *self.receivers.values()]:
             link.heal()
         for service in self.services:
             service.child.resume()
@@ -363,6 +404,23 @@ class Site:
             await service.restart()
         self.recorder.note(h.Heal())
         return time.monotonic() - began
+
+    async def notified(self, patience_seconds: float) -> bool:
+        """Wait until notifiers owe nobody anything: no record waits for them, and none is in their hands.
+
+        Returns:
+            False if that did not come.
+        """
+        connection = await self.cluster.connection()
+        verb = f"CONSUMER.INFO.{self.stream}.{self.names.notifier_consumer}"
+        deadline = time.monotonic() + patience_seconds
+        while time.monotonic() < deadline:
+            with suppress(Unavailable, Uncertain):
+                info = await connection.api(verb)
+                if not info.get("num_pending", 1) and not info.get("num_ack_pending", 1):
+                    return True
+            await asyncio.sleep(0.5)
+        return False
 
     # --- what is in use -----------------------------------------------------------------------------------------------
 
@@ -389,6 +447,9 @@ class Site:
 
     async def rested(self, before: dict[str, int]) -> None:
         """Count and record again what is in use, once it is about as little as before, or nothing goes any more."""
+        # What a notifier keeps open for its receivers' next update is no leak.
+        kept = {f"{notifier.name} descriptors": IDLE_CONNECTIONS * len(self.receivers) for notifier in self.notifiers}
+        before = {name: count + kept.get(name, 0) for name, count in before.items()}
         deadline = time.monotonic() + LEAK_SECONDS
         counts = await self.resources()
         while time.monotonic() < deadline and any(

@@ -9,7 +9,19 @@ from faults.checker.appends import Appends
 from faults.checker.findings import Findings
 from faults.checker.run import NEVER, SECOND, Call, Run, outcome
 from faults.checker.timelines import Message, Timeline
-from faults.history import Answer, Cancel, Get, ListTasks, Page, Request, Send, Subscribe
+from faults.history import (
+    FOREIGN,
+    Answer,
+    Cancel,
+    DeleteWebhook,
+    Get,
+    ListTasks,
+    Page,
+    Request,
+    Send,
+    SetWebhook,
+    Subscribe,
+)
 
 
 class Clients:
@@ -278,6 +290,12 @@ class Clients:
         for (life, number), stream in run.streams.items():
             for task in {shown.task for shown in stream.updates if shown.task}:
                 self._own(callers.get((life, number), ""), task, f"stream {number} of {life}")
+        for (task, config), webhooks in run.webhooks.items():
+            for _, called in webhooks:
+                if called.tenant:
+                    self._own(called.tenant, task, called)
+                foreign = f"webhook {config} was called with a foreign token"
+                check(called.status != FOREIGN, "I10", task, foreign, called)
         for life, tenant, task, seen in run.leaks_of_canaries:
             who = callers.get((life, int(tenant[1:])), "") if tenant.startswith("#") else tenant
             who = who or self.tenants.get(task, "")
@@ -311,7 +329,7 @@ class Clients:
 
     def _judge_deadlines(self) -> None:
         check, slack = self._findings.check, self._run.terms.answer_seconds
-        for kind in (Send, Get, ListTasks, Cancel, Subscribe):
+        for kind in (Send, Get, ListTasks, Cancel, Subscribe, SetWebhook, DeleteWebhook):
             for call in self._run.calls[kind]:
                 request = call.operation
                 if not isinstance(request, Request) or not request.deadline_seconds:

@@ -13,6 +13,7 @@ from faults.checker.result import Result
 from faults.checker.run import Run
 from faults.checker.streams import Streams
 from faults.checker.timelines import Timeline
+from faults.checker.webhooks import Webhooks
 
 WHY_NOT: Final[dict[str, str]] = {
     "I1": "nothing was acknowledged to anybody who recorded it",
@@ -28,7 +29,7 @@ WHY_NOT: Final[dict[str, str]] = {
     "I11": "fewer than two replicas were read",
     "I12": "nothing was refused for certain",
     "I13": "no append was recorded",
-    "I14": "no webhook was called",
+    "I14": "no webhook was set",
     "I15": "what was in use was not counted before and after",
     "I16": "no poisoned task was sent",
 }
@@ -46,6 +47,7 @@ def judge(run: Run) -> Result:
     clients = Clients(run, timelines, appends, findings)
     clients.judge()
     Streams(run, timelines, appends, findings).judge()
+    Webhooks(run, timelines, findings).judge()
     Rest(run, timelines, appends, clients, findings).judge()
 
     counts = findings.counts

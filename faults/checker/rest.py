@@ -1,4 +1,4 @@
-"""What is left when everything has healed and come to rest: I5, I11, I14, I15, I16, and the progress of I6."""
+"""What is left when everything has healed and come to rest: I5, I11, I15, I16, and the progress of I6."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from faults.checker.appends import Appends
 from faults.checker.clients import Clients
 from faults.checker.findings import Findings
 from faults.checker.run import SECOND, Run, outcome
-from faults.checker.timelines import Served, Timeline
-from faults.history import ListTasks, Page, Send, Webhook, view_of
+from faults.checker.timelines import Timeline
+from faults.history import ListTasks, Page, Send, view_of
 
 
 class Rest:
@@ -45,7 +45,6 @@ class Rest:
         self._judge_lists()
         self._judge_progress()
         self._judge_replicas()
-        self._judge_webhooks()
         self._judge_resources()
         self._judge_poison()
 
@@ -148,57 +147,6 @@ class Rest:
                 self._findings.check(
                     len(messages) == count, "I11", "", f"{server} has {len(messages)} messages of {stream}, not {count}"
                 )
-
-    def _judge_webhooks(self) -> None:
-        if not self._run.webhooks:
-            return
-        for timeline in self._timelines.values():
-            by_config: dict[str, list[Served]] = defaultdict(list)
-            for served in timeline.webhooks:
-                by_config[served.config].append(served)
-            for config, spans in by_config.items():
-                calls = sorted(self._run.webhooks.get((timeline.task, config), []), key=lambda pair: pair[0])
-                self._judge_webhook(timeline, config, spans, [called for _, called in calls])
-
-    def _judge_webhook(self, timeline: Timeline, config: str, spans: list[Served], calls: list[Webhook]) -> None:
-        check, task = self._findings.check, timeline.task
-        owed = [p for p in timeline.public if any(span.after < p.revision <= span.until for span in spans)]
-        # Two events can be the same bytes: they are told apart by their order.
-        first: dict[str, Webhook] = {}
-        for called in calls:
-            known = first.setdefault(called.event_id or called.digest, called)
-            check(
-                known.digest == called.digest,
-                "I14",
-                task,
-                f"webhook {config} got two events under the id {called.event_id}",
-                called,
-            )
-        accepted = {called.event_id or called.digest for called in calls if called.accepted}
-        firsts = [called.digest for key, called in first.items() if key in accepted]
-        digests = [p.digest for p in owed]
-        missing = [p for p in owed if p.digest not in set(firsts)]
-        check(
-            not missing,
-            "I14",
-            task,
-            f"webhook {config} never got revision {missing[0].revision if missing else 0}",
-            *missing[:3],
-        )
-        known_digests = {p.digest for p in timeline.public}
-        foreign = [digest for digest in firsts if digest not in known_digests]
-        check(not foreign, "I14", task, f"webhook {config} got what is not in the log", *foreign[:3])
-        if not missing and not foreign:
-            inside = set(digests)
-            order = [digest for digest in (called.digest for called in first.values()) if digest in inside]
-            check(
-                len(order) == len(digests) and order == digests,
-                "I14",
-                task,
-                f"webhook {config} first got the events in another order",
-                order,
-                digests,
-            )
 
     def _judge_resources(self) -> None:
         before, after = self._run.resources.get("before"), self._run.resources.get("after")

@@ -17,6 +17,7 @@ from faults.history import (
     Canary,
     Cancel,
     Closed,
+    DeleteWebhook,
     Delivery,
     Event,
     Fact,
@@ -31,6 +32,7 @@ from faults.history import (
     Phase,
     Resources,
     Send,
+    SetWebhook,
     Started,
     StreamEnd,
     Subscribe,
@@ -58,6 +60,8 @@ class Terms(Struct, frozen=True, kw_only=True):
     """How far over its deadline a request may be answered."""
     poison_attempts: int = 5
     poison_delay_seconds: float = 1.0
+    webhook_attempts: int = 8
+    """At one update, before its webhook may be given up."""
     dead_letters: bool = True
     """Whether a task that was given up is named in the log as a dead letter."""
     closed_world: bool = True
@@ -336,11 +340,13 @@ __all__ = [
     "Bitten",
     "Call",
     "Cancel",
+    "DeleteWebhook",
     "Get",
     "ListTasks",
     "LogRecord",
     "Run",
     "Send",
+    "SetWebhook",
     "Shown",
     "Stream",
     "Subscribe",

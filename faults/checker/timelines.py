@@ -58,6 +58,10 @@ class Served(Struct):
     config: str
     after: int
     until: int
+    replaced: bool = False
+    """It was set anew or deleted: what it did not have by then it will not get."""
+    attempts: int = 0
+    """That were made before it was given up; 0: it was not."""
 
 
 class Timeline:
@@ -82,6 +86,8 @@ class Timeline:
         self.messages: list[Message] = []
         self.claims: list[Claim] = []
         self.webhooks: list[Served] = []
+        self.deleted: set[str] = set()
+        """Webhooks that were deleted at some time."""
         self.dead_letters = 0
         self.attempts = 0
         """That the dead letter says were made."""
@@ -281,12 +287,13 @@ class Timeline:
             case "S" | "A" | "M":
                 self._public(code, member, fact, revision, record)
             case "w":
-                self._webhook_over(fact["id"], revision)
+                self._replaced(fact["id"])
                 self.webhooks.append(Served(fact["id"], revision, 1 << 62))
             case "d":
-                self._webhook_over(fact["id"], revision)
+                self._replaced(fact["id"])
+                self.deleted.add(fact["id"])
             case "l":
-                self._webhook_over(fact["config"], fact["revision"] - 1)
+                self._given_up(fact, record)
             case "L":
                 self.dead_letters += 1
                 self.attempts = fact["attempts"]
@@ -377,10 +384,19 @@ class Timeline:
                     record,
                 )
 
-    def _webhook_over(self, config: str, revision: int) -> None:
+    def _replaced(self, config: str) -> None:
         for served in self.webhooks:
             if served.config == config:
-                served.until = min(served.until, revision)
+                served.replaced = True
+
+    def _given_up(self, fact: dict[str, Any], record: LogRecord) -> None:
+        set_at, revision = (fact["config"], fact["configRevision"]), fact["revision"]
+        served = next((s for s in self.webhooks if (s.config, s.after) == set_at), None)
+        if served is None or served.replaced or served.attempts or served.after >= revision:
+            text = f"webhook {fact['config']} is given up at revision {revision}, and does not wait for it"
+            self._findings.broken("I14", self.task, text, record)
+        if served is not None:
+            served.until, served.attempts = revision - 1, fact["attempts"]
 
     def _judge_end(self) -> None:
         check, last = self._findings.check, self.records[-1]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from random import Random
-from typing import Final, TypeAlias
+from typing import Any, Final, TypeAlias
 
 import msgspec
 from msgspec.structs import replace
@@ -12,6 +12,7 @@ from msgspec.structs import replace
 from a2a_events.timeline.record import Writer
 from faults import history as h
 from faults.log_dump import Replica
+from faults.receiver import ELSEWHERE
 from tests.faults.book import SECOND, Book, header, kinds, line_of, with_line
 
 Mutator: TypeAlias = Callable[[Book, Random], None]
@@ -651,38 +652,173 @@ def not_find_a_stored_task(book: Book, chance: Random) -> None:
 
 
 def called(book: Book, chance: Random) -> list[tuple[str, int]]:
-    task = chance.choice([book.fact(p).task for p in book.find(h.Webhook)])
-    return book.find(h.Webhook, lambda w: w.task == task)
+    """The calls of a webhook that took everything in the end."""
+    taken = book.find(h.Webhook, lambda w: w.config.startswith(("inline", "later")))
+    config = chance.choice([book.fact(place).config for place in taken])
+    return book.find(h.Webhook, lambda w: w.config == config)
+
+
+def of_revision(book: Book, places: list[tuple[str, int]], revision: int) -> list[tuple[str, int]]:
+    return [place for place in places if book.fact(place).revision == revision]
+
+
+def revisions_of(book: Book, places: list[tuple[str, int]]) -> list[int]:
+    return sorted({book.fact(place).revision for place in places})
+
+
+def call_again(book: Book, place: tuple[str, int], **members: Any) -> None:
+    """One more call like this one, but for these members."""
+    event = replace(book.event(place), at_ns=book.end_ns(), fact=replace(book.fact(place), **members))
+    book.add(event.process, event)
 
 
 @breaks("I14")
 def lose_a_webhook_s_update(book: Book, chance: Random) -> None:
-    book.drop(chance.choice(called(book, chance)))
+    places = called(book, chance)
+    for place in reversed(of_revision(book, places, chance.choice(revisions_of(book, places)[:-1]))):
+        book.drop(place)
 
 
 @breaks("I14")
 def lose_a_webhook_s_end(book: Book, chance: Random) -> None:
-    book.drop(called(book, chance)[-1])
+    places = called(book, chance)
+    for place in reversed(of_revision(book, places, revisions_of(book, places)[-1])):
+        book.drop(place)
+
+
+@breaks("I14")
+def never_call_a_webhook(book: Book, chance: Random) -> None:
+    for place in reversed(called(book, chance)):
+        book.drop(place)
+
+
+@breaks("I14")
+def refuse_a_webhook_s_update_for_ever(book: Book, chance: Random) -> None:
+    places = called(book, chance)
+    for place in of_revision(book, places, chance.choice(revisions_of(book, places))):
+        book.alter(place, status=500)
 
 
 @breaks("I14")
 def call_a_webhook_out_of_order(book: Book, chance: Random) -> None:
     places = called(book, chance)
-    at = chance.randrange(len(places) - 1)
-    one, other = book.event(places[at]), book.event(places[at + 1])
-    book.put(places[at], replace(one, fact=other.fact))
-    book.put(places[at + 1], replace(other, fact=one.fact))
+    at = chance.randrange(len(revisions_of(book, places)) - 1)
+    one, other = (of_revision(book, places, r)[0] for r in revisions_of(book, places)[at : at + 2])
+    first, second = book.event(one), book.event(other)
+    book.put(one, replace(first, fact=second.fact))
+    book.put(other, replace(second, fact=first.fact))
 
 
 @breaks("I14")
 def give_two_events_of_a_webhook_one_id(book: Book, chance: Random) -> None:
-    one, other = chance.sample(called(book, chance), 2)
+    places = called(book, chance)
+    one, other = (of_revision(book, places, r)[0] for r in chance.sample(revisions_of(book, places), 2))
     book.alter(other, event_id=book.fact(one).event_id)
 
 
 @breaks("I14")
-def give_up_a_webhook_that_never_answered(book: Book, chance: Random) -> None:
-    book.alter(chance.choice(called(book, chance)), accepted=False)
+def repeat_a_webhook_s_event_under_another_id(book: Book, chance: Random) -> None:
+    place = chance.choice(called(book, chance))
+    fact = book.fact(place)
+    call_again(book, place, event_id=f"{fact.task}.{fact.revision + chance.choice((-1, 1, 100))}")
+
+
+@breaks("I14")
+def repeat_a_webhook_s_event_without_an_id(book: Book, chance: Random) -> None:
+    call_again(book, chance.choice(called(book, chance)), event_id="")
+
+
+@breaks("I14")
+def repeat_a_webhook_s_event_in_other_bytes(book: Book, chance: Random) -> None:
+    call_again(book, chance.choice(called(book, chance)), body=chance.randbytes(12).hex())
+
+
+@breaks("I14")
+def say_something_else_to_a_webhook(book: Book, chance: Random) -> None:
+    place = chance.choice(called(book, chance))
+    revision = book.fact(place).revision
+    for same in of_revision(book, book.find(h.Webhook, lambda w: w.config == book.fact(place).config), revision):
+        book.alter(same, digest="other", body="other")
+
+
+@breaks("I14")
+def send_a_webhook_s_update_to_another(book: Book, chance: Random) -> None:
+    place = chance.choice(called(book, chance))
+    tenant = owner(book, book.fact(place).task)
+    others = {w.config for p in book.find(h.Webhook) if (w := book.fact(p)).tenant == tenant and w.task}
+    call_again(book, place, config=chance.choice(sorted(others - {book.fact(place).config})))
+
+
+@breaks("I14")
+def follow_a_redirect(book: Book, chance: Random) -> None:
+    call_again(book, chance.choice(called(book, chance)), config=ELSEWHERE, tenant="", status=404)
+
+
+@breaks("I14")
+def tell_a_webhook_what_was_before_it(book: Book, chance: Random) -> None:
+    place = chance.choice(book.find(h.Webhook, lambda w: w.config.startswith("later")))
+    task = book.fact(place).task
+    record = next(r for r in book.of(task) if "S" in header(r).kinds)
+    at = header(record).kinds.index("S")
+    line = record.payload.split(b"\n")[at]
+    made = h.webhook(book.fact(place).config, line, event_id=f"{task}.{header(record).revision + at}")
+    call_again(book, place, **{name: getattr(made, name) for name in ("digest", "body", "event_id")})
+
+
+@breaks("I14")
+def give_up_a_webhook_too_early(book: Book, chance: Random) -> None:
+    record = chance.choice([r for r in book.log if "l" in header(r).kinds])
+    line = line_of(record, "l")
+    line["deadLetter"]["attempts"] = chance.randint(1, 7)
+    book.change(record, payload=with_line(record, "l", line), told=True)
+
+
+@breaks("I14")
+def give_up_a_webhook_in_silence(book: Book, chance: Random) -> None:
+    """The log does not say so; it said something of another version in its place."""
+    record = chance.choice([r for r in book.log if "l" in header(r).kinds])
+    book.change(record, payload=b'{"laterThing":{}}', kinds="q", told=True)
+
+
+@breaks("I1")
+def accept_a_webhook_and_forget_it(book: Book, chance: Random) -> None:
+    task = chance.choice(book.tasks())
+    wish = h.SetWebhook(client="w", gateway="gateway-1", tenant=owner(book, task), task=task, webhook="forgotten")
+    book.call("driver", book.end_ns(), wish, h.Done())
+
+
+@breaks("I1")
+def accept_a_message_and_forget_its_webhook(book: Book, chance: Random) -> None:
+    book.alter(chance.choice(book.ended(h.Send, "ok", lambda s: not s.task)), webhook="forgotten")
+
+
+@breaks("I1")
+def accept_a_webhook_s_end_and_forget_it(book: Book, chance: Random) -> None:
+    place = chance.choice(called(book, chance))
+    task, config = book.fact(place).task, book.fact(place).config
+    wish = h.DeleteWebhook(client="w", gateway="gateway-1", tenant=owner(book, task), task=task, webhook=config)
+    book.call("driver", book.end_ns(), wish, h.Done())
+
+
+@breaks("I12")
+def set_a_webhook_that_was_refused(book: Book, chance: Random) -> None:
+    place = chance.choice(book.ended(h.SetWebhook, "ok"))
+    end = book.end_of(place)
+    book.put(end, replace(book.event(end), phase="fail", fact=None, error="InvalidParamsError: no"))
+
+
+@breaks("I10")
+def call_a_webhook_with_another_s_token(book: Book, chance: Random) -> None:
+    call_again(book, chance.choice(called(book, chance)), status=h.FOREIGN)
+
+
+@breaks("I10")
+def call_a_webhook_of_another_tenant(book: Book, chance: Random) -> None:
+    place = chance.choice(called(book, chance))
+    tenant = owner(book, book.fact(place).task)
+    foreign = book.find(h.Webhook, lambda w: w.tenant == other_than(tenant))
+    config = book.fact(chance.choice(foreign)).config
+    call_again(book, place, config=config, tenant=other_than(tenant))
 
 
 # --- I15: leaks -------------------------------------------------------------------------------------------------------

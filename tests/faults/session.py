@@ -1,4 +1,4 @@
-"""A short real run: two gateways and two workers over one log in memory, two tenants, everything recorded.
+"""A short real run: two gateways, two workers and a notifier over one log in memory, two tenants, all recorded.
 
 One worker is cut off in the middle of a turn, another takes the turn over, and the first comes back and is refused.
 """
@@ -6,6 +6,7 @@ One worker is cut off in the middle of a turn, another takes the turn over, and 
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from pathlib import Path
@@ -20,6 +21,7 @@ from a2a_events.log.memory import MemoryLog
 from a2a_events.log.port import Log
 from a2a_events.model import (
     CancelTaskRequest,
+    DeleteTaskPushNotificationConfigRequest,
     GetTaskRequest,
     ListTasksRequest,
     ListTasksResponse,
@@ -34,12 +36,19 @@ from a2a_events.model import (
 from a2a_events.runtime.agent import Agent
 from a2a_events.runtime.caller import Caller
 from a2a_events.runtime.directory import ServedAgent
+from a2a_events.runtime.notification import Persistence
+from a2a_events.runtime.notifier import Notifier
 from a2a_events.runtime.operations import Operations, Updates
+from a2a_events.runtime.push_configs import Targets
+from a2a_events.runtime.seal import Seals
 from a2a_events.runtime.worker import Worker
+from a2a_events.services.webhook_client import WebhookClient
 from a2a_events.testing import eventually
 from a2a_events.timeline.record import Writer
 from faults import history as h
+from faults.checker import Terms
 from faults.log_dump import dump_memory, records, write_replica
+from faults.receiver import REFUSED, TAKEN, Receiver
 from faults.recording import recorded
 
 TENANTS = {"acme": "canary-of-acme-7f3", "globex": "canary-of-globex-9c1"}
@@ -126,18 +135,26 @@ class Session:
         self.homes: dict[str, str] = {}
         """Agent of each task."""
         self.messages = 0
+        self.counts: Counter[str] = Counter()
+        self.receiver = Receiver("receiver", self.driver, self.canaries, self.counts)
 
     def agent(self, task: str) -> ServedAgent:
         return self.agents[self.homes.get(task, cast.name)]
 
     def request(
-        self, tenant: str, order: str, task: str = "", *, streaming: bool = False, hook: str = "", key: str = ""
+        self,
+        tenant: str,
+        order: str,
+        task: str = "",
+        *,
+        streaming: bool = False,
+        hook: TaskPushNotificationConfig | None = None,
+        key: str = "",
     ) -> tuple[h.Send, SendMessageRequest]:
         self.messages += 1
         message_id = f"m-{self.messages}"
         text = f"{order} {TENANTS[tenant]}"
         message = Message(message_id=message_id, role=Role.USER, parts=(Part(text=text),), task_id=task)
-        config = TaskPushNotificationConfig(url="https://93.184.215.14/hook", id=hook) if hook else None
         operation = h.Send(
             client=f"c-{tenant}",
             gateway=GATEWAYS[self.messages % 2],
@@ -147,14 +164,22 @@ class Session:
             key=key,
             body=h.digest(text.encode()),
             streaming=streaming,
+            webhook=hook.id if hook else "",
             poison=order in {"crash", "doomed"},
             deadline_seconds=30,
         )
-        configuration = SendMessageConfiguration(return_immediately=True, task_push_notification_config=config)
+        configuration = SendMessageConfiguration(return_immediately=True, task_push_notification_config=hook)
         return operation, SendMessageRequest(message=message, configuration=configuration)
 
     async def send(
-        self, tenant: str, order: str, task: str = "", *, hook: str = "", key: str = "", to: Agent = cast
+        self,
+        tenant: str,
+        order: str,
+        task: str = "",
+        *,
+        hook: TaskPushNotificationConfig | None = None,
+        key: str = "",
+        to: Agent = cast,
     ) -> str:
         operation, request = self.request(tenant, order, task, hook=hook, key=key)
         call = self.driver.invoke(operation)
@@ -168,6 +193,28 @@ class Session:
         call.ok(answer)
         self.homes.setdefault(answer.task, to.name)
         return answer.task
+
+    def hook(self, name: str, tenant: str, *, gone: bool = False) -> TaskPushNotificationConfig:
+        """A webhook that the receiver expects."""
+        config_id = f"{name}-{tenant}"
+        token = self.receiver.expect(config_id, tenant, gone=gone)
+        return TaskPushNotificationConfig(
+            url=f"http://127.0.0.1:{self.receiver.port}/{config_id}", id=config_id, token=token
+        )
+
+    async def set_webhook(self, tenant: str, task: str, hook: TaskPushNotificationConfig) -> None:
+        operation = h.SetWebhook(client=f"w-{tenant}", gateway="gateway-1", tenant=tenant, task=task, webhook=hook.id)
+        call = self.driver.invoke(operation)
+        request = msgspec.structs.replace(hook, task_id=task)
+        await self.operations["gateway-1"].push_configs.create(Caller(tenant=tenant), self.agent(task), request)
+        call.ok()
+
+    async def delete_webhook(self, tenant: str, task: str, config: str) -> None:
+        operation = h.DeleteWebhook(client=f"w-{tenant}", gateway="gateway-2", tenant=tenant, task=task, webhook=config)
+        call = self.driver.invoke(operation)
+        request = DeleteTaskPushNotificationConfigRequest(task_id=task, id=config)
+        await self.operations["gateway-2"].push_configs.delete(Caller(tenant=tenant), self.agent(task), request)
+        call.ok()
 
     def answer(self, raw: bytes) -> h.Answer:
         return h.answer(raw, canaries=self.canaries.found_in(raw))
@@ -183,7 +230,7 @@ class Session:
         await self.read(call.number, updates)
         return updates.task.task_id
 
-    async def subscribe(self, tenant: str, task: str, gateway: str, *, leave_after: int = 0, hook: str = "") -> None:
+    async def subscribe(self, tenant: str, task: str, gateway: str, *, leave_after: int = 0) -> None:
         """Watch to the end; or leave after so many updates, and come back at the other gateway."""
         cursor, number = "", 0
         while True:
@@ -200,12 +247,12 @@ class Session:
                 call.fail(f"{type(error).__name__}: {error}")
                 return
             call.ok(h.Opened())
-            cursor, number = await self.read(call.number, updates, leave_after, hook=hook), call.number
+            cursor, number = await self.read(call.number, updates, leave_after), call.number
             if not leave_after:
                 return
             leave_after, gateway = 0, GATEWAYS[gateway == GATEWAYS[0]]
 
-    async def read(self, number: int, updates: Updates, leave_after: int = 0, *, hook: str = "") -> str:
+    async def read(self, number: int, updates: Updates, leave_after: int = 0) -> str:
         cursor, seen = "", 0
         how: Literal["closed", "left"] = "left"
         async with aclosing(updates):
@@ -216,10 +263,6 @@ class Session:
                     found = self.canaries.found_in(update.line)
                     self.driver.note(h.update(number, update.cursor, update.line, found))
                     cursor, seen = update.cursor, seen + 1
-                    if hook and b'"task":' not in update.line[:8]:
-                        # What a receiver of this webhook would have been sent.
-                        event_id = f"{updates.task.task_id}.{update.revision}"
-                        self.driver.note(h.webhook(hook, update.line, event_id=event_id, found=found))
                 if run.last:
                     how = "closed"
                 if run.last or (leave_after and seen == leave_after):
@@ -293,6 +336,35 @@ async def _worker(log: Log, name: str) -> AsyncGenerator[Worker]:
         await running
 
 
+@asynccontextmanager
+async def _notifier(log: Log, name: str) -> AsyncGenerator[None]:
+    client = WebhookClient(allow_private=True)
+    persistence = Persistence(Terms().webhook_attempts, 0.01)
+    notifier = Notifier(
+        log,
+        client,
+        Seals(log),
+        Writer("notifier", name),
+        persistence=persistence,
+        ack_wait_seconds=ACK_WAIT_SECONDS,
+    )
+    running = asyncio.get_running_loop().create_task(notifier.run())
+    try:
+        await notifier.ready.wait()
+        yield
+    finally:
+        notifier.stop()
+        await running
+        await client.close()
+
+
+async def _refuse_a_few(session: Session) -> None:
+    """The receiver refuses the first calls, which come again."""
+    session.receiver.turn(REFUSED)
+    await eventually(lambda: session.counts[f"receiver answered {REFUSED}"] > 3, what="calls that were refused")
+    session.receiver.turn(TAKEN)
+
+
 async def play(folder: Path) -> None:
     """The run: histories and the final log end up in the folder. Turns are suspended early, to save time."""
     log = MemoryLog(ack_wait_seconds=ACK_WAIT_SECONDS)
@@ -305,8 +377,14 @@ async def play(folder: Path) -> None:
     async with AsyncExitStack() as stack:
         for name in GATEWAYS:
             recorder = stack.enter_context(h.Recorder(folder, name))
-            session.operations[name] = Operations(recorded(log, recorder), Writer("gateway", name))
+            session.operations[name] = Operations(
+                recorded(log, recorder), Writer("gateway", name), targets=Targets(allow_private=True)
+            )
             stack.push_async_callback(session.operations[name].close)
+        await session.receiver.open()
+        stack.push_async_callback(session.receiver.close)
+        telling = stack.enter_context(h.Recorder(folder, "notifier-1"))
+        await stack.enter_async_context(_notifier(recorded(log, telling), "notifier-1"))
         first = stack.enter_context(h.Recorder(folder, "worker-1"))
         cable = Cable(log)
         cut = recorded(cast_type("Log", cable), first)
@@ -326,8 +404,9 @@ async def play(folder: Path) -> None:
                 first.note(h.Fenced(task=taken, epoch=1))
                 fault.ok(h.Bitten(evidence="worker-2 took over"))
                 leader = nemesis.invoke(h.Fault(kind="kill_leader", target="n1", loses="leader", shard=0))
-                await _load(session)
+                await asyncio.gather(_load(session), _refuse_a_few(session))
                 await _hand_over(session, folder)
+                await eventually(lambda: log._all is not None and not log._all.depth, what="rest of the webhooks")
                 leader.ok(h.Bitten(evidence="n1 -> n2"))
                 nemesis.note(h.Heal())
                 driver.note(h.Resources(when="after", counts={"consumers": 4, "worker-1 rss_bytes": 1040}))
@@ -375,10 +454,10 @@ def _tenant(log: MemoryLog, task_id: str) -> str:
 
 
 async def _load(session: Session) -> None:
-    async def talk(tenant: str, order: str, *, hook: str = "") -> None:
-        task = await session.send(tenant, order, hook=hook, key=f"key-{order}-{hook}")
+    async def talk(tenant: str, order: str, *, hook: TaskPushNotificationConfig | None = None) -> None:
+        task = await session.send(tenant, order, hook=hook, key=f"key-{order}-{hook.id if hook else ''}")
         await asyncio.gather(
-            session.subscribe(tenant, task, "gateway-1", hook=hook),
+            session.subscribe(tenant, task, "gateway-1"),
             session.subscribe(tenant, task, "gateway-2", leave_after=2),
             session.subscribe(tenant, task, "gateway-2"),
             session.get(tenant, task, "gateway-1"),
@@ -422,18 +501,28 @@ async def _load(session: Session) -> None:
         task = await session.stream(tenant, "ask")
         await session.rested(tenant, task, "INPUT_REQUIRED")
 
+    async def tell_later(tenant: str) -> None:
+        """One webhook is set while the agent works, and another that is deleted again."""
+        task = await session.send(tenant, "slow")
+        await session.rested(tenant, task, "WORKING")
+        await session.set_webhook(tenant, task, session.hook("later", tenant))
+        await session.set_webhook(tenant, task, session.hook("deleted", tenant))
+        await session.delete_webhook(tenant, task, f"deleted-{tenant}")
+        await session.rested(tenant, task, "COMPLETED")
+
     async def stubbornly(tenant: str, order: str, end: str) -> None:
         task = await session.send(tenant, order, to=stubborn)
         await asyncio.gather(session.subscribe(tenant, task, "gateway-1"), session.rested(tenant, task, end))
 
     for tenant in TENANTS:
-        scenes = (ask, interrupt, stop, poison, refused, rest)
+        scenes = (ask, interrupt, stop, poison, refused, rest, tell_later)
         await asyncio.gather(
             stubbornly(tenant, "flaky", "COMPLETED"),
             stubbornly(tenant, "nap", "COMPLETED"),
             stubbornly(tenant, "doomed", "FAILED"),
             talk(tenant, "go"),
-            talk(tenant, "slow", hook="h1"),
+            talk(tenant, "slow", hook=session.hook("inline", tenant)),
+            talk(tenant, "go", hook=session.hook("gone", tenant, gone=True)),
             session.stream(tenant, "go"),
             *(s(tenant) for s in scenes),
         )

@@ -40,6 +40,8 @@ def test_a_real_run_is_valid_and_judged_by_all_invariants(run: Book, tmp_path: P
     assert result.counts["fenced"] == 1
     assert result.counts["redelivered"] > 0
     assert result.counts["resumed"] > 0
+    assert result.counts["webhook calls repeated"] > 3
+    assert result.counts["webhooks given up"] == 2
     assert result.faults["cut_worker"].bitten == 1
     assert {"leader", "worker"} <= result.recovery.keys()
 
@@ -111,6 +113,12 @@ def test_what_a_run_says_nothing_about_is_named(run: Book, tmp_path: Path) -> No
     for kind in (h.Webhook, h.Resources):
         for place in reversed(book.find(kind)):
             book.drop(place)
+    for call in (h.SetWebhook, h.DeleteWebhook):
+        for place in reversed(book.find(call)):
+            book.drop(book.end_of(place))
+            book.drop(place)
+    for place in book.find(h.Send):
+        book.alter(place, webhook="")
     result = book.judge(tmp_path / "less")
     assert result.not_judged.keys() == {"I11", "I14", "I15"}
     assert result.valid

@@ -1,4 +1,4 @@
-"""A short run of everything: three servers, gateways, workers, clients, five faults, and one verdict.
+"""A short run of everything: three servers, gateways, workers, clients, webhooks, six faults, and one verdict.
 
 ``make faults`` is the long one. The seed chooses what clients do; which processes get what when is up to the machine.
 """
@@ -18,7 +18,7 @@ from faults import sabotage
 
 pytestmark = [pytest.mark.integration, pytest.mark.processes]
 
-FAULTS = ["worker-killed", "leader-killed", "worker-acks-lost", "gateway-killed", "zombie"]
+FAULTS = ["worker-killed", "leader-killed", "worker-acks-lost", "gateway-killed", "zombie", "webhooks-refused"]
 
 
 def run(
@@ -43,13 +43,14 @@ def test_a_cluster_whose_parts_are_killed_one_after_the_other_breaks_no_promise(
     done, result = run(
         tmp_path / "run",
         *("--seed", "short", "--tasks", "100000", "--minutes", "1.5", "--clients", "10"),
-        *("--gateways", "2", "--workers", "3", "--ack-wait", "3"),
+        *("--gateways", "2", "--workers", "3", "--notifiers", "1", "--ack-wait", "3"),
         *("--scenario", ",".join(FAULTS), "--times", "1", "--pause", "1"),
         timeout_seconds=220,
     )
     assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-3000:]
     assert result["valid"]
-    assert "5 of 5 kinds bit" in done.stdout, done.stdout[-3000:]
+    assert result["counts"]["webhooks that were told the end"] > 10
+    assert "6 of 6 kinds bit" in done.stdout, done.stdout[-3000:]
 
 
 @pytest.mark.slow
@@ -62,13 +63,15 @@ def test_a_cluster_whose_parts_are_killed_one_after_the_other_breaks_no_promise(
         (sabotage.RESUME_FROM_NOW, "none"),
         (sabotage.MEMORY_STORAGE, "all-killed,leader-killed"),
         (sabotage.ACK_BEFORE_APPEND, "worker-killed"),
+        (sabotage.NO_WEBHOOK_RETRY, "webhooks-refused"),
     ],
 )
 def test_a_safety_that_is_switched_off_is_noticed(tmp_path: Path, kind: str, faults: str) -> None:
     done, result = run(
         tmp_path / "run",
         *("--seed", kind, "--tasks", "200", "--minutes", "2", "--clients", "10", "--sabotage", kind),
-        *("--gateways", "2", "--workers", "3", "--ack-wait", "3", "--scenario", faults, "--pause", "1"),
+        *("--gateways", "2", "--workers", "3", "--notifiers", "1", "--ack-wait", "3"),
+        *("--scenario", faults, "--pause", "1"),
         timeout_seconds=380,
     )
     assert done.returncode == 1, done.stdout[-6000:] + done.stderr[-3000:]
