@@ -52,8 +52,8 @@ run: $(STAMP) ## Start broker, gateway and worker with the demo agent (PORT=8000
 demo: $(STAMP) ## Kill a gateway in mid-stream and watch the client go on at another (under a minute)
 	@$(call within,120) $(BIN)/a2a-events demo $(ARGS)
 
-test: $(STAMP) ## Run the fast tests (8 minutes; stopped after 10)
-	@$(call within,600) $(BIN)/python -m pytest -m 'not slow and not containers' -n $(WORKERS) --dist worksteal $(ARGS)
+test: $(STAMP) ## Run the fast tests (8 minutes; stopped after 15)
+	@$(call within,900) $(BIN)/python -m pytest -m 'not slow and not containers' -n $(WORKERS) --dist worksteal $(ARGS)
 
 test-slow: $(STAMP) ## Run the long tests: faults, races, searches (budget: 30 minutes, 10 for one test)
 	@$(call within,1800) $(BIN)/python -m pytest -m 'slow and not containers' --timeout 600 $(ARGS)

@@ -405,6 +405,7 @@ class Notification:
                 reason=reason,
             )
             if progress.failures >= self._persistence.attempts:
+                await self._check()  # what did not take us may have taken a successor
                 await self._give_up(webhook, progress, revision, reason)
                 return False
             await self._put(held=True)
