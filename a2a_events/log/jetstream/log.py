@@ -185,8 +185,23 @@ class JetStreamLog:
                 watched.appended(ack.seq)
             return ack.seq
         if ack.error.err_code == n.WRONG_LAST_SEQUENCE:
-            raise Conflict(ack.error.description)
+            raise await self._refusal(task, ack.error.description, expected)
         raise Unavailable(ack.error.description)
+
+    async def _refusal(self, task: TaskRef, said: str, expected: int) -> Conflict | Uncertain:
+        """What a refusal by last sequence means.
+
+        A leader that is being stopped cannot read its store any more: it may refuse what it has proposed already, as if
+        the task had no records, and the others store it. Only a task that has none by another look at it is believed.
+        """
+        if not said.endswith(": 0"):
+            return Conflict(said)
+        try:
+            if expected and await self._stored_last(task) is None:
+                return Conflict(said)
+        except (Unavailable, Uncertain) as error:
+            logger.info("a refusal could not be checked", task_id=task.task_id, error=str(error))
+        return Uncertain(f"refused for a reason that cannot be true: {said}, expected {expected}")
 
     async def _refused(self, task: TaskRef, draft: Draft, expected: int) -> int:
         """After a conflict over a large record: its position, if it was an earlier try of it that landed there.
