@@ -247,7 +247,8 @@ class _Side(asyncio.Protocol):
         mode = link.modes[self.way.value]
         peer = self.pair.other(self).transport
         if mode is Mode.THROUGH and not self.waiting and peer is not None:
-            peer.write(data)
+            if not peer.is_closing():  # one that closes would say so by an error, where asyncio's own loop says nothing
+                peer.write(data)
             return
         if mode is Mode.LOSE:
             self.pair.damaged = True
@@ -274,7 +275,7 @@ class _Side(asyncio.Protocol):
         link = self.pair.link
         mode = link.modes[self.way.value]
         peer = self.pair.other(self)
-        if mode in {Mode.HOLD, Mode.LOSE} or peer.transport is None or peer.over:
+        if mode in {Mode.HOLD, Mode.LOSE} or peer.transport is None or peer.over or peer.transport.is_closing():
             return
         while self.waiting:
             due, data = self.waiting[0]
