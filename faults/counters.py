@@ -7,7 +7,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Final
 
-_IN_FLIGHT: Final = b'"e":"Unavailable: wrong last sequence'
+_IN_FLIGHT: Final = b'"e":"Uncertain: another append of the task is being decided'
 """A server of a cluster that has another append of the task in flight says no more than that."""
 _COUNT: Final = re.compile(rb'"count":(\d+)')
 

@@ -154,13 +154,14 @@ class JetStreamLog:
         size = len(draft.payload)
         if size > self.content_bytes:
             raise RecordTooLarge(f"a record of {size} bytes is over the limit of {self.content_bytes}")
-        if size <= min(limits.RECORD_BYTES, self._connection.max_payload - limits.HEADER_BYTES):
-            return await self._append(task, draft, expected, trace)
+        large = size > min(limits.RECORD_BYTES, self._connection.max_payload - limits.HEADER_BYTES)
+        sent = await self._content.store(task, draft) if large else draft
         try:
-            position = await self._append(task, await self._content.store(task, draft), expected, trace)
-        except Conflict:
-            position = await self._refused(task, draft, expected)
-        self._content.stored(draft)
+            position = await self._append(task, sent, expected, trace)
+        except Conflict as refusal:
+            position = await self._refused(task, draft, expected, str(refusal), large=large)
+        if large:
+            self._content.stored(draft)
         return position
 
     async def _append(self, task: TaskRef, draft: Draft, expected: int, trace: str) -> int:
@@ -185,41 +186,40 @@ class JetStreamLog:
                 watched.appended(ack.seq)
             return ack.seq
         if ack.error.err_code == n.WRONG_LAST_SEQUENCE:
-            raise await self._refusal(task, ack.error.description, expected)
+            raise Conflict(ack.error.description)
+        if ack.error.err_code == n.IN_FLIGHT:
+            raise Uncertain(f"another append of the task is being decided ({ack.error.description})")
         raise Unavailable(ack.error.description)
 
-    async def _refusal(self, task: TaskRef, said: str, expected: int) -> Conflict | Uncertain:
-        """What a refusal by last sequence means.
+    async def _refused(self, task: TaskRef, draft: Draft, expected: int, said: str, *, large: bool) -> int:
+        """What a refusal by last sequence means: the record's position if it is stored all the same.
 
-        A leader that is being stopped cannot read its store any more: it may refuse what it has proposed already, as if
-        the task had no records, and the others store it. Only a task that has none by another look at it is believed.
-        """
-        if not said.endswith(": 0"):
-            return Conflict(said)
-        try:
-            if expected and await self._stored_last(task) is None:
-                return Conflict(said)
-        except (Unavailable, Uncertain) as error:
-            logger.info("a refusal could not be checked", task_id=task.task_id, error=str(error))
-        return Uncertain(f"refused for a reason that cannot be true: {said}, expected {expected}")
-
-    async def _refused(self, task: TaskRef, draft: Draft, expected: int) -> int:
-        """After a conflict over a large record: its position, if it was an earlier try of it that landed there.
-
-        Its object goes only when the log shows that the record will never stand there (turns 3.4).
+        While leadership moves two servers may take themselves for the leader, and both get the record: one refuses what
+        the other stores, or what it cannot read any more (ADR 0002). One more round trip, or two.
 
         Raises:
-            Conflict: another record stands there.
+            Conflict: another record stands there, or the task has lost the one at ``expected``.
+            Uncertain: nothing stands there yet, or the log could not be asked.
         """
         try:
             found = await self._stored_after(task, expected)
-            if found is not None and found.header.record_id == draft.header.record_id:
-                return found.position
-            if found is not None:
-                await self._content.discard(task, draft)
+            last = found or await self._stored_last(task)
+        except Unavailable as error:
+            raise Uncertain(f"refused ({said}), and why cannot be seen now: {error}") from None
+        if found is None and (last.position if last else 0) >= expected:
+            raise Uncertain(f"refused for a reason that is not true: {said}, expected {expected}")
+        if found is not None and found.header.record_id == draft.header.record_id:
+            return found.position
+        if found is not None and large:
+            await self._discard(task, draft)
+        raise Conflict(said)
+
+    async def _discard(self, task: TaskRef, draft: Draft) -> None:
+        """Remove the object of a record that the log shows will never stand there (turns 3.4)."""
+        try:
+            await self._content.discard(task, draft)
         except (Unavailable, Uncertain) as error:
             logger.info("object not removed; a sweep finds it", task_id=task.task_id, error=str(error))
-        raise Conflict("another record stands at the expected position")
 
     # --- read ---------------------------------------------------------------------------------------------------------
 
