@@ -55,7 +55,7 @@ def refuse(kit: Kit, monkeypatch: pytest.MonkeyPatch) -> Refuse:
     return refuse_next
 
 
-@pytest.mark.parametrize("said", [STOPPING, LATE, IN_FLIGHT])
+@pytest.mark.parametrize("said", [STOPPING, LATE, IN_FLIGHT], ids=["stopping", "late", "in flight"])
 async def test_a_record_that_is_stored_and_was_refused_is_found(log: Log, refuse: Refuse, said: str) -> None:
     task = new_task(log)
     first = await append(log, task, offered(0), 0)
@@ -69,7 +69,7 @@ async def test_a_record_that_is_stored_and_was_refused_is_found(log: Log, refuse
     assert position == records[1].position
 
 
-@pytest.mark.parametrize("said", [STOPPING, LATE, IN_FLIGHT])
+@pytest.mark.parametrize("said", [STOPPING, LATE, IN_FLIGHT], ids=["stopping", "late", "in flight"])
 async def test_the_first_record_of_a_task_too(log: Log, refuse: Refuse, said: str) -> None:
     task = new_task(log)
     refuse(said)
