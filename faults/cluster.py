@@ -187,8 +187,15 @@ class Cluster:
                 del count[""]
         return {name: count.most_common(1)[0][0] for name, count in votes.items()}
 
-    async def whole(self, timeout_seconds: float = READY_SECONDS) -> float:
-        """Wait until every server runs, is healthy, and every stream has a leader and replicas that are current.
+    async def whole(self, timeout_seconds: float = READY_SECONDS, *, at_once: bool = False) -> float:
+        """Wait until every server runs, and every stream and consumer has a leader and replicas that have caught up.
+
+        A replica of what is written all the time falls behind by a few entries again and again. So it is enough that
+        each was seen to have caught up once since the waiting began.
+
+        Args:
+            timeout_seconds: how long.
+            at_once: wait for a moment at which all of them have.
 
         Returns:
             Seconds that it took.
@@ -197,12 +204,19 @@ class Cluster:
             TimeoutError: it did not come to that.
         """
         began = time.monotonic()
-        await eventually(self._is_whole, timeout_seconds=timeout_seconds, what="a whole cluster")
+        seen: set[str] = set()
+
+        async def is_whole() -> bool:
+            return await self._is_whole(set() if at_once else seen)
+
+        await eventually(is_whole, timeout_seconds=timeout_seconds, what="a whole cluster")
         return time.monotonic() - began
 
-    async def _is_whole(self) -> bool:
+    async def _is_whole(self, seen: set[str]) -> bool:
+        """Whether all is well; ``seen`` remembers what was well before."""
         healthy = await asyncio.gather(*(node.healthy() for node in self.nodes))
-        if not all(healthy):
+        seen.update(node.name for node, is_healthy in zip(self.nodes, healthy, strict=True) if is_healthy)
+        if not seen.issuperset(node.name for node in self.nodes):
             await asyncio.sleep(0.1)
             return False
         if self.size == 1:
@@ -215,8 +229,10 @@ class Cluster:
                 groups.setdefault(name, False)
                 # Only the leader of a group knows how far the others are.
                 if cluster.get("leader") == node.name:
-                    behind = [r for r in cluster.get("replicas") or [] if r.get("offline") or not r.get("current")]
-                    groups[name] = not behind
+                    replicas = cluster.get("replicas") or []
+                    groups[name] = not any(replica.get("offline") for replica in replicas)
+                    seen.update(f"{name} at {r['name']}" for r in replicas if r.get("current"))
+                    groups[name] &= seen.issuperset(f"{name} at {replica['name']}" for replica in replicas)
         return all(groups.values())
 
     async def step_down(self, stream: str, to: str = "") -> str:

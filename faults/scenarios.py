@@ -402,7 +402,7 @@ async def store_wiped(site: Site) -> None:
     """A follower loses its data, and gets it from the others."""
     _three(site)
     async with site.at_cluster:
-        await site.cluster.whole(60)  # the others must have everything
+        await site.cluster.whole(60, at_once=True)  # the others must have everything
         leader = await site.leader()
         node = site.chance.choice([n for n in site.cluster.nodes if n is not leader])
         try:
