@@ -201,6 +201,8 @@ def report(  # noqa: PLR0917 -- one caller
     for name, why in sorted(site.skipped.items()):
         if name not in site.bitten:
             print(f"  {SCENARIOS[name].number} {name}: skipped: {why}")
+    for error in site.late:
+        print(f"  late: {error}")
     if left:
         print(f"not at rest {REST_SECONDS:g} s after healing: {' '.join(left[:10])}")
     if not notified:

@@ -70,6 +70,8 @@ class Cluster:
         self.routes: dict[tuple[str, str], Link] = {}
         """The way from one server to another, by their names."""
         self._connection: Connection | None = None
+        self._missing: list[str] = []
+        """What kept the cluster from being whole at the last look."""
 
     # --- life ---------------------------------------------------------------------------------------------------------
 
@@ -209,19 +211,24 @@ class Cluster:
         async def is_whole() -> bool:
             return await self._is_whole(set() if at_once else seen)
 
-        await eventually(is_whole, timeout_seconds=timeout_seconds, what="a whole cluster")
+        try:
+            await eventually(is_whole, timeout_seconds=timeout_seconds, what="a whole cluster")
+        except TimeoutError as error:
+            raise TimeoutError(f"{error}; missing: {', '.join(self._missing)}") from None
         return time.monotonic() - began
 
     async def _is_whole(self, seen: set[str]) -> bool:
         """Whether all is well; ``seen`` remembers what was well before."""
         healthy = await asyncio.gather(*(node.healthy() for node in self.nodes))
         seen.update(node.name for node, is_healthy in zip(self.nodes, healthy, strict=True) if is_healthy)
-        if not seen.issuperset(node.name for node in self.nodes):
+        self._missing = [node.name for node in self.nodes if node.name not in seen]
+        if self._missing:
             await asyncio.sleep(0.1)
             return False
         if self.size == 1:
             return True
         if not await self.meta_leader():
+            self._missing = ["a meta leader"]
             return False
         groups: dict[str, bool] = {}
         for node in self.nodes:
@@ -233,7 +240,8 @@ class Cluster:
                     groups[name] = not any(replica.get("offline") for replica in replicas)
                     seen.update(f"{name} at {r['name']}" for r in replicas if r.get("current"))
                     groups[name] &= seen.issuperset(f"{name} at {replica['name']}" for replica in replicas)
-        return all(groups.values())
+        self._missing = [name for name, is_whole in groups.items() if not is_whole]
+        return not self._missing
 
     async def step_down(self, stream: str, to: str = "") -> str:
         """Have the leader of a stream step down, for a server if one is named; who leads then."""

@@ -131,6 +131,8 @@ class Site:
         self.bitten: Counter[str] = Counter()
         self.missed: Counter[str] = Counter()
         self.skipped: dict[str, str] = {}
+        self.late: list[str] = []
+        """What was not well again in time after a fault, under load; at the end all has to be."""
         self.counts: Counter[str] = Counter()
         self.load: subprocess.Popen[bytes] | None = None
         self.progress: dict[str, Any] = {}
