@@ -10,9 +10,13 @@ from typing import Any
 
 import pytest
 import structlog
+from hypothesis import settings
 
 from a2a_events.services.nats_server import NatsServer
 from a2a_events.testing import NATS_URL_VARIABLE, remove_streams, unique_namespace
+
+settings.register_profile("untimed", deadline=None)
+settings.load_profile("untimed")
 
 
 @pytest.fixture(scope="session")
