@@ -18,13 +18,15 @@ BETWEEN_SECONDS: Final = (3.0, 10.0)
 """From the beginning of one fault to that of the next (F90)."""
 AT_ONCE: Final = 3
 LONGEST_SECONDS: Final = 240.0
-"""A fault that takes longer than this to heal is an error of the run."""
+"""A fault that takes longer than this is late."""
 
 logger = structlog.get_logger(__name__)
 
 
 async def inflict(site: Site, name: str) -> bool:
     """One fault, from breaking to healed; whether there was one.
+
+    A cluster under load that is not well in time is late, and told as that; once the load is over it has to be well.
 
     Raises:
         Exception: it could not be healed.
@@ -35,6 +37,10 @@ async def inflict(site: Site, name: str) -> bool:
             await SCENARIOS[name].act(site)
     except Skipped as reason:
         site.skipped[name] = str(reason)
+        return False
+    except TimeoutError as error:
+        site.late.append(f"{name}: {error}")
+        logger.warning("late", name=name, error=str(error))
         return False
     logger.info("fault", name=name, seconds=round(time.monotonic() - began, 1))
     return True
