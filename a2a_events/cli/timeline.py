@@ -4,67 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from typing import TYPE_CHECKING, Any, Final, assert_never
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 import msgspec
-from msgspec import Raw, Struct
 
 from a2a_events.cli import flags
 from a2a_events.cli.outcome import Failure
 from a2a_events.cli.table import table
-from a2a_events.model import timestamp_of
-from a2a_events.timeline.events import (
-    MEMBERS,
-    Actor,
-    ArtifactChanged,
-    CancelRequested,
-    DeadLetter,
-    Event,
-    Kind,
-    MessageReceived,
-    MessageUnread,
-    PushConfigDeleted,
-    PushConfigSet,
-    Replied,
-    StatusChanged,
-    Step,
-    Submitted,
-    TaskDeadLettered,
-    Timer,
-    TurnClaimed,
-    TurnConfirmed,
-    TurnEnded,
-    TurnNudged,
-    TurnReleased,
-    TurnSuspended,
-    Unknown,
-    line_of,
-)
-from a2a_events.timeline.record import Record
+from a2a_events.timeline.events import MEMBERS, Kind
+from a2a_events.timeline.rows import Row, rows_of
 
 if TYPE_CHECKING:
     from a2a_events.settings import Settings
 
 PATIENCE_SECONDS: Final = 5.0
 """For NATS: somebody sits at the terminal."""
-_KINDS: Final = {kind.value: MEMBERS[kind] for kind in Kind}
-
-
-class Row(Struct, frozen=True, omit_defaults=True):
-    """One event, as it is printed. ``event`` is its JSON, left out for kinds that this version does not know."""
-
-    revision: int
-    position: int
-    time: str
-    kind: str
-    writer: str
-    epoch: int
-    summary: str
-    event: Raw | msgspec.UnsetType = msgspec.UNSET
-
-
-# omit_defaults leaves UNSET out and keeps every member that has no default.
 
 
 @click.command(short_help="Print every event of a task, straight from the log.")
@@ -128,35 +83,6 @@ async def read(task_id: str, settings: Settings) -> list[Row]:
         return [row async for records in log.read(task) for record in records for row in rows_of(record)]
 
 
-def rows_of(record: Record) -> list[Row]:
-    """One row for each event of a record."""
-    header = record.header
-    events = zip(header.kinds, header.times, record.lines(), record.events(), strict=True)
-    return [
-        Row(
-            revision=revision,
-            position=record.position,
-            time=timestamp_of(time),
-            kind=_KINDS.get(code, f"unknown ({code})"),
-            writer=f"{header.writer.role}/{header.writer.instance}",
-            epoch=header.epoch,
-            summary=summary(event),
-            event=_shown(event, line),
-        )
-        for revision, (code, time, line, event) in enumerate(events, header.revision)
-    ]
-
-
-def _shown(event: Event, line: bytes) -> Raw | msgspec.UnsetType:
-    match event:
-        case Unknown():
-            return msgspec.UNSET
-        case PushConfigSet():
-            return Raw(line_of(msgspec.structs.replace(event, sealed=""))[1])  # secrets are shown in no form
-        case _:
-            return Raw(line)
-
-
 def show(rows: list[Row], output: str) -> None:
     """Print rows as asked."""
     if output == "table":
@@ -174,63 +100,3 @@ def _style(row: Row) -> str:
     if row.kind == MEMBERS[Kind.STATUS]:
         return "cyan"
     return "" if row.kind in {MEMBERS[Kind.ARTIFACT], MEMBERS[Kind.REPLY]} else "dim"
-
-
-def summary(event: Event) -> str:
-    """What an event says, in a few words; content is only counted."""
-    match event:
-        case Submitted():
-            return f"message {_message_id(event.message)}, context {event.context_id}{_by(event.actor)}"
-        case MessageReceived():
-            return f"message {_message_id(event.message)}{_by(event.actor)}"
-        case MessageUnread():
-            return f"not handled: {', '.join(event.message_ids)}"
-        case CancelRequested():
-            return f"asked{_by(event.actor)}"
-        case TurnClaimed():
-            why = f": {event.reason}" if event.reason else ""
-            return f"attempt {event.attempt}, policy {event.policy}{why}"
-        case TurnReleased():
-            return f"of epoch {event.epoch}{f': {event.reason}' if event.reason else ''}"
-        case TurnNudged() | TurnConfirmed():
-            return f"of epoch {event.epoch}"
-        case TurnSuspended():
-            return f"until {timestamp_of(event.until)}"
-        case Step():
-            return f"{event.name}: {len(bytes(event.result))} B"
-        case Timer():
-            return f"{event.name}: due {timestamp_of(event.due)}"
-        case TurnEnded():
-            return event.reason
-        case StatusChanged():
-            return event.status.state.name
-        case ArtifactChanged():
-            more = " more" if event.append else ""
-            last = ", the last" if event.last_chunk else ""
-            return f"{event.artifact.artifact_id}: {len(bytes(event.artifact.parts))} B{more}{last}"
-        case Replied():
-            return f"message {_message_id(event.message)}"
-        case PushConfigSet():
-            return f"{event.id}: {event.url}{_by(event.actor)}"
-        case PushConfigDeleted():
-            return f"{event.id}{_by(event.actor)}"
-        case DeadLetter():
-            return f"{event.config} did not take revision {event.revision} in {event.attempts} attempts: {event.reason}"
-        case TaskDeadLettered():
-            return f"given up after {event.attempts} {'attempt' if event.attempts == 1 else 'attempts'}: {event.reason}"
-        case Unknown():
-            return f"{len(event.line)} B"
-        case _:
-            assert_never(event)
-
-
-def _by(actor: Actor) -> str:
-    return "" if actor == Actor() else f", by {actor.subject}{f' of {actor.tenant}' if actor.tenant else ''}"
-
-
-class _Named(Struct, rename="camel"):
-    message_id: str = ""
-
-
-def _message_id(message: Raw) -> str:
-    return msgspec.json.decode(message, type=_Named).message_id

@@ -1,0 +1,258 @@
+"""Events as people read them: one row each, filters on rows, and rows of chunks folded into one.
+
+What agents and clients wrote is only counted here; secrets of webhooks are shown in no form.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Final, assert_never
+
+import msgspec
+from msgspec import Raw, Struct
+
+from a2a_events.model import milliseconds_of, timestamp_of
+from a2a_events.timeline.events import (
+    MEMBERS,
+    Actor,
+    ArtifactChanged,
+    CancelRequested,
+    DeadLetter,
+    Event,
+    Kind,
+    MessageReceived,
+    MessageUnread,
+    PushConfigDeleted,
+    PushConfigSet,
+    Replied,
+    StatusChanged,
+    Step,
+    Submitted,
+    TaskDeadLettered,
+    Timer,
+    TurnClaimed,
+    TurnConfirmed,
+    TurnEnded,
+    TurnNudged,
+    TurnReleased,
+    TurnSuspended,
+    Unknown,
+    line_of,
+)
+from a2a_events.timeline.record import Record
+
+_KINDS: Final = {kind.value: MEMBERS[kind] for kind in Kind}
+
+
+class Row(Struct, frozen=True, omit_defaults=True):
+    """One event, as it is printed. ``event`` is its JSON, left out for kinds that this version does not know."""
+
+    revision: int
+    position: int
+    time: str
+    kind: str
+    writer: str
+    epoch: int
+    summary: str
+    bytes: int
+    """Of the event's line in the log."""
+    attempt: int = 0
+    """At the turn that it was written in; 0 outside of turns."""
+    state: str = ""
+    """That a status update shows, without its prefix."""
+    artifact: str = ""
+    """Id of the artifact that an artifact update adds to."""
+    event: Raw | msgspec.UnsetType = msgspec.UNSET
+
+
+# omit_defaults leaves UNSET out and keeps every member that has no default.
+
+
+class Run(Struct, frozen=True):
+    """Consecutive updates of one artifact under one claim, as one row."""
+
+    revision: int
+    """Of the first."""
+    last_revision: int
+    position: int
+    """Of the record of the first."""
+    time: str
+    """Of the first."""
+    seconds: float
+    """From the first to the last, by the writer's clock."""
+    kind: str
+    writer: str
+    epoch: int
+    attempt: int
+    artifact: str
+    count: int
+    bytes: int
+    summary: str
+
+
+class Filter(Struct, frozen=True):
+    """Which rows. All that are given must match; the empty filter matches every row."""
+
+    kinds: frozenset[str] = frozenset()
+    """Names of kinds, as rows show them."""
+    states: frozenset[str] = frozenset()
+    """Names of states; then only status updates match."""
+    writer: str = ""
+    """A role, an instance, or both as rows show them."""
+    attempt: int | None = None
+    text: str = ""
+    """Anywhere in the event's JSON or in the summary, in any case."""
+    first: int = 1
+    last: int | None = None
+
+    def matches(self, row: Row) -> bool:
+        """Whether this row is wanted."""
+        return (
+            self.first <= row.revision
+            and (self.last is None or row.revision <= self.last)
+            and (not self.kinds or row.kind in self.kinds)
+            and (not self.states or row.state in self.states)
+            and (not self.writer or self.writer in {row.writer, *row.writer.split("/", 1)})
+            and (self.attempt is None or row.attempt == self.attempt)
+            and (not self.text or self._says(row))
+        )
+
+    def _says(self, row: Row) -> bool:
+        wanted = self.text.casefold()
+        shown = b"" if isinstance(row.event, msgspec.UnsetType) else bytes(row.event)
+        return wanted in row.summary.casefold() or wanted in shown.decode(errors="replace").casefold()
+
+
+def compact(rows: Iterable[Row]) -> Iterator[Row | Run]:
+    """Rows, with each run of two or more updates of one artifact, under one claim, folded into one."""
+    waiting: list[Row] = []
+    for row in rows:
+        if waiting and not _goes_on(waiting[-1], row):
+            yield _folded(waiting)
+            waiting = []
+        if row.artifact:
+            waiting.append(row)
+        else:
+            yield row
+    if waiting:
+        yield _folded(waiting)
+
+
+def _goes_on(before: Row, row: Row) -> bool:
+    return (row.artifact, row.epoch, row.revision) == (before.artifact, before.epoch, before.revision + 1)
+
+
+def _folded(rows: list[Row]) -> Row | Run:
+    first, last = rows[0], rows[-1]
+    if first is last:
+        return first
+    size = sum(row.bytes for row in rows)
+    seconds = (milliseconds_of(last.time) - milliseconds_of(first.time)) / 1000
+    return Run(
+        revision=first.revision,
+        last_revision=last.revision,
+        position=first.position,
+        time=first.time,
+        seconds=seconds,
+        kind=first.kind,
+        writer=first.writer,
+        epoch=first.epoch,
+        attempt=first.attempt,
+        artifact=first.artifact,
+        count=len(rows),
+        bytes=size,
+        summary=f"{first.artifact}: {len(rows)} chunks, {size} B, {seconds:.3f} s",
+    )
+
+
+def rows_of(record: Record) -> list[Row]:
+    """One row for each event of a record."""
+    header = record.header
+    events = zip(header.kinds, header.times, record.lines(), record.events(), strict=True)
+    return [
+        Row(
+            revision=revision,
+            position=record.position,
+            time=timestamp_of(time),
+            kind=_KINDS.get(code, f"unknown ({code})"),
+            writer=f"{header.writer.role}/{header.writer.instance}",
+            epoch=header.epoch,
+            summary=summary(event),
+            bytes=len(line),
+            attempt=header.attempt,
+            state=event.status.state.name if isinstance(event, StatusChanged) else "",
+            artifact=event.artifact.artifact_id if isinstance(event, ArtifactChanged) else "",
+            event=_shown(event, line),
+        )
+        for revision, (code, time, line, event) in enumerate(events, header.revision)
+    ]
+
+
+def _shown(event: Event, line: bytes) -> Raw | msgspec.UnsetType:
+    match event:
+        case Unknown():
+            return msgspec.UNSET
+        case PushConfigSet():
+            return Raw(line_of(msgspec.structs.replace(event, sealed=""))[1])  # secrets are shown in no form
+        case _:
+            return Raw(line)
+
+
+def summary(event: Event) -> str:
+    """What an event says, in a few words; content is only counted."""
+    match event:
+        case Submitted():
+            return f"message {_message_id(event.message)}, context {event.context_id}{_by(event.actor)}"
+        case MessageReceived():
+            return f"message {_message_id(event.message)}{_by(event.actor)}"
+        case MessageUnread():
+            return f"not handled: {', '.join(event.message_ids)}"
+        case CancelRequested():
+            return f"asked{_by(event.actor)}"
+        case TurnClaimed():
+            why = f": {event.reason}" if event.reason else ""
+            return f"attempt {event.attempt}, policy {event.policy}{why}"
+        case TurnReleased():
+            return f"of epoch {event.epoch}{f': {event.reason}' if event.reason else ''}"
+        case TurnNudged() | TurnConfirmed():
+            return f"of epoch {event.epoch}"
+        case TurnSuspended():
+            return f"until {timestamp_of(event.until)}"
+        case Step():
+            return f"{event.name}: {len(bytes(event.result))} B"
+        case Timer():
+            return f"{event.name}: due {timestamp_of(event.due)}"
+        case TurnEnded():
+            return event.reason
+        case StatusChanged():
+            return event.status.state.name
+        case ArtifactChanged():
+            more = " more" if event.append else ""
+            last = ", the last" if event.last_chunk else ""
+            return f"{event.artifact.artifact_id}: {len(bytes(event.artifact.parts))} B{more}{last}"
+        case Replied():
+            return f"message {_message_id(event.message)}"
+        case PushConfigSet():
+            return f"{event.id}: {event.url}{_by(event.actor)}"
+        case PushConfigDeleted():
+            return f"{event.id}{_by(event.actor)}"
+        case DeadLetter():
+            return f"{event.config} did not take revision {event.revision} in {event.attempts} attempts: {event.reason}"
+        case TaskDeadLettered():
+            return f"given up after {event.attempts} {'attempt' if event.attempts == 1 else 'attempts'}: {event.reason}"
+        case Unknown():
+            return f"{len(event.line)} B"
+        case _:
+            assert_never(event)
+
+
+def _by(actor: Actor) -> str:
+    return "" if actor == Actor() else f", by {actor.subject}{f' of {actor.tenant}' if actor.tenant else ''}"
+
+
+class _Named(Struct, rename="camel"):
+    message_id: str = ""
+
+
+def _message_id(message: Raw) -> str:
+    return msgspec.json.decode(message, type=_Named).message_id
