@@ -10,7 +10,7 @@ import asyncio
 import os
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 
 import msgspec
 
@@ -98,6 +98,22 @@ class MemoryLog:
         if self._all is not None:
             self._all.put(task, _without_payload(record))
         return record.position
+
+    def restore(self, task: TaskRef, records: Sequence[Record]) -> None:
+        """Put a recorded timeline into this log, every record at its own position; nothing is dispatched.
+
+        Raises:
+            ValueError: the task is here already, or another record is at one of these positions.
+        """
+        taken = {record.position for timeline in self._timelines.values() for record in timeline}
+        if task in self._timelines or not taken.isdisjoint(record.position for record in records):
+            message = f"the log holds task {task.task_id} or another record at one of its positions"
+            raise ValueError(message)
+        self._timelines[task] = list(records)
+        for record in records:
+            self._incarnation = record.header.incarnation or self._incarnation
+            self._position = max(self._position, record.position)
+            self._stored_at[record.position] = record.header.times[-1]
 
     async def first_after(self, task: TaskRef, position: int) -> Record | None:
         """See ``port.Log``."""

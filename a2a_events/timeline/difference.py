@@ -101,9 +101,7 @@ def _artifact(old: ArtifactFold | None, new: ArtifactFold) -> ArtifactDifference
 
 def _internal(before: TaskFold, after: TaskFold) -> dict[str, Change]:
     old, new = (_members(fold) for fold in (before, after))
-    return {
-        name: Change(old.get(name), new.get(name)) for name in {**old, **new} if old.get(name) != new.get(name)
-    }
+    return {name: Change(old.get(name), new.get(name)) for name in {**old, **new} if old.get(name) != new.get(name)}
 
 
 def _members(fold: TaskFold) -> dict[str, Any]:

@@ -239,6 +239,23 @@ class TaskDeadLettered(Fact, frozen=True):
     reason: str
 
 
+class Forked(Fact, frozen=True):
+    """The task goes on from the state of another one; ``submitted`` names that in ``origin``. Ends the first record.
+
+    The record also holds the messages that no turn had handled there, and the steps of the turn that was to handle
+    them. Webhooks, idempotency keys and a cancel of the other task are not carried over.
+    """
+
+    state: Raw
+    """A Task, under this task's ids: status, history with those messages, and artifacts."""
+    pending: tuple[int, ...]
+    """Revisions, in this timeline, of the messages that are to be handled."""
+    status_in_history: bool = False
+    """Whether the history holds the status message already."""
+    public: bool = False
+    """Whether the agent had said anything public."""
+
+
 class Unknown(Fact, frozen=True):
     """A kind that this version does not know, or reserves; ``line`` is kept byte for byte."""
 
@@ -265,6 +282,7 @@ Event: TypeAlias = (
     | PushConfigDeleted
     | DeadLetter
     | TaskDeadLettered
+    | Forked
     | Unknown
 )
 
@@ -291,6 +309,7 @@ class Kind(Enum):
     PUSH_CONFIG_DELETED = "d"
     DEAD_LETTER = "l"
     TASK_DEAD_LETTERED = "L"
+    FORKED = "f"
     # Reserved: written by later versions; a reader of this one keeps and counts them.
     DELIVERY_ATTEMPT = "v"
     TOMBSTONE = "z"
@@ -317,6 +336,7 @@ MEMBERS: Final[dict[Kind, str]] = {
     Kind.DELIVERY_ATTEMPT: "deliveryAttempt",
     Kind.DEAD_LETTER: "deadLetter",
     Kind.TASK_DEAD_LETTERED: "taskDeadLettered",
+    Kind.FORKED: "forked",
     Kind.TOMBSTONE: "tombstone",
 }
 """The one member of each kind's line."""
@@ -334,8 +354,8 @@ INBOUND_CODES: Final = frozenset(
 )
 """Kinds that ask a worker for something: a record that holds one rides the ``in`` lane."""
 
-CRITICAL_CODES: Final = frozenset({Kind.TURN_SUSPENDED.value})
-"""Kinds that a reader must know to fold past them: without this one a turn that nobody owns looks owned."""
+CRITICAL_CODES: Final = frozenset({Kind.TURN_SUSPENDED.value, Kind.FORKED.value})
+"""Kinds that a reader must know to fold past them: else a turn that nobody owns looks owned, or a task lacks a past."""
 
 _STRUCTS: Final[dict[str, type[Any]]] = {
     Kind.SUBMITTED.value: Submitted,
@@ -356,6 +376,7 @@ _STRUCTS: Final[dict[str, type[Any]]] = {
     Kind.PUSH_CONFIG_DELETED.value: PushConfigDeleted,
     Kind.DEAD_LETTER.value: DeadLetter,
     Kind.TASK_DEAD_LETTERED.value: TaskDeadLettered,
+    Kind.FORKED.value: Forked,
 }
 _KINDS: Final[dict[type[Any], Kind]] = {struct: Kind(code) for code, struct in _STRUCTS.items()}
 _DECODERS: Final[dict[str, msgspec.json.Decoder[Any]]] = {

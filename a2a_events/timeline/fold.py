@@ -25,9 +25,11 @@ from a2a_events.timeline.events import (
     PUBLIC_CODES,
     Actor,
     ArtifactChanged,
+    ArtifactLine,
     CancelRequested,
     DeadLetter,
     Event,
+    Forked,
     Kind,
     MessageReceived,
     MessageUnread,
@@ -261,11 +263,7 @@ class Head(Struct, kw_only=True, omit_defaults=True, rename="camel"):
             case CancelRequested():
                 self.cancel = self.cancel or record.position
             case TurnClaimed():
-                self.epoch, self.claim, self.turn = event.epoch, record.header.record_id, TurnState.OPEN
-                self.lease, self.lease_delivery = event.lease, event.delivery
-                self.attempt, self.agent_version = event.attempt, event.agent_version
-                if not self.turn_revision:
-                    self.turn_position, self.turn_revision = record.position, revision
+                self._claimed(event, revision, record)
             case TurnReleased():
                 self.turn, self.lease = TurnState.RELEASED, 0
             case TurnSuspended():
@@ -280,6 +278,8 @@ class Head(Struct, kw_only=True, omit_defaults=True, rename="camel"):
                 self.paused = revision
             case TaskDeadLettered():
                 self.dead_letter = revision
+            case Forked():
+                self._begin_with(event, record.position)
             case StatusChanged():
                 self.state, self.public = event.status.state, True
                 if event.status.state in TERMINAL_STATES:
@@ -328,6 +328,18 @@ class Head(Struct, kw_only=True, omit_defaults=True, rename="camel"):
     def _message(self, record: Record, revision: int, event: Submitted | MessageReceived) -> None:
         message_id = _message_id_decoder.decode(event.message).message_id
         self.pending = (*self.pending, Pending(record.position, revision, message_id))
+
+    def _claimed(self, event: TurnClaimed, revision: int, record: Record) -> None:
+        self.epoch, self.claim, self.turn = event.epoch, record.header.record_id, TurnState.OPEN
+        self.lease, self.lease_delivery = event.lease, event.delivery
+        self.attempt, self.agent_version = event.attempt, event.agent_version
+        if not self.turn_revision:
+            self.turn_position, self.turn_revision = record.position, revision
+
+    def _begin_with(self, event: Forked, position: int) -> None:
+        self.state, self.public = _state_decoder.decode(event.state).status.state, event.public
+        self.pending = tuple(p for p in self.pending if p.revision in event.pending)
+        self.handled = 0 if self.pending else position
 
     def _turn_over(self, handled: int) -> None:
         self.turn, self.lease, self.attempt = TurnState.NONE, 0, 0
@@ -427,6 +439,8 @@ class Content(Struct):
             case Replied():
                 self.reply = bytes(event.message)
                 self.ended = True
+            case Forked():
+                self._begin_with(event, revision)
             case (
                 MessageUnread()
                 | CancelRequested()
@@ -453,20 +467,25 @@ class Content(Struct):
             self.history.add(bytes(self.status.message), revision)
             self.status_in_history = True
 
+    def _begin_with(self, event: Forked, revision: int) -> None:
+        state = _state_decoder.decode(event.state)
+        self.status, self.status_in_history = state.status, event.status_in_history
+        self.history = Pieces()
+        for message in state.history:
+            self.history.add(bytes(message), revision)
+        self.artifacts = {}
+        for number, line in enumerate(state.artifacts, 1):
+            # Their segments are named by this number, which no event of the task can have.
+            artifact = _created(line, -number)
+            artifact.parts.add(bytes(line.parts)[1:-1].strip(), revision)
+            self.artifacts[line.artifact_id] = artifact
+
     def _artifact(self, event: ArtifactChanged, revision: int) -> None:
         line = event.artifact
         known = self.artifacts.get(line.artifact_id)
         elements = bytes(line.parts)[1:-1].strip()
         if known is None or not event.append:
-            created = ArtifactFold(
-                line.artifact_id,
-                revision,
-                Pieces(),
-                line.name,
-                line.description,
-                _object(line.metadata),
-                line.extensions,
-            )
+            created = _created(line, revision)
             created.parts.add(elements, revision)
             self.artifacts[line.artifact_id] = created
             return
@@ -477,6 +496,13 @@ class Content(Struct):
         added = _object(line.metadata)
         if added:
             known.metadata = {**(known.metadata or {}), **added}
+
+
+def _created(line: ArtifactLine, created: int) -> ArtifactFold:
+    """An artifact without its parts."""
+    return ArtifactFold(
+        line.artifact_id, created, Pieces(), line.name, line.description, _object(line.metadata), line.extensions
+    )
 
 
 class TaskFold:
@@ -599,6 +625,9 @@ def _decode(record: Record, code: str, line: bytes) -> Event:
             _message_id_decoder.decode(event.message)
         elif isinstance(event, ArtifactChanged):
             _object(event.artifact.metadata)
+        elif isinstance(event, Forked):
+            for artifact in _state_decoder.decode(event.state).artifacts:
+                _object(artifact.metadata)
     except ValueError as error:
         message = f"record {record.header.record_id} at {record.position} is damaged: {error}"
         raise Unreadable(message) from None
@@ -612,6 +641,14 @@ def _mark(event: Submitted | MessageReceived) -> Mark | None:
     return Mark(event.idempotency_key, event.body_hash) if event.idempotency_key else None
 
 
+class _State(Struct, rename="camel"):
+    """The parts of a Task that the fold needs."""
+
+    status: StatusLine
+    history: list[Raw] = []
+    artifacts: list[ArtifactLine] = []
+
+
 class _MessageId(Struct, rename="camel"):
     message_id: str = ""
 
@@ -622,4 +659,5 @@ def _object(raw: Raw) -> dict[str, object] | None:
 
 
 _message_id_decoder = msgspec.json.Decoder(_MessageId)
+_state_decoder = msgspec.json.Decoder(_State)
 _object_decoder = msgspec.json.Decoder(dict[str, object] | None)

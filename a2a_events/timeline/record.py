@@ -79,11 +79,13 @@ class Draft(Struct, frozen=True):
 
     header: Header
     payload: bytes
+    past: bool = False
+    """Whether it tells what happened elsewhere, and asks nobody for anything: an imported record."""
 
     @property
     def inbound(self) -> bool:
         """Whether the record asks a worker for something, and so rides the ``in`` lane."""
-        return not INBOUND_CODES.isdisjoint(self.header.kinds)
+        return not self.past and not INBOUND_CODES.isdisjoint(self.header.kinds)
 
 
 class Record(Struct, frozen=True):

@@ -19,6 +19,7 @@ from a2a_events.timeline.events import (
     CancelRequested,
     DeadLetter,
     Event,
+    Forked,
     Kind,
     MessageReceived,
     MessageUnread,
@@ -202,7 +203,8 @@ def summary(event: Event) -> str:
     """What an event says, in a few words; content is only counted."""
     match event:
         case Submitted():
-            return f"message {_message_id(event.message)}, context {event.context_id}{_by(event.actor)}"
+            origin = _origin(event.origin)
+            return f"message {_message_id(event.message)}, context {event.context_id}{_by(event.actor)}{origin}"
         case MessageReceived():
             return f"message {_message_id(event.message)}{_by(event.actor)}"
         case MessageUnread():
@@ -240,6 +242,8 @@ def summary(event: Event) -> str:
             return f"{event.config} did not take revision {event.revision} in {event.attempts} attempts: {event.reason}"
         case TaskDeadLettered():
             return f"given up after {event.attempts} {'attempt' if event.attempts == 1 else 'attempts'}: {event.reason}"
+        case Forked():
+            return f"begins with {len(bytes(event.state))} B of state, {len(event.pending)} messages to handle"
         case Unknown():
             return f"{len(event.line)} B"
         case _:
@@ -248,6 +252,23 @@ def summary(event: Event) -> str:
 
 def _by(actor: Actor) -> str:
     return "" if actor == Actor() else f", by {actor.subject}{f' of {actor.tenant}' if actor.tenant else ''}"
+
+
+class Origin(Struct, frozen=True, rename="camel", omit_defaults=True):
+    """Where a task comes from: the state that it was forked from, or the dead letter that it repeats."""
+
+    task_id: str = ""
+    revision: int = 0
+    replay_of: str = ""
+
+
+def _origin(raw: Raw) -> str:
+    if not bytes(raw):
+        return ""
+    origin = msgspec.json.decode(raw, type=Origin)
+    if origin.task_id:
+        return f", forked from {origin.task_id}@{origin.revision}"
+    return f", a replay of {origin.replay_of}" if origin.replay_of else ""
 
 
 class _Named(Struct, rename="camel"):

@@ -6,15 +6,16 @@ import msgspec
 import pytest
 from msgspec.structs import replace
 
-from a2a_events.cli.timeline import Row, read, rows_of, show
+from a2a_events.cli.timeline import read, show
 from a2a_events.client import Client
 from a2a_events.model import Task
 from a2a_events.testing import Deployment
 from a2a_events.timeline.events import CancelRequested, DeadLetter, Kind, PushConfigDeleted, PushConfigSet
 from a2a_events.timeline.record import Entry, Record, draft, entry
+from a2a_events.timeline.rows import Row, rows_of
 from tests.unit.timeline_builders import ALICE, GATEWAY, NOW, submitted
 
-COLUMNS = ["revision", "position", "time", "kind", "writer", "epoch", "summary"]
+COLUMNS = ["revision", "position", "time", "kind", "writer", "epoch", "summary", "bytes"]
 
 
 def record(*entries: Entry, position: int = 7, revision: int = 0, epoch: int = 0) -> Record:

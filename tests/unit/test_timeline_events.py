@@ -214,6 +214,7 @@ def test_codes_and_members_of_all_kinds_are_as_they_were_promised() -> None:
         "M": "message",
         "h": "turnSuspended",
         "L": "taskDeadLettered",
+        "f": "forked",
         "p": "step",
         "t": "timer",
         "w": "pushConfigSet",

@@ -1,0 +1,280 @@
+"""A task's whole timeline as one file, to be looked at, replayed or imported elsewhere.
+
+One JSON object a line: the task, then each record as the log had it, then the SHA-256 of all lines before. The lines of
+events are those of the log, byte for byte; secrets of webhooks are left out always, and what :func:`redacted` removes
+is gone for good. The format is versioned like the log's: a reader refuses what is newer.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from bisect import bisect_right
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final
+
+import msgspec
+from msgspec import Raw, Struct
+
+from a2a_events.timeline.events import (
+    NOTHING,
+    Kind,
+    PushConfigSet,
+    TurnClaimed,
+    TurnEnded,
+    TurnSuspended,
+    decode_line,
+    line_of,
+)
+from a2a_events.timeline.ids import TaskRef, parse_task_id
+from a2a_events.timeline.record import Header, Record, pack, unpack
+
+VERSION: Final = 1
+REDACTED: Final = "[redacted]"
+
+
+class DamagedBundle(ValueError):
+    """The file is no bundle, was cut or changed, or is newer than this software; says which. Repeating cannot help."""
+
+
+class Bundle(Struct, frozen=True):
+    """A recorded timeline."""
+
+    task: TaskRef
+    records: tuple[Record, ...]
+    card: Raw = NOTHING
+    """The agent's card as it was announced when the timeline was recorded; empty if it was not known."""
+    redacted: bool = False
+
+    @property
+    def revisions(self) -> int:
+        """How many events it holds."""
+        return self.records[-1].header.last_revision if self.records else 0
+
+
+class _Head(Struct, rename="camel", omit_defaults=True):
+    bundle: int
+    task_id: str
+    agent: str
+    tenant: str
+    """The token, never the raw name."""
+    records: int
+    events: int
+    card: Raw = NOTHING
+    redacted: bool = False
+
+
+class _Line(Struct, omit_defaults=True):
+    position: int
+    header: str
+    events: list[Raw]
+    inbound: bool = False
+    trace: str = ""
+
+
+class _Foot(Struct):
+    sha256: str
+
+
+def write(bundle: Bundle) -> bytes:
+    """A bundle as a file."""
+    task = bundle.task
+    head = _Head(
+        bundle=VERSION,
+        task_id=task.task_id,
+        agent=task.agent,
+        tenant=task.tenant,
+        records=len(bundle.records),
+        events=bundle.revisions,
+        card=bundle.card,
+        redacted=bundle.redacted,
+    )
+    lines = [_encoder.encode(head)]
+    for record in bundle.records:
+        events = [Raw(line) for line in record.lines()]
+        lines.append(_encoder.encode(_Line(record.position, pack(record.header), events, record.inbound, record.trace)))
+    body = b"\n".join(lines) + b"\n"
+    return body + _encoder.encode(_Foot(hashlib.sha256(body).hexdigest())) + b"\n"
+
+
+def read(content: bytes) -> Bundle:
+    """A bundle out of a file.
+
+    Raises:
+        DamagedBundle: says what is wrong with it.
+    """
+    body, _, foot = content.rstrip(b"\n").rpartition(b"\n")
+    body += b"\n"
+    try:
+        head = _head_decoder.decode(body.split(b"\n", 1)[0])
+    except ValueError:
+        raise DamagedBundle("this is no bundle of a task: its first line says nothing of one") from None
+    if head.bundle > VERSION:
+        raise DamagedBundle(f"this bundle has format {head.bundle}; this version reads up to {VERSION}: upgrade it")
+    try:
+        checksum = _foot_decoder.decode(foot).sha256
+    except ValueError:
+        raise DamagedBundle("the bundle was cut: its last line holds no checksum") from None
+    if checksum != hashlib.sha256(body).hexdigest():
+        raise DamagedBundle("the bundle was changed: its checksum is another's")
+    try:
+        records = tuple(_record(_line_decoder.decode(line)) for line in body.split(b"\n")[1:-1])
+    except ValueError as error:
+        raise DamagedBundle(f"a record of the bundle is damaged: {error}") from None
+    log, shard = _home(head.task_id)
+    return Bundle(TaskRef(log, shard, head.agent, head.tenant, head.task_id), records, head.card, head.redacted)
+
+
+def without_secrets(record: Record) -> Record:
+    """The record without the sealed secrets of webhooks, which nothing outside the deployment can open anyway."""
+    if Kind.PUSH_CONFIG_SET.value not in record.header.kinds:
+        return record
+
+    def unsealed(code: str, line: bytes) -> bytes:
+        event = decode_line(code, line)
+        if not isinstance(event, PushConfigSet):
+            return line
+        return line_of(msgspec.structs.replace(event, sealed=""))[1]
+
+    return _each(record, unsealed)
+
+
+def redacted(bundle: Bundle, *, content: bool = False, patterns: Sequence[re.Pattern[str]] = ()) -> Bundle:
+    """The bundle without what must not leave the house. States, times, ids and sizes of commits stay.
+
+    Args:
+        bundle: as it was recorded.
+        content: remove what clients and agents wrote, and who they were: parts, metadata, results of steps, names,
+            addresses of webhooks.
+        patterns: replace every match in any text but ids.
+    """
+
+    def clean(code: str, line: bytes) -> bytes:
+        fact = msgspec.json.decode(line)
+        if content:
+            fact = _without_content(fact, _STEP_NAME if code in _NAMED else frozenset())
+        if patterns:
+            fact = _without_matches(fact, patterns)
+        return _encoder.encode(fact)
+
+    records = tuple(_each(record, clean) for record in bundle.records)
+    return msgspec.structs.replace(bundle, records=records, redacted=True)
+
+
+def renamed(bundle: Bundle, task: TaskRef) -> Bundle:
+    """The bundle as that of another task: its id stands wherever the old one stood, in texts too."""
+    old, new = (_encoder.encode(name)[1:-1] for name in (bundle.task.task_id, task.task_id))
+    records = tuple(
+        msgspec.structs.replace(record, payload=record.payload.replace(old, new)) for record in bundle.records
+    )
+    return msgspec.structs.replace(bundle, task=task, records=records)
+
+
+def moved(record: Record, positions: Mapping[int, int]) -> Record:
+    """The record for a log that has the records before it at other positions.
+
+    Args:
+        record: of the bundle.
+        positions: of every record before it: where it was, and where it is.
+    """
+    known = sorted(positions)
+
+    def there(position: int) -> int:
+        # What names no record of the task (``handled`` may) stands for the newest one up to there.
+        at = bisect_right(known, position)
+        return positions[known[at - 1]] if at else 0
+
+    def line_there(code: str, line: bytes) -> bytes:
+        if code not in _POSITIONED:
+            return line
+        event = decode_line(code, line)
+        match event:
+            case TurnClaimed():
+                event = msgspec.structs.replace(event, lease=there(event.lease))
+            case TurnEnded():
+                event = msgspec.structs.replace(event, handled=there(event.handled))
+            case TurnSuspended():
+                event = msgspec.structs.replace(event, given=there(event.given))
+            case _:
+                return line
+        return line_of(event)[1]
+
+    return _each(record, line_there)
+
+
+_POSITIONED: Final = frozenset({Kind.TURN_CLAIMED.value, Kind.TURN_ENDED.value, Kind.TURN_SUSPENDED.value})
+_NAMED: Final = frozenset({Kind.STEP.value, Kind.TIMER.value})
+"""Kinds whose names are ids: a later attempt finds them by these."""
+_STEP_NAME: Final = frozenset({"name"})
+_IDS: Final = frozenset(
+    {"taskId", "contextId", "messageId", "artifactId", "state", "role", "timestamp", "referenceTaskIds", "messageIds"}
+)
+_PARTS: Final[dict[str, Any]] = {"text": REDACTED, "raw": "", "url": "https://redacted.invalid/", "data": None}
+_PERSONAL: Final = frozenset({"subject", "tenant", "name", "description", "filename"})
+
+
+def _each(record: Record, change: Callable[[str, bytes], bytes]) -> Record:
+    lines = [change(code, line) for code, line in zip(record.header.kinds, record.lines(), strict=True)]
+    return msgspec.structs.replace(record, payload=b"\n".join(lines))
+
+
+def _without_content(value: Any, kept: frozenset[str]) -> Any:
+    if isinstance(value, list):
+        return [_without_content(one, kept) for one in value]
+    if not isinstance(value, dict):
+        return value
+    clean: dict[str, Any] = {}
+    for name, inner in value.items():
+        if name in kept:
+            clean[name] = inner
+        elif name == "metadata":
+            continue
+        elif name == "parts" and isinstance(inner, list):
+            clean[name] = [_part(one) for one in inner]
+        elif name == "result":
+            clean[name] = None
+        elif name == "url":
+            clean[name] = _PARTS["url"]
+        elif name in _PERSONAL and isinstance(inner, str):
+            clean[name] = REDACTED if inner else ""
+        else:
+            clean[name] = _without_content(inner, kept)
+    return clean
+
+
+def _part(part: Any) -> Any:
+    kinds = [name for name in _PARTS if isinstance(part, dict) and name in part]
+    return {name: _PARTS[name] for name in kinds or ["text"]}
+
+
+def _without_matches(value: Any, patterns: Sequence[re.Pattern[str]]) -> Any:
+    if isinstance(value, list):
+        return [_without_matches(one, patterns) for one in value]
+    if isinstance(value, dict):
+        return {n: inner if n in _IDS else _without_matches(inner, patterns) for n, inner in value.items()}
+    if isinstance(value, str):
+        for pattern in patterns:
+            value = pattern.sub(REDACTED, value)
+    return value
+
+
+def _record(line: _Line) -> Record:
+    header: Header = unpack(line.header)
+    if len(line.events) != len(header.kinds):
+        message = f"{len(line.events)} events for kinds {header.kinds!r}"
+        raise ValueError(message)
+    payload = b"\n".join(bytes(event) for event in line.events)
+    return Record(line.position, header, payload, line.inbound, line.trace)
+
+
+def _home(task_id: str) -> tuple[str, int]:
+    home = parse_task_id(task_id)
+    if home is None:
+        raise DamagedBundle(f"{task_id!r} is not the id of a task")
+    return home
+
+
+_encoder: Final = msgspec.json.Encoder()
+_head_decoder: Final = msgspec.json.Decoder(_Head)
+_line_decoder: Final = msgspec.json.Decoder(_Line)
+_foot_decoder: Final = msgspec.json.Decoder(_Foot)
