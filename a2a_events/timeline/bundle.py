@@ -121,6 +121,8 @@ def read(content: bytes) -> Bundle:
         records = tuple(_record(_line_decoder.decode(line)) for line in body.split(b"\n")[1:-1])
     except ValueError as error:
         raise DamagedBundle(f"a record of the bundle is damaged: {error}") from None
+    if len(records) != head.records or (records and records[-1].header.last_revision != head.events):
+        raise DamagedBundle(f"the bundle holds {len(records)} records, and says that it holds {head.records}")
     log, shard = _home(head.task_id)
     return Bundle(TaskRef(log, shard, head.agent, head.tenant, head.task_id), records, head.card, head.redacted)
 

@@ -18,20 +18,8 @@ from a2a_events.model import Message, Task, decode
 from a2a_events.timeline import render, snapshot
 from a2a_events.timeline.fold import Head, Phase, TaskFold, Webhook
 from a2a_events.timeline.idempotency import Mark
-from a2a_events.timeline.record import Record, unpack
 from tests.unit.client_view import ClientView
-
-GOLDEN = Path(__file__).parents[1] / "golden"
-TIMELINES = sorted(GOLDEN.glob("v*/*.ndjson"))
-every_timeline = pytest.mark.parametrize("path", TIMELINES, ids=lambda path: f"{path.parent.name}/{path.stem}")
-
-
-def records_of(path: Path) -> list[Record]:
-    lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-    return [
-        Record(line["position"], unpack(line["header"]), line["payload"].encode(), inbound=line["inbound"])
-        for line in lines
-    ]
+from tests.unit.golden import GOLDEN, TIMELINES, every_timeline, records_of
 
 
 def beside(path: Path, kind: str) -> Any:
