@@ -44,6 +44,8 @@ class Difference(Struct, frozen=True, rename="camel", omit_defaults=True):
     """TaskStatus before and after."""
     history: list[Raw] = []
     """Messages that were added, in order."""
+    forked: bool = False
+    """In between, the state of the task that this one was forked from took the place of all before: history is whole."""
     artifacts: list[ArtifactDifference] = []
     reply: Raw | msgspec.UnsetType = msgspec.UNSET
     """The bare Message that the agent answered with, instead of a task."""
@@ -62,7 +64,8 @@ def difference(before: TaskFold, after: TaskFold) -> Difference:
         message = f"revision {before.head.revision} does not come before {after.head.revision}"
         raise ValueError(message)
     old, new = before.content, after.content
-    known = len(old.history.tail)
+    forked = new.history.tail[: len(old.history.tail)] != old.history.tail
+    known = 0 if forked else len(old.history.tail)
     added = b",".join(new.history.tail[known:])
     artifacts = [
         changed
@@ -74,6 +77,7 @@ def difference(before: TaskFold, after: TaskFold) -> Difference:
         to_revision=after.head.revision,
         status=_status(old.status, new.status) if before.head.revision else Change(None, new.status),
         history=_array_decoder.decode(b"[" + added + b"]"),
+        forked=forked,
         artifacts=artifacts,
         reply=Raw(new.reply) if new.reply and not old.reply else msgspec.UNSET,
         internal=_internal(before, after),

@@ -6,7 +6,8 @@ from collections.abc import Iterable
 
 from msgspec.structs import replace
 
-from a2a_events.model import Artifact, StreamResponse, TaskStatus, decode
+from a2a_events.model import Artifact, StreamResponse, Task, TaskStatus, decode
+from a2a_events.timeline.events import Forked
 from a2a_events.timeline.record import Record
 
 
@@ -25,7 +26,12 @@ class ClientView:
             self.receive(record)
 
     def receive(self, record: Record) -> None:
-        """Take in what a record shows."""
+        """Take in what a record shows; of a fork, a client first sees the Task that it begins with."""
+        for event in record.events():
+            if isinstance(event, Forked):
+                task = decode(bytes(event.state), Task)
+                self.status = task.status
+                self.artifacts = {artifact.artifact_id: artifact for artifact in task.artifacts}
         for revision, line in record.updates(self.revision):
             self.revision = revision
             update = decode(line, StreamResponse)

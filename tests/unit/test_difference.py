@@ -103,6 +103,8 @@ def test_differences_add_up_to_the_task(path: Path) -> None:
     for before, after in pairwise(range(newest + 1)):
         step = shown(difference(fold_at(records, before), fold_at(records, after)))
         status_ = step.get("status", {}).get("after", status_)
+        if step.get("forked"):
+            history = []
         history += step.get("history", [])
         for one in step.get("artifacts", []):
             if one["change"] != "extended":

@@ -35,6 +35,7 @@ def test_there_are_timelines_to_keep() -> None:
         "chunked-artifacts",
         "completion",
         "direct-reply",
+        "forked",
         "input-required",
         "keyed-messages",
         "message-during-turn",
