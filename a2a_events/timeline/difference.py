@@ -45,7 +45,7 @@ class Difference(Struct, frozen=True, rename="camel", omit_defaults=True):
     history: list[Raw] = []
     """Messages that were added, in order."""
     forked: bool = False
-    """In between, the state of the task that this one was forked from took the place of all before: history is whole."""
+    """In between, the state that the task was forked from took the place of all before: history is whole."""
     artifacts: list[ArtifactDifference] = []
     reply: Raw | msgspec.UnsetType = msgspec.UNSET
     """The bare Message that the agent answered with, instead of a task."""
