@@ -219,6 +219,15 @@ UNREADABLE_DELIVERIES: Final = 5
 """Deliveries of a record that cannot be read before there is a letter for it: two minutes at the usual ack wait, in
 which a process that can read it may come."""
 
+# --- drawings and reports --------------------------------------------------------------------------------------------
+DRAWN_ROWS: Final = 120
+"""Rows of a diagram or a report, from both ends: diagrams of over 50,000 characters are not drawn where issues are, an
+issue holds 65,536, and nobody reads more."""
+DRAWN_CHARACTERS: Final = 160
+"""Of what a row says in a diagram or a report, as it is written there: hostile text is mostly character references."""
+REPORTED_CHARACTERS: Final = 4000
+"""Of what an agent says in its last status, in a report."""
+
 # --- snapshots -------------------------------------------------------------------------------------------------------
 SNAPSHOT_EVENTS: Final = 500
 """Events after which whoever has just folded writes a snapshot."""

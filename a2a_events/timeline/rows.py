@@ -14,6 +14,7 @@ from msgspec import Raw, Struct
 from a2a_events.model import milliseconds_of, timestamp_of
 from a2a_events.timeline.events import (
     MEMBERS,
+    PUBLIC_CODES,
     Actor,
     ArtifactChanged,
     CancelRequested,
@@ -43,6 +44,12 @@ from a2a_events.timeline.events import (
 from a2a_events.timeline.record import Record
 
 _KINDS: Final = {kind.value: MEMBERS[kind] for kind in Kind}
+_PUBLIC: Final = frozenset(_KINDS[code] for code in PUBLIC_CODES)
+
+PUBLIC: Final = "public"
+"""In a filter: every kind that clients see."""
+INTERNAL: Final = "internal"
+"""In a filter: every other kind."""
 
 
 class Row(Struct, frozen=True, omit_defaults=True):
@@ -95,7 +102,7 @@ class Filter(Struct, frozen=True):
     """Which rows. All that are given must match; the empty filter matches every row."""
 
     kinds: frozenset[str] = frozenset()
-    """Names of kinds, as rows show them."""
+    """Names of kinds, as rows show them, and ``public`` and ``internal`` for all kinds of that sort."""
     states: frozenset[str] = frozenset()
     """Names of states; then only status updates match."""
     writer: str = ""
@@ -111,7 +118,7 @@ class Filter(Struct, frozen=True):
         return (
             self.first <= row.revision
             and (self.last is None or row.revision <= self.last)
-            and (not self.kinds or row.kind in self.kinds)
+            and (not self.kinds or row.kind in self.kinds or _sort(row) in self.kinds)
             and (not self.states or row.state in self.states)
             and (not self.writer or self.writer in {row.writer, *row.writer.split("/", 1)})
             and (self.attempt is None or row.attempt == self.attempt)
@@ -124,46 +131,82 @@ class Filter(Struct, frozen=True):
         return wanted in row.summary.casefold() or wanted in shown.decode(errors="replace").casefold()
 
 
+def _sort(row: Row) -> str:
+    return PUBLIC if row.kind in _PUBLIC else INTERNAL
+
+
+class Compaction:
+    """Folds each run of two or more updates of one artifact, under one claim, into one row, while rows come."""
+
+    def __init__(self) -> None:
+        self._first: Row | None = None
+        self._last: Row | None = None
+        self._count = 0
+        self._bytes = 0
+
+    def add(self, row: Row) -> list[Row | Run]:
+        """The next row; what is whole now, in order. An update of an artifact waits, because more may follow."""
+        before = self._last
+        whole = [] if before is not None and _goes_on(before, row) else self.end()
+        if not row.artifact:
+            return [*whole, row]
+        if self._first is None:
+            self._first = row
+        self._last = row
+        self._count += 1
+        self._bytes += row.bytes
+        return whole
+
+    @property
+    def waiting(self) -> Row | Run | None:
+        """The run that may go on, as it is now."""
+        first, last = self._first, self._last
+        if first is None or last is None or first is last:
+            return first
+        seconds = (milliseconds_of(last.time) - milliseconds_of(first.time)) / 1000
+        return Run(
+            revision=first.revision,
+            last_revision=last.revision,
+            position=first.position,
+            time=first.time,
+            seconds=seconds,
+            kind=first.kind,
+            writer=first.writer,
+            epoch=first.epoch,
+            attempt=first.attempt,
+            artifact=first.artifact,
+            count=self._count,
+            bytes=self._bytes,
+            summary=f"{first.artifact}: {self._count} chunks, {self._bytes} B, {seconds:.3f} s",
+        )
+
+    def end(self) -> list[Row | Run]:
+        """No more will come, or none that goes on with the run: what waited."""
+        waiting = self.waiting
+        self._first = self._last = None
+        self._count = self._bytes = 0
+        return [] if waiting is None else [waiting]
+
+
 def compact(rows: Iterable[Row]) -> Iterator[Row | Run]:
     """Rows, with each run of two or more updates of one artifact, under one claim, folded into one."""
-    waiting: list[Row] = []
+    compaction = Compaction()
     for row in rows:
-        if waiting and not _goes_on(waiting[-1], row):
-            yield _folded(waiting)
-            waiting = []
-        if row.artifact:
-            waiting.append(row)
-        else:
-            yield row
-    if waiting:
-        yield _folded(waiting)
+        yield from compaction.add(row)
+    yield from compaction.end()
+
+
+def ends(rows: Iterable[Row | Run], most: int) -> list[Row | Run | int]:
+    """The first and the last rows, and between them how many were left out, if there are more than ``most``."""
+    every = list(rows)
+    if len(every) <= most:
+        return [*every]
+    half = most // 2
+    return [*every[:half], len(every) - 2 * half, *every[-half:]]
 
 
 def _goes_on(before: Row, row: Row) -> bool:
     return (row.artifact, row.epoch, row.revision) == (before.artifact, before.epoch, before.revision + 1)
-
-
-def _folded(rows: list[Row]) -> Row | Run:
-    first, last = rows[0], rows[-1]
-    if first is last:
-        return first
-    size = sum(row.bytes for row in rows)
-    seconds = (milliseconds_of(last.time) - milliseconds_of(first.time)) / 1000
-    return Run(
-        revision=first.revision,
-        last_revision=last.revision,
-        position=first.position,
-        time=first.time,
-        seconds=seconds,
-        kind=first.kind,
-        writer=first.writer,
-        epoch=first.epoch,
-        attempt=first.attempt,
-        artifact=first.artifact,
-        count=len(rows),
-        bytes=size,
-        summary=f"{first.artifact}: {len(rows)} chunks, {size} B, {seconds:.3f} s",
-    )
 
 
 def rows_of(record: Record) -> list[Row]:
