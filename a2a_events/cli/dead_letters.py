@@ -16,6 +16,7 @@ from msgspec import Struct
 from a2a_events.cli import flags
 from a2a_events.cli.outcome import Exit, Failure, explain, program, say
 from a2a_events.cli.table import table
+from a2a_events.cli.text import clean, text_of
 from a2a_events.errors import LogError
 from a2a_events.model import Message, timestamp_of
 
@@ -284,8 +285,6 @@ def _row(letter: Letter) -> Row:
 
 
 def _details(account: Account) -> Details:
-    from a2a_events.cli.show import text_of
-
     message = bytes(account.status.message)
     parts = msgspec.json.decode(message, type=Message).parts if message else ()
     return Details(
@@ -314,8 +313,6 @@ def _tell(found: Details) -> None:
     """For people."""
     from rich.console import Console
     from rich.text import Text
-
-    from a2a_events.cli.show import clean
 
     console = Console(highlight=False, emoji=False, markup=False, soft_wrap=True)
     letter = found.letter

@@ -73,7 +73,7 @@ async def _demo(chunks: int, delay_ms: int) -> int:
 
 
 async def _stream(chunks: int, delay_ms: int, gateways: list[Settings], victim: Child) -> int:
-    from a2a_events.cli import timeline
+    from a2a_events.cli import source, timeline
     from a2a_events.client import Client
     from a2a_events.model import Message, Part, Role, TaskState
 
@@ -104,7 +104,8 @@ async def _stream(chunks: int, delay_ms: int, gateways: list[Settings], victim: 
     else:
         click.secho(f"\nNOT whole: {chunks} chunks were sent, these came: {came}; state {state}\n", fg="red")
     print(f"The timeline of task {task_id}, from the log:\n", flush=True)
-    timeline.show(await timeline.read(task_id, gateways[1]), "table")
+    async with source.opened(task_id, gateways[1], "timeline") as opened:
+        await timeline.show(opened, "table")
     return Exit.OK if whole else Exit.FAILED
 
 

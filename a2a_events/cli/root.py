@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from importlib import import_module
+from keyword import iskeyword
 from typing import Final
 
 import click
@@ -17,6 +18,11 @@ _COMMANDS: Final = {
     "send": "send",
     "watch": "watch",
     "timeline": "timeline",
+    "show": "state",
+    "diff": "diff",
+    "export": "transfer",
+    "import": "transfer",
+    "fork": "transfer",
     "dead-letters": "dead_letters",
     "demo": "demo",
     "gateway": "services",
@@ -50,7 +56,8 @@ class _Commands(click.Group):
         if cmd_name not in _COMMANDS:
             return None
         module = import_module(f"a2a_events.cli.{_COMMANDS[cmd_name]}")
-        command: click.Command = getattr(module, cmd_name.replace("-", "_"))
+        attribute = cmd_name.replace("-", "_")
+        command: click.Command = getattr(module, f"{attribute}_" if iskeyword(attribute) else attribute)
         return command
 
 
@@ -86,7 +93,15 @@ def root() -> None:
 
     \b
     See what happened to a task, event by event, even with no worker alive:
-      a2a-events timeline TASK
+      a2a-events timeline TASK --compact
+      a2a-events show TASK@12
+      a2a-events diff TASK 12 40
+
+    \b
+    Take it home, and try again from before it went wrong:
+      a2a-events export TASK
+      a2a-events timeline TASK.bundle.jsonl -o markdown
+      a2a-events fork TASK@12
 
     \b
     Watch a stream outlive its gateway:

@@ -20,6 +20,7 @@ from rich.status import Status
 from rich.text import Text
 
 from a2a_events.cli.outcome import exit_of, program, resume, say
+from a2a_events.cli.text import clean, text_of
 from a2a_events.client import Updates
 from a2a_events.model import (
     INTERRUPTED_STATES,
@@ -250,19 +251,3 @@ class Terminal:
         if self._spinner is not None:
             self._spinner.stop()
             self._spinner = None
-
-
-def text_of(part: Part) -> str:
-    """A part as people read it."""
-    if isinstance(part.text, str):
-        return part.text
-    if isinstance(part.raw, bytes):
-        return f"[{part.filename or 'file'}, {len(part.raw)} B]\n"
-    if isinstance(part.url, str):
-        return f"[{part.url}]\n"
-    return encode(part.data).decode() + "\n"
-
-
-def clean(text: str) -> str:
-    """Text that can do nothing to a terminal but be shown."""
-    return "".join(c if c.isprintable() or c in "\n\t" else "�" for c in text)

@@ -104,11 +104,12 @@ def _artifact(old: ArtifactFold | None, new: ArtifactFold) -> ArtifactDifference
 
 
 def _internal(before: TaskFold, after: TaskFold) -> dict[str, Change]:
-    old, new = (_members(fold) for fold in (before, after))
+    old, new = internal_of(before), internal_of(after)
     return {name: Change(old.get(name), new.get(name)) for name in {**old, **new} if old.get(name) != new.get(name)}
 
 
-def _members(fold: TaskFold) -> dict[str, Any]:
+def internal_of(fold: TaskFold) -> dict[str, Any]:
+    """What the turn protocol knows of the task (turns 1), by the name it has in the fold. Secrets are left out."""
     members: dict[str, Any] = msgspec.to_builtins(fold.head)
     for webhook in members.get("webhooks", ()):
         webhook.pop("sealed", None)  # secrets are shown in no form

@@ -21,7 +21,8 @@ from a2a_events.testing import free_port
 pytestmark = pytest.mark.processes
 
 COMMAND = [sys.executable, "-m", "a2a_events.cli"]
-COMMANDS = ["up", "gateway", "worker", "provision", "sweep", "send", "watch", "timeline", "demo"]
+COMMANDS = ["up", "gateway", "worker", "provision", "sweep", "send", "watch", "timeline", "show", "diff", "export"]
+COMMANDS += ["import", "fork", "demo"]
 
 
 def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:

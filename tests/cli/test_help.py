@@ -8,7 +8,23 @@ import pytest
 import a2a_events
 from tests.cli.commands import run_here
 
-COMMANDS = ["up", "send", "watch", "timeline", "dead-letters", "demo", "gateway", "worker", "provision", "sweep"]
+COMMANDS = [
+    "up",
+    "send",
+    "watch",
+    "timeline",
+    "show",
+    "diff",
+    "export",
+    "import",
+    "fork",
+    "dead-letters",
+    "demo",
+    "gateway",
+    "worker",
+    "provision",
+    "sweep",
+]
 
 
 def test_help_teaches_commands_exit_codes_and_settings(capsys: pytest.CaptureFixture[str]) -> None:

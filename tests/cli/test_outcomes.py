@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from a2a_events.cli import timeline
+from a2a_events.cli import source
 from a2a_events.cli.outcome import Exit, Failure, exit_code_of, exit_of, explain
 from a2a_events.client import BadAnswer, ConnectionFailed, NoAnswer, StreamInterrupted
 from a2a_events.errors import (
@@ -45,6 +45,10 @@ def sentence(capsys: pytest.CaptureFixture[str]) -> str:
         ["send", "hello"],
         ["watch", TASK],
         ["timeline", TASK],
+        ["show", TASK],
+        ["diff", TASK, "1", "2"],
+        ["export", TASK],
+        ["fork", f"{TASK}@1"],
     ],
 )
 def test_unknown_setting_is_refused(
@@ -105,7 +109,7 @@ def test_send_goes_where_the_environment_says(
 
 
 def test_no_nats_server(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.setattr(timeline, "PATIENCE_SECONDS", 0.2)
+    monkeypatch.setattr(source, "PATIENCE_SECONDS", 0.2)
     assert run_here("timeline", TASK, "--nats", f"nats://127.0.0.1:{free_port()}") == 3
     err = capsys.readouterr().err
     assert "no NATS server answers at nats://127.0.0.1:" in err

@@ -5,7 +5,8 @@ import sys
 
 import pytest
 
-from a2a_events.cli.show import JsonLines, Terminal, clean, text_of
+from a2a_events.cli.show import JsonLines, Terminal
+from a2a_events.cli.text import clean, text_of
 from a2a_events.model import (
     Artifact,
     Message,
