@@ -14,10 +14,11 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
+import msgspec
 import structlog
 from msgspec import Struct
 
@@ -25,10 +26,10 @@ from a2a_events import limits
 from a2a_events.errors import LogError, UnavailableError
 from a2a_events.log.port import End, Log, Stored
 from a2a_events.model import TERMINAL_STATES, TaskState, encode, milliseconds_of, timestamp_of
-from a2a_events.timeline.events import Kind, StatusChanged, StatusLine, Submitted, decode_line
+from a2a_events.timeline.events import Forked, Kind, StatusChanged, StatusLine, Submitted, decode_line
 from a2a_events.timeline.ids import TaskRef
 
-_SCHEMA_VERSION: Final = 1
+_SCHEMA_VERSION: Final = 2
 _SCHEMA: Final = """
 create table shards (shard integer primary key, incarnation text not null, position integer not null);
 create table scopes (scope integer primary key, agent text, tenant text, subject text, unique (agent, tenant, subject));
@@ -42,11 +43,20 @@ create table tasks (
     updated integer not null, -- milliseconds: the status timestamp
     since integer not null,   -- position of the record that set the status
     ended integer not null,
-    status blob               -- null where it is too large to keep: the log has it
+    status blob,              -- null where it is too large to keep: the log has it
+    -- for operators (survey):
+    created integer not null, -- milliseconds: when it was submitted
+    given_up integer not null,
+    revision integer not null, -- of its newest event
+    position integer not null, -- of its newest record
+    active integer not null,  -- milliseconds: when that was stored, by the log's own clock
+    change integer not null   -- counts up in this index: a task that changes gets the next number
 ) without rowid;
 create index by_time on tasks (scope, updated, task_id);
 create index by_context on tasks (scope, context_id, updated, task_id);
 create index by_state on tasks (scope, state, updated, task_id);
+create index by_activity on tasks (active, task_id);
+create index by_change on tasks (change);
 create table moved (
     shard integer not null,
     until integer not null,   -- position of the record that changed the status; the place holds before it
@@ -99,6 +109,12 @@ class Row(Struct, frozen=True):
     status: bytes
 
 
+class _Begun(Struct):
+    """What a fork begins with, as far as lists show it."""
+
+    status: StatusLine
+
+
 class TaskIndex:
     """The index of one process.
 
@@ -114,6 +130,7 @@ class TaskIndex:
         self._scopes: dict[Scope, int] = {
             Scope(*rest): s for s, *rest in self._database.execute("select * from scopes")
         }
+        (self._changes,) = self._database.execute("select coalesce(max(change), 0) from tasks").fetchone()
         self._feeding: asyncio.Task[None] | None = None
         self._keeping_up: asyncio.Task[None] | None = None
         self._asked = 0.0
@@ -131,7 +148,6 @@ class TaskIndex:
             Unavailable: no answer; repeating is safe.
         """
         deadline = time.monotonic() + patience_seconds
-        self._asked = time.monotonic()
         wanted = await self._log.ends()
         while any(self._behind(shard, end) for shard, end in wanted.items()):
             feeding = self._fed(wanted)
@@ -143,6 +159,14 @@ class TaskIndex:
                     retry_after_seconds=limits.INDEX_RETRY_SECONDS,
                 )
             feeding.result()
+        self.keep_up()
+
+    def keep_up(self) -> None:
+        """Read what is new once in ``limits.INDEX_KEEP_UP_SECONDS``, for ``limits.INDEX_WARM_SECONDS`` from now.
+
+        One round trip a shard each time, however many ask for it.
+        """
+        self._asked = time.monotonic()
         if self._keeping_up is None or self._keeping_up.done():
             self._keeping_up = asyncio.get_running_loop().create_task(self._keep_up())
 
@@ -204,6 +228,15 @@ class TaskIndex:
             for updated, task_id, shard, context, s in rows[:size]
         ]
 
+    @property
+    def changes(self) -> int:
+        """How many changes have been read; ``tasks.change`` of a task that changes later is above it."""
+        return self._changes
+
+    def select(self, query: str, values: Sequence[Any]) -> list[tuple[Any, ...]]:
+        """Rows of a query, for other views of the same tables."""
+        return self._database.execute(query, values).fetchall()
+
     # --- feeding ------------------------------------------------------------------------------------------------------
 
     def _behind(self, shard: int, end: End) -> bool:
@@ -255,14 +288,28 @@ class TaskIndex:
 
     def _apply(self, shard: int, batch: Iterable[Stored]) -> None:
         position = self._ends[shard].position
+        newest: dict[str, Stored] = {}
         for stored in batch:
             position = stored.record.position
+            newest[stored.task.task_id] = stored
             if not _TELLING.isdisjoint(stored.record.header.kinds):
                 try:
                     self._note(stored)
                 except ValueError as error:  # one damaged record must not hide every other task
                     logger.error("record not indexed", task_id=stored.task.task_id, position=position, error=str(error))
+        self._touched(newest)
         self._reached(shard, position)
+
+    def _touched(self, newest: Mapping[str, Stored]) -> None:
+        """What every record moves; once a batch for each task, because most records are chunks of few tasks."""
+        rows = [
+            (stored.record.header.last_revision, stored.record.position, stored.time, change, task_id)
+            for change, (task_id, stored) in enumerate(newest.items(), self._changes + 1)
+        ]
+        self._changes += len(rows)
+        self._database.executemany(
+            "update tasks set revision = ?, position = ?, active = ?, change = ? where task_id = ?", rows
+        )
 
     def _reached(self, shard: int, position: int) -> None:
         self._database.execute("update shards set position = ? where shard = ?", [position, shard])
@@ -272,11 +319,16 @@ class TaskIndex:
     def _note(self, stored: Stored) -> None:
         task, header, position = stored.task, stored.record.header, stored.record.position
         status: StatusLine | None = None
+        public = not _PUBLIC.isdisjoint(header.kinds)
         for code, line, at in zip(header.kinds, stored.record.lines(), header.times, strict=True):
             if code == Kind.SUBMITTED.value:
                 event = decode_line(code, line)
                 assert isinstance(event, Submitted)
                 self._submitted(task, event, position, at)
+            elif code == Kind.FORKED.value:
+                event = decode_line(code, line)
+                assert isinstance(event, Forked)
+                status, public = msgspec.json.decode(event.state, type=_Begun).status, event.public
             elif code == Kind.STATUS.value and (status is None or status.state not in TERMINAL_STATES):
                 event = decode_line(code, line)
                 assert isinstance(event, StatusChanged)
@@ -287,7 +339,9 @@ class TaskIndex:
             return
         if status is not None:
             self._changed(task, status, position, header.times[-1])
-        if not _PUBLIC.isdisjoint(header.kinds):
+        if Kind.TASK_DEAD_LETTERED.value in header.kinds:
+            self._database.execute("update tasks set given_up = 1 where task_id = ?", [task.task_id])
+        if public:
             self._database.execute("update tasks set scope = owner where task_id = ? and scope is null", [task.task_id])
 
     def _submitted(self, task: TaskRef, event: Submitted, position: int, at: int) -> None:
@@ -295,7 +349,7 @@ class TaskIndex:
         scope = owner if event.replies == "task" else None
         status = StatusLine(state=TaskState.SUBMITTED, timestamp=timestamp_of(at))
         self._database.execute(
-            "insert or replace into tasks values (?, ?, ?, ?, ?, ?, ?, ?, 0, ?)",
+            "insert or replace into tasks values (?, ?, ?, ?, ?, ?, ?, ?, 0, ?, ?, 0, 0, 0, 0, 0)",
             [
                 task.task_id,
                 task.shard,
@@ -306,6 +360,7 @@ class TaskIndex:
                 at,
                 position,
                 encode(status),
+                at,
             ],
         )
 
