@@ -130,7 +130,7 @@ class TaskIndex:
         self._scopes: dict[Scope, int] = {
             Scope(*rest): s for s, *rest in self._database.execute("select * from scopes")
         }
-        (self._changes,) = self._database.execute("select coalesce(max(change), 0) from tasks").fetchone()
+        self._changes = int(self._database.execute("select coalesce(max(change), 0) from tasks").fetchone()[0])
         self._feeding: asyncio.Task[None] | None = None
         self._keeping_up: asyncio.Task[None] | None = None
         self._asked = 0.0

@@ -174,9 +174,19 @@ class Survey:
             await self._index.close()
 
     def _seen(self, row: tuple[Any, ...]) -> Seen:
-        task_id, shard, agent, tenant, context_id, subject, state, *rest, given_up, change = row
-        task = TaskRef(self._log.name, shard, agent, tenant, task_id)
-        return Seen(task, context_id, subject, TaskState(state), *rest, bool(given_up), change)
+        task_id, shard, agent, tenant, context_id, subject, state, created, active, revision, position, up, change = row
+        return Seen(
+            task=TaskRef(self._log.name, shard, agent, tenant, task_id),
+            context_id=context_id,
+            subject=subject,
+            state=TaskState(state),
+            created=created,
+            updated=active,
+            revision=revision,
+            position=position,
+            given_up=bool(up),
+            mark=change,
+        )
 
 
 def _where(wanted: Wanted) -> tuple[str, list[Any]]:
