@@ -16,7 +16,7 @@ import msgspec
 
 from a2a_events import limits
 from a2a_events.errors import Conflict, RecordTooLarge
-from a2a_events.log.port import AgentEntry, Dispatch, End, Handle, Letter, Stored, Wakeup
+from a2a_events.log.port import AgentEntry, Dispatch, End, Handle, Letter, Queue, Stored, Wakeup
 from a2a_events.log.tail import Silence, Tail, TailWatch, Watched
 from a2a_events.timeline.ids import TaskRef
 from a2a_events.timeline.record import Draft, Record
@@ -56,11 +56,14 @@ class MemoryLog:
         self._heads: dict[TaskRef, bytes] = {}
         self._segments: dict[tuple[TaskRef, str], bytes] = {}
         self._agents: dict[str, AgentEntry] = {}
-        self._announced: dict[str, float] = {}
+        self._announced: dict[str, dict[str, int]] = {}
+        """Milliseconds, by agent and instance."""
         self._wakeups: dict[str, asyncio.Queue[_Wakeup]] = {}
         self._woken: set[_Wakeup] = set()
         """Wake-ups that were given out and not acknowledged."""
         self._timers: dict[TaskRef, asyncio.TimerHandle] = {}
+        self._wanted: dict[TaskRef, tuple[int, int]] = {}
+        """Of each timer the revision, and the time in milliseconds."""
         self._all: _Queue | None = None
         """Every record, for notifiers; made when one comes."""
         self._notified: dict[TaskRef, tuple[bytes, int]] = {}
@@ -123,6 +126,12 @@ class MemoryLog:
         """See ``port.Log``."""
         timeline = self._timelines.get(task)
         return timeline[-1] if timeline else None
+
+    async def stored(self, task: TaskRef, position: int = 0) -> Stored | None:
+        """See ``port.Log``."""
+        await asyncio.sleep(0)
+        record = next((r for r in reversed(self._timelines.get(task, ())) if position in {0, r.position}), None)
+        return Stored(task, record, self._stored_at[record.position]) if record else None
 
     async def read(self, task: TaskRef, start: int = 1) -> AsyncIterator[list[Record]]:
         """See ``port.Log``."""
@@ -217,10 +226,10 @@ class MemoryLog:
             self._segments[task, segment.key] = segment.content
         self._heads[task] = snapshot.head
 
-    async def announce(self, entry: AgentEntry, instance: str) -> None:  # noqa: ARG002 -- nobody asks for instances
+    async def announce(self, entry: AgentEntry, instance: str) -> None:
         """See ``port.Log``."""
         self._agents[entry.name] = entry
-        self._announced[entry.name] = time.monotonic()
+        self._announced.setdefault(entry.name, {})[instance] = _now()
 
     async def agents(self) -> dict[str, AgentEntry]:
         """See ``port.Log``."""
@@ -228,8 +237,18 @@ class MemoryLog:
 
     async def attended(self) -> set[str]:
         """See ``port.Log``."""
-        since = time.monotonic() - 3 * limits.AGENT_HEARTBEAT_SECONDS
-        return {name for name, announced in self._announced.items() if announced > since}
+        return {agent for agent in self._announced if await self.workers(agent)}
+
+    async def workers(self, agent: str) -> dict[str, int]:
+        """See ``port.Log``."""
+        since = _now() - 3000 * limits.AGENT_HEARTBEAT_SECONDS
+        return {name: at for name, at in self._announced.get(agent, {}).items() if at > since}
+
+    async def queue(self, agent: str, shard: int, position: int = 0) -> Queue | None:  # noqa: ARG002 -- there is one
+        """See ``port.Log``."""
+        await asyncio.sleep(0)
+        queue = self._queues.get(agent)
+        return queue.told(position) if queue is not None and queue.followed else None
 
     async def queue_depth(self, agent: str) -> int:
         """See ``port.Log``."""
@@ -245,6 +264,13 @@ class MemoryLog:
         wakeup = _Wakeup(task, revision, self._woken)
         queue = self._wakeups.setdefault(task.agent, asyncio.Queue())
         self._timers[task] = asyncio.get_running_loop().call_later(delay, queue.put_nowait, wakeup)
+        self._wanted[task] = (revision, milliseconds)
+
+    async def waking(self, task: TaskRef) -> tuple[int, int] | None:
+        """See ``port.Log``."""
+        await asyncio.sleep(0)
+        asked = self._wanted.get(task)
+        return asked if asked is not None and asked[1] > _now() else None
 
     async def wakeups(self, agent: str) -> AsyncIterator[Wakeup]:
         """See ``port.Log``."""
@@ -390,8 +416,26 @@ class _Queue:
         self._ready: deque[tuple[TaskRef, Record, int]] = deque()
         self._out: dict[int, tuple[TaskRef, Record, int, asyncio.TimerHandle]] = {}
         self.followers: list[_Dispatch] = []
+        self.followed = False
+        """Whether anybody ever followed."""
         self.handed_out = 0
         """Newest position that a follower was given."""
+
+    def told(self, position: int) -> Queue:
+        """See ``port.Log.queue``."""
+        waiting = [record.position for _, record, count in self._ready if not count]
+        under_way = {record.position: count for _, record, count in self._ready if count}
+        under_way |= {at: count for at, (_, _, count, _) in self._out.items()}
+        return Queue(
+            handed_out=self.handed_out,
+            settled=min([self.handed_out, *(at - 1 for at in under_way)]),
+            waiting=len(waiting),
+            ahead=sum(at < position for at in waiting),
+            under_way=len(under_way),
+            repeated=sum(count > 1 for count in under_way.values()),
+            wanted=any(follower.free > 0 for follower in self.followers),
+            ack_wait_seconds=self._ack_wait_seconds,
+        )
 
     def put(self, task: TaskRef, record: Record, count: int = 0) -> None:
         """A record waits for a follower."""
@@ -459,6 +503,7 @@ class _Dispatch:
         self.free = 0
         self.ahead = 0
         queue.followers.append(self)
+        queue.followed = True
 
     def grant(self, free: int, ahead: int = 0) -> None:
         """See ``port.Dispatch``."""

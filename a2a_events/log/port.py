@@ -140,6 +140,27 @@ class Stored(Struct, frozen=True):
     """When it was stored, by the log's own clock, milliseconds."""
 
 
+class Queue(Struct, frozen=True):
+    """How far the deliveries of one agent's ``in`` records of one shard are."""
+
+    handed_out: int
+    """Up to this position records were delivered, each at least once."""
+    settled: int
+    """Up to this position no record waits for an acknowledgement; never over ``handed_out``."""
+    waiting: int
+    """Records that were not handed out yet."""
+    ahead: int
+    """Of these, how many come before the position that was asked about."""
+    under_way: int
+    """Records that were handed out and are not acknowledged."""
+    repeated: int
+    """Of these, how many were handed out more than once."""
+    wanted: bool
+    """Whether a follower waits for records now."""
+    ack_wait_seconds: float
+    """Silence after which a record under way is handed out again."""
+
+
 class Letter(Struct, frozen=True, rename="camel", omit_defaults=True):
     """A dead letter: what operators find of a task that was given up. Derived: the log is the truth."""
 
@@ -204,6 +225,17 @@ class Log(Protocol):
 
         Raises:
             Unavailable: no answer; repeating is safe.
+        """
+        ...
+
+    async def stored(self, task: TaskRef, position: int = 0) -> Stored | None:
+        """The task's record at a position, or its newest, and when it was stored; from the leader; one round trip.
+
+        Large payloads may be left out.
+
+        Raises:
+            Unavailable: no answer; repeating is safe.
+            Unreadable: the record is damaged.
         """
         ...
 
@@ -333,6 +365,30 @@ class Log(Protocol):
         """
         ...
 
+    async def workers(self, agent: str) -> dict[str, int]:
+        """The processes that announced the agent within the last three heartbeats, and when each last did.
+
+        In milliseconds, by the log's own clock. Two round trips.
+
+        Raises:
+            Unavailable: no answer; repeating is safe.
+        """
+        ...
+
+    async def queue(self, agent: str, shard: int, position: int = 0) -> Queue | None:
+        """How far the deliveries of an agent's ``in`` records of a shard are, and of what stands at a position.
+
+        While others are at work, ``ahead`` may be some too many or too few. One round trip, and one more if the
+        position was not handed out yet.
+
+        Returns:
+            None: no worker of the agent was here yet, or its consumer was deleted.
+
+        Raises:
+            Unavailable: no answer; repeating is safe.
+        """
+        ...
+
     async def queue_depth(self, agent: str) -> int:
         """How many ``in`` records of the agent are not acknowledged yet: those nobody has taken, and those under way.
 
@@ -345,6 +401,16 @@ class Log(Protocol):
 
     async def wake_at(self, task: TaskRef, revision: int, milliseconds: int) -> None:
         """Durably ask for a wake-up of the task at a time, replacing one asked for before."""
+        ...
+
+    async def waking(self, task: TaskRef) -> tuple[int, int] | None:
+        """The wake-up that was asked for last, if it is not due yet: its revision, and its time in milliseconds.
+
+        One round trip.
+
+        Raises:
+            Unavailable: no answer; repeating is safe.
+        """
         ...
 
     async def wakeups(self, agent: str) -> AsyncIterator[Wakeup]:

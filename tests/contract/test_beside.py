@@ -106,6 +106,50 @@ async def test_an_agent_is_attended_while_somebody_announces_it(kit: Kit, monkey
     assert set(await kit.other.agents()) == {"gone", "stays"}
 
 
+async def test_workers_are_known_by_name_while_they_announce_themselves(
+    kit: Kit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "AGENT_HEARTBEAT_SECONDS", 0.4)
+    one, two = AgentEntry(name="one", card=b"{}"), AgentEntry(name="two", card=b"{}")
+    before = (await kit.log.ends())[0].time
+    await kit.log.announce(one, "gone")
+    await kit.log.announce(one, "stays")
+    await kit.log.announce(two, "elsewhere")
+    after = (await kit.log.ends())[0].time
+
+    both = await kit.other.workers("one")
+    assert both.keys() == {"gone", "stays"}
+    assert all(before <= at <= after for at in both.values())
+    assert await kit.other.workers("nobody") == {}
+
+    async def only_one() -> bool:
+        await kit.log.announce(one, "stays")
+        return (await kit.other.workers("one")).keys() == {"stays"}
+
+    await eventually(only_one, timeout_seconds=20)
+    assert (await kit.other.workers("one"))["stays"] > both["stays"]
+
+
+async def test_a_wake_up_that_is_not_due_is_known_with_its_time(kit: Kit) -> None:
+    task = new_task(kit.log)
+    assert await kit.log.waking(task) is None
+    due = int(time.time() * 1000) + 3_600_000
+    await kit.log.wake_at(task, 1, due + 60_000)
+    await kit.log.wake_at(task, 7, due)
+
+    asked = await kit.other.waking(task)
+    assert asked is not None
+    assert asked[0] == 7
+    assert due <= asked[1] <= due + 1000
+
+    wakeups = await kit.log.wakeups("agent")
+    await kit.log.wake_at(task, 8, int(time.time() * 1000) + 1000)
+    async with asyncio.timeout(20):
+        await (await anext(aiter(wakeups))).acknowledge()
+    assert await kit.other.waking(task) is None
+    await wakeups.aclose()  # type: ignore[attr-defined]
+
+
 async def test_a_wake_up_comes_once_at_its_time_with_its_task_and_revision(kit: Kit) -> None:
     task = new_task(kit.log, agent="agent", shard=1)
     wakeups = await kit.other.wakeups("agent")

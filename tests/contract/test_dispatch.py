@@ -285,3 +285,62 @@ async def test_what_was_handed_out_is_known_by_position_and_what_waits_stands_be
         delivered = await log.handed_out("agent")
 
     assert first.position <= waits[0] < second.position <= delivered[0]
+
+
+async def test_a_queue_tells_what_waits_before_a_record_and_what_is_under_way(patient: Kit) -> None:
+    log, other = patient.log, patient.other
+    assert await log.queue("agent", 0) is None
+    authors = [await submit(log) for _ in range(5)]
+    await submit(log, agent="another")
+    positions = [author.position for author in authors]
+    async with follower(log, "agent", free=2 * log.shards) as one:
+        first, second = await one.given(2)
+        for number, position in enumerate(positions):
+            queue = await other.queue("agent", 0, position)
+            assert queue is not None
+            assert queue.ahead == max(0, number - 2)
+            assert positions[1] <= queue.handed_out < positions[2]
+            assert queue.settled < positions[0]
+            assert (queue.waiting, queue.under_way, queue.repeated) == (3, 2, 0)
+            assert queue.ack_wait_seconds == 600.0
+
+        await second.acknowledge()
+        await eventually(lambda: _under_way(other, 1))
+        held = await other.queue("agent", 0)
+        assert held is not None
+        assert held.settled < positions[0]  # the first is still out
+        await first.acknowledge()
+        await eventually(lambda: _under_way(other, 0))
+        done = await other.queue("agent", 0)
+    assert done is not None
+    assert positions[1] <= done.settled == done.handed_out
+    assert done.ahead == 0
+
+
+async def test_a_queue_tells_whether_a_follower_is_free(patient: Kit) -> None:
+    await submit(patient.log)
+    async with follower(patient.log, "agent", free=1) as one:
+        await one.given(1)
+        assert not await _wanted(patient.other)
+        one.dispatch.grant(1)
+        await eventually(lambda: _wanted(patient.other))
+
+
+async def test_what_came_back_counts_as_repeated(kit: Kit) -> None:
+    await submit(kit.log)
+    async with follower(kit.log, "agent") as one:
+        await one.given(2)
+        queue = await kit.other.queue("agent", 0)
+
+    assert queue is not None
+    assert (queue.under_way, queue.repeated, queue.waiting) == (1, 1, 0)
+
+
+async def _under_way(log: Log, count: int) -> bool:
+    queue = await log.queue("agent", 0)
+    return queue is not None and queue.under_way == count
+
+
+async def _wanted(log: Log) -> bool:
+    queue = await log.queue("agent", 0)
+    return queue is not None and queue.wanted

@@ -115,3 +115,23 @@ async def test_payloads_survive_byte_for_byte(log: Log) -> None:
     await log.try_append(author.task, Draft(header, nasty), author.position)
 
     assert (await read_all(log, author.task))[1].payload == nasty
+
+
+async def test_a_record_is_read_with_the_time_at_which_the_log_stored_it(kit: Kit) -> None:
+    log = kit.log
+    author = Author(log, new_task(log, shard=1))
+    assert await log.stored(author.task) is None
+    before = (await log.ends())[0].time
+    await author.write_many(3)
+    await Author(log, new_task(log, shard=1)).write()
+    after = (await log.ends())[0].time
+
+    newest = await kit.other.stored(author.task)
+    second = await kit.other.stored(author.task, author.records[1].position)
+
+    assert newest is not None
+    assert second is not None
+    assert (newest.task, newest.record) == (author.task, author.records[2])
+    assert second.record == author.records[1]
+    assert before <= second.time <= newest.time <= after
+    assert await kit.other.stored(author.task, author.position + 1) is None

@@ -18,7 +18,7 @@ from msgspec import Struct
 from a2a_events import limits
 from a2a_events.errors import Conflict, LogError, Unavailable, Uncertain
 from a2a_events.log.memory import MemoryLog
-from a2a_events.log.port import AgentEntry, Dispatch, End, Handle, Letter, Notice, Stored, Wakeup
+from a2a_events.log.port import AgentEntry, Dispatch, End, Handle, Letter, Notice, Queue, Stored, Wakeup
 from a2a_events.log.tail import Silence, Tail, TailWatch, Watched
 from a2a_events.timeline.ids import TaskRef
 from a2a_events.timeline.record import Draft, Record
@@ -422,6 +422,22 @@ class FaultyLog:
 
     async def attended(self) -> set[str]:
         found: set[str] = await self._request("attended", self._log.attended)
+        return found
+
+    async def stored(self, task: TaskRef, position: int = 0) -> Stored | None:
+        found: Stored | None = await self._request("stored", lambda: self._log.stored(task, position))
+        return found
+
+    async def workers(self, agent: str) -> dict[str, int]:
+        found: dict[str, int] = await self._request("workers", lambda: self._log.workers(agent))
+        return found
+
+    async def queue(self, agent: str, shard: int, position: int = 0) -> Queue | None:
+        found: Queue | None = await self._request("queue", lambda: self._log.queue(agent, shard, position))
+        return found
+
+    async def waking(self, task: TaskRef) -> tuple[int, int] | None:
+        found: tuple[int, int] | None = await self._request("waking", lambda: self._log.waking(task))
         return found
 
     async def queue_depth(self, agent: str) -> int:

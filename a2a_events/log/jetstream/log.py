@@ -38,7 +38,7 @@ from a2a_events.log.jetstream.streams import (
     shards_of,
 )
 from a2a_events.log.jetstream.wire import header_block, header_value, status
-from a2a_events.log.port import AgentEntry, Dispatch, End, Letter, Stored, Wakeup
+from a2a_events.log.port import AgentEntry, Dispatch, End, Letter, Queue, Stored, Wakeup
 from a2a_events.log.tail import Silence, Tail, TailWatch, Watched
 from a2a_events.model import timestamp_of
 from a2a_events.timeline.ids import TaskRef, is_name, parse_task_id
@@ -231,6 +231,15 @@ class JetStreamLog:
         """See ``port.Log``."""
         return await self._whole(task, await self._stored_last(task))
 
+    async def stored(self, task: TaskRef, position: int = 0) -> Stored | None:
+        """See ``port.Log``."""
+        subjects = self._names.task("log", task, "*")
+        request = {"seq": position, "next_by_subj": subjects} if position else {"last_by_subj": subjects}
+        found = await self._message(task, request)
+        if found is None or position not in {0, found.position}:
+            return None
+        return Stored(task, _record(found), int(found.time.timestamp() * 1000))
+
     async def _stored_after(self, task: TaskRef, position: int) -> Record | None:
         """As :meth:`first_after`, but as the stream has it."""
         return await self._get(task, {"seq": position + 1, "next_by_subj": self._names.task("log", task, "*")})
@@ -337,13 +346,16 @@ class JetStreamLog:
             yield run
 
     async def _get(self, task: TaskRef, request: dict[str, Any]) -> Record | None:
+        found = await self._message(task, request)
+        return None if found is None else _record(found)
+
+    async def _message(self, task: TaskRef, request: dict[str, Any]) -> Message | None:
         shard = self._shards.get((task.log, task.shard)) or await self._new_shard(task)
         if shard is None:
             return None
         stream = self._names.log_stream(task.log, task.shard)
         get = reads.direct if shard[1] else reads.from_leader
-        found = await get(self._connection, stream, request)
-        return None if found is None else _record(found)
+        return await get(self._connection, stream, request)
 
     async def _new_shard(self, task: TaskRef) -> tuple[str, bool] | None:
         """A shard that was made after this process began, if there is one; asked for now and then at most."""
@@ -552,6 +564,16 @@ class JetStreamLog:
         signs = await self._registered(f"{self._names.namespace}.agents.*.alive.*")
         return {sign.split(".")[-3] for sign in signs}
 
+    async def workers(self, agent: str) -> dict[str, int]:
+        """See ``port.Log``. The leader says which there are, as in :meth:`agents`."""
+        stream, signs = self._names.agents_stream, f"{self._names.namespace}.agents.{agent}.alive.*"
+        missing = await self._registered(signs)
+        found = [m async for m in reads.newest(self._connection, stream, signs)]
+        for subject in missing - {message.subject for message in found}:
+            sign = await reads.from_leader(self._connection, stream, {"last_by_subj": subject})
+            found += [sign] if sign is not None else []
+        return {m.subject.rsplit(".", 1)[1]: int(m.time.timestamp() * 1000) for m in found}
+
     async def _registered(self, subjects: str) -> set[str]:
         """The subjects of the agent registry that have a message, by its leader."""
         try:
@@ -561,6 +583,33 @@ class JetStreamLog:
         if "error" in info:
             raise Unavailable(f"cannot read the agent registry: {info['error'].get('description')}")
         return set(info["state"].get("subjects") or {})
+
+    async def queue(self, agent: str, shard: int, position: int = 0) -> Queue | None:
+        """See ``port.Log``."""
+        stream, consumer = self._names.log_stream(self.name, shard), self._names.worker_consumer(agent)
+        try:
+            info = await self._connection.api(f"CONSUMER.INFO.{stream}.{consumer}")
+        except Uncertain as error:
+            raise Unavailable(str(error)) from None
+        if info.get("error", {}).get("err_code") == n.CONSUMER_NOT_FOUND:
+            return None
+        if "error" in info:
+            raise Unavailable(f"cannot read the queue in {stream}: {info['error'].get('description')}")
+        handed_out, waiting = info["delivered"]["stream_seq"], info["num_pending"]
+        behind = waiting
+        if waiting and position > handed_out:
+            subjects = self._names.inbound_filter(self.name, shard, agent)
+            behind = await reads.count(self._connection, stream, subjects, position)
+        return Queue(
+            handed_out=handed_out,
+            settled=info["ack_floor"]["stream_seq"],
+            waiting=waiting,
+            ahead=max(0, waiting - behind) if position > handed_out else 0,
+            under_way=info["num_ack_pending"],
+            repeated=info["num_redelivered"],
+            wanted=info["num_waiting"] > 0,
+            ack_wait_seconds=info["config"]["ack_wait"] / 1e9,
+        )
 
     async def queue_depth(self, agent: str) -> int:
         """See ``port.Log``."""
@@ -592,6 +641,15 @@ class JetStreamLog:
         ack = _ack_decoder.decode(answer.payload)
         if ack.error is not None:
             raise Unavailable(ack.error.description)
+
+    async def waking(self, task: TaskRef) -> tuple[int, int] | None:
+        """See ``port.Log``."""
+        stream, subject = self._names.timer_stream(task.log), self._names.timer(task, "set")
+        found = await reads.from_leader(self._connection, stream, {"last_by_subj": subject})
+        if found is None:
+            return None
+        due = datetime.fromisoformat(header_value(found.headers, n.SCHEDULE.encode()).removeprefix("@at "))
+        return (int(found.payload), int(due.timestamp() * 1000)) if due > datetime.now(UTC) else None
 
     async def wakeups(self, agent: str) -> AsyncIterator[Wakeup]:
         """See ``port.Log``."""

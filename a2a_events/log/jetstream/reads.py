@@ -139,6 +139,19 @@ async def batch(
                 break
 
 
+async def count(connection: Connection, stream: str, subject: str, start: int) -> int:
+    """How many messages of a subject stand at a position or behind it, as one replica has them; one round trip.
+
+    Raises:
+        Unavailable: no answer; repeating is safe.
+    """
+    request = {"seq": start, "next_by_subj": subject, "batch": 1}
+    async with aclosing(_given(connection, stream, request)) as given:
+        async for found in given:
+            return 1 + int(header_value(found.headers, b"Nats-Num-Pending"))
+    return 0
+
+
 async def newest(connection: Connection, stream: str, subject: str) -> AsyncIterator[Message]:
     """The newest message of each subject, as one replica has them; ends early like :func:`batch`.
 
