@@ -21,6 +21,7 @@ from a2a_events.log.port import Letter, Log
 from a2a_events.model import Message, encode
 from a2a_events.runtime.load import advance, load
 from a2a_events.runtime.seal import SealBroken, Seals, available
+from a2a_events.timeline.attempts import Attempt, Attempts
 from a2a_events.timeline.events import (
     Event,
     Kind,
@@ -29,8 +30,6 @@ from a2a_events.timeline.events import (
     StatusLine,
     Submitted,
     TaskDeadLettered,
-    TurnClaimed,
-    TurnEnded,
 )
 from a2a_events.timeline.fold import Head, Webhook, draft_after
 from a2a_events.timeline.ids import RANDOM_BYTES, TaskRef, task_id
@@ -82,18 +81,6 @@ async def put_unreadable(log: Log, task: TaskRef, deliveries: int, reason: str, 
         logger.warning("dead letter not put; with the next delivery again", task_id=task.task_id, error=str(error))
 
 
-class Attempt(Struct, frozen=True, omit_defaults=True):
-    """One try at the turn that failed."""
-
-    attempt: int
-    epoch: int
-    time: int
-    """When it began, milliseconds."""
-    worker: str
-    reason: str = ""
-    """What ended it."""
-
-
 class Account(Struct, frozen=True):
     """What an operator wants to know of a task that was given up."""
 
@@ -117,28 +104,11 @@ async def account(log: Log, task: TaskRef) -> Account:
         raise NotGivenUp(task, fold.head)
     letter = await letter_of(log, task, fold.head)
     again = await log.last(replay_of(task))
-    claims = await _attempts(log, task)
-    ends = [*(claim.reason for claim in claims[1:]), letter.reason]
-    attempts = [msgspec.structs.replace(claim, reason=end) for claim, end in zip(claims, ends, strict=False)]
-    return Account(letter, fold.content.status, attempts, replay_of(task).task_id if again else "")
-
-
-async def _attempts(log: Log, task: TaskRef) -> list[Attempt]:
-    """Of the turn that failed; each with the reason that its claim gives."""
-    found: list[Attempt] = []
+    attempts = Attempts()
     async for records in log.read(task):
         for record in records:
-            header = record.header
-            if _CLAIMED not in header.kinds and _ENDED not in header.kinds:
-                continue
-            if _GIVEN_UP in header.kinds:
-                return found  # a claim beside it is that of whoever gave the task up
-            for event, time in zip(record.events(), header.times, strict=True):
-                if isinstance(event, TurnEnded):
-                    found = []
-                elif isinstance(event, TurnClaimed):
-                    found.append(Attempt(event.attempt, event.epoch, time, header.writer.instance, event.reason))
-    return found
+            attempts.take(record)
+    return Account(letter, fold.content.status, attempts.claims, replay_of(task).task_id if again else "")
 
 
 class NotGivenUp(Exception):
@@ -278,8 +248,5 @@ def _holds(record: Record, revision: int) -> bool:
     return record.header.revision <= revision <= record.header.last_revision
 
 
-_CLAIMED = Kind.TURN_CLAIMED.value
-_ENDED = Kind.TURN_ENDED.value
-_GIVEN_UP = Kind.TASK_DEAD_LETTERED.value
 _MESSAGES = frozenset({Kind.SUBMITTED.value, Kind.MESSAGE_RECEIVED.value})
 _message_decoder = msgspec.json.Decoder(Message)
