@@ -23,6 +23,8 @@ _COMMANDS: Final = {
     "export": "transfer",
     "import": "transfer",
     "fork": "transfer",
+    "tasks": "tasks",
+    "stuck": "stuck",
     "dead-letters": "dead_letters",
     "demo": "demo",
     "gateway": "services",

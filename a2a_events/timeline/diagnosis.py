@@ -272,7 +272,7 @@ def _no_head(facts: Facts) -> _Finding:
 
 
 def _ended(facts: Facts, head: Head) -> _Finding:
-    ago = f" {_span(_age(facts, facts.newest.time))} ago" if facts.newest and not head.webhooks else ""
+    ago = f" {span(_age(facts, facts.newest.time))} ago" if facts.newest and not head.webhooks else ""
     if not head.dead_letter:
         what = "was answered with a message" if head.replied else f"ended {head.state.name}"
         return _Finding(Case.ENDED, f"It is not stuck: it {what}{ago}, and is final.")
@@ -291,10 +291,10 @@ def _ended(facts: Facts, head: Head) -> _Finding:
 
 
 def _rests(facts: Facts, head: Head) -> _Finding:
-    since = f", for {_span(_age(facts, facts.newest.time))} now" if facts.newest else ""
+    since = f", for {span(_age(facts, facts.newest.time))} now" if facts.newest else ""
     until = ""
     if facts.waking is not None:
-        until = f" At {timestamp_of(facts.waking)}, in {_span((facts.waking - facts.now) / 1000)}, it ends FAILED."
+        until = f" At {timestamp_of(facts.waking)}, in {span((facts.waking - facts.now) / 1000)}, it ends FAILED."
     elif not _untold(facts, WAKE_UP):
         until = (
             " No wake-up stands at the broker: if its time is over a worker ends it FAILED as soon as one is there,"
@@ -315,10 +315,10 @@ def _sleeps(facts: Facts, head: Head) -> _Finding:
             missing = " The broker has no wake-up for it: the sweeper asks after it some time later."
         return _Finding(
             Case.SLEEPS,
-            f"It sleeps until {timestamp_of(head.until)}, for {_span(left)} more: its agent wanted that. No worker is"
+            f"It sleeps until {timestamp_of(head.until)}, for {span(left)} more: its agent wanted that. No worker is"
             f" needed before.{missing}",
         )
-    late = f"Its agent wanted to sleep until {timestamp_of(head.until)}, {_span(-left)} ago, and was not woken yet"
+    late = f"Its agent wanted to sleep until {timestamp_of(head.until)}, {span(-left)} ago, and was not woken yet"
     if _unattended(facts):
         return _nobody(facts, late)
     return _Finding(
@@ -374,7 +374,7 @@ def _runs(facts: Facts, head: Head) -> _Finding:
     claim = facts.attempts[-1] if facts.attempts else None
     name = claim.worker if claim else "a worker"
     silent = _age(facts, facts.sign.time) if facts.sign else None
-    wrote = f"it last wrote {_span(silent)} ago" if silent is not None else "nothing of it was read"
+    wrote = f"it last wrote {span(silent)} ago" if silent is not None else "nothing of it was read"
     which = f" (attempt {claim.attempt})" if claim and claim.attempt > 1 else ""
     before = (
         f" The attempt before ended because {facts.attempts[-2].reason}." if which and len(facts.attempts) > 1 else ""
@@ -389,7 +389,7 @@ def _runs(facts: Facts, head: Head) -> _Finding:
     )
     if gone:
         return _owner_gone(facts, head, claim, f"worker {name}{which}, and {wrote}", beat)
-    lives = f", announced itself {_span(beat)} ago" if beat is not None else ""
+    lives = f", announced itself {span(beat)} ago" if beat is not None else ""
     unread = len([p for p in head.pending if p.position > head.lease])
     more = f" {unread} newer message{'' if unread == 1 else 's'} may wait for the agent." if unread else ""
     asked = " The sweeper has asked after it and waits for an answer." if head.nudged > head.sign else ""
@@ -411,9 +411,9 @@ def _runs(facts: Facts, head: Head) -> _Finding:
 
 def _owner_gone(facts: Facts, head: Head, claim: Attempt | None, held: str, beat: float | None) -> _Finding:
     seen = (
-        f"it has not announced itself for {_span(3 * limits.AGENT_HEARTBEAT_SECONDS)} or longer"
+        f"it has not announced itself for {span(3 * limits.AGENT_HEARTBEAT_SECONDS)} or longer"
         if beat is None
-        else f"it last announced itself {_span(beat)} ago"
+        else f"it last announced itself {span(beat)} ago"
     )
     state = f"The turn is held by {held}; {seen}: it is dead, frozen or cut off."
     others = sorted(set(facts.workers or {}) - {claim.worker if claim else ""})
@@ -498,7 +498,7 @@ def _age(facts: Facts, time: int) -> float:
 _UNITS: Final = ((86_400, "d"), (3600, "h"), (60, "min"), (1, "s"))
 
 
-def _span(seconds: float) -> str:
+def span(seconds: float) -> str:
     """A time span for people, in its two largest units."""
     whole = int(max(0.0, seconds))
     shown: list[str] = []

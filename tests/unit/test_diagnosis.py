@@ -19,8 +19,8 @@ from a2a_events.timeline.diagnosis import (
     Facts,
     Letter,
     Newest,
-    _span,
     diagnose,
+    span,
 )
 from a2a_events.timeline.events import (
     CancelRequested,
@@ -436,7 +436,7 @@ def test_a_turn_of_another_version_is_a_hint_only_where_versions_matter() -> Non
      (86_400 * 3 + 7200, "3 d 2 h")],
 )  # fmt: skip
 def test_spans_are_told_in_their_two_largest_units(seconds: float, shown: str) -> None:
-    assert _span(seconds) == shown
+    assert span(seconds) == shown
 
 
 def test_the_claims_of_a_turn_are_those_since_the_turn_before_ended() -> None:
