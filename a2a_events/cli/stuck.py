@@ -139,7 +139,7 @@ def facts(found: Diagnosis) -> list[tuple[str, str]]:
 
 
 def _lag(queue: Deliveries) -> list[tuple[str, str]]:
-    shown = []
+    shown: list[tuple[str, str]] = []
     if queue.position > queue.handed_out:
         shown.append(("delivery", f"of position {queue.position}: not handed out, {queue.ahead} before it"))
     elif queue.position:

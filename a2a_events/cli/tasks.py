@@ -162,9 +162,7 @@ async def _caught_up(survey: Survey) -> None:
             return
 
 
-async def _print(
-    survey: Survey, wanted: Wanted, limit: int, output: str | None, now: int, *, follow: bool
-) -> None:
+async def _print(survey: Survey, wanted: Wanted, limit: int, output: str | None, now: int, *, follow: bool) -> None:
     how = output or ("table" if sys.stdout.isatty() else "ndjson")
     mark = survey.mark
     found = survey.page(wanted, limit)
