@@ -13,7 +13,6 @@ import base64
 import hashlib
 import inspect
 import os
-import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, ParamSpec, Protocol, TypeAlias, TypeVar, overload
@@ -35,7 +34,10 @@ from a2a_events.model import (
     encode,
 )
 from a2a_events.runtime.in_thread import in_thread
-from a2a_events.timeline.decide import FAIL, RERUN, Outcome
+from a2a_events.timeline import reasons
+from a2a_events.timeline.decide import FAIL, RERUN, Fault, Leaving, Outcome, Suspend, failure
+from a2a_events.timeline.events import NOTHING, MessageReceived, Submitted
+from a2a_events.timeline.fold import Head
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -95,8 +97,16 @@ class Reports(Protocol):
         """Record a timer."""
         ...
 
-    async def recorded(self, name: str) -> Raw | None:
-        """What an earlier run of this turn recorded under a name: a step's result, or when a timer is due."""
+    async def result(self, name: str) -> Raw | None:
+        """The result of a step, if an earlier run of this turn has recorded it."""
+        ...
+
+    async def due(self, name: str) -> int | None:
+        """When a timer is due that an earlier run of this turn has set, in milliseconds."""
+        ...
+
+    def now(self) -> int:
+        """The time that timers are judged by, in milliseconds."""
         ...
 
     async def flush(self) -> None:
@@ -334,7 +344,7 @@ class Turn:
         """For :meth:`step`, here and in threads: the name of the next step of that name, and what it is known to be."""
         self._check()
         name = self._next_name(name)
-        return name, await self._reports.recorded(name)
+        return name, await self._reports.result(name)
 
     async def record_step(self, name: str, done: Any) -> Raw:
         """The other half of :meth:`begin_step`."""
@@ -366,11 +376,11 @@ class Turn:
         if self._policy == FAIL and seconds > limits.SUSPEND_SECONDS:
             raise ValueError(f"only an agent with policy 'rerun' or 'resume' sleeps for {seconds:g} seconds")
         name = self._next_name(name)
-        recorded = await self._reports.recorded(name)
-        due = msgspec.json.decode(recorded, type=int) if recorded is not None else _milliseconds() + int(seconds * 1000)
-        if recorded is None:
+        due = await self._reports.due(name)
+        if due is None:
+            due = self._reports.now() + int(seconds * 1000)
             await self._reports.say_timer(name, due)
-        left = (due - _milliseconds()) / 1000
+        left = (due - self._reports.now()) / 1000
         if left > limits.SUSPEND_SECONDS and self._policy != FAIL:
             raise Suspended(due)
         await asyncio.sleep(max(0.0, left))
@@ -476,6 +486,69 @@ class Turn:
         return Raw(line)
 
 
+def turn_of(
+    head: Head,
+    asked: Sequence[Submitted | MessageReceived],
+    shown: bytes,
+    *,
+    task_id: str,
+    policy: str,
+    reports: Reports,
+) -> Turn:
+    """The turn that an agent gets for the claim that a fold ends with.
+
+    Args:
+        head: of the task, at the claim.
+        asked: the messages that the turn begins with, oldest first.
+        shown: JSON of the task as the agent is to see it.
+        task_id: of the task.
+        policy: of the agent.
+        reports: where it reports to.
+    """
+    newest = asked[-1] if asked else None
+    return Turn(
+        task=shown,
+        messages=[message_of(one) for one in asked],
+        attempt=head.attempt,
+        configuration=_optional(newest.configuration if newest else NOTHING, SendMessageConfiguration)
+        or SendMessageConfiguration(),
+        metadata=_optional(newest.metadata if newest else NOTHING, dict[str, Any]) or {},
+        extensions=newest.extensions if newest else (),
+        reports=reports,
+        task_id=task_id,
+        context_id=head.context_id,
+        revision=head.turn_revision,
+        policy=policy,
+    )
+
+
+def message_of(event: Submitted | MessageReceived) -> Message:
+    """The message that a client sent."""
+    return _message_decoder.decode(event.message)
+
+
+def left_by(turn: Turn, error: BaseException | None, head: Head) -> Leaving:
+    """How an agent that was not stopped has left its turn.
+
+    Args:
+        turn: its turn.
+        error: what it raised; None if it returned.
+        head: of the task, in this turn.
+    """
+    match error:
+        case None:
+            return turn.outcome or Outcome(TaskState.COMPLETED)
+        case Suspended():
+            return Suspend(error.until)
+        case asyncio.CancelledError():
+            reason = reasons.CANCELED_ITSELF
+        case OutputTooLarge():
+            reason = str(error)
+        case _:
+            reason = reasons.raised(type(error).__name__)
+    return failure(head, turn.task_id, reason, Fault.RAISED)
+
+
 def parts_of(content: Content) -> tuple[Part, ...]:
     """The parts that a report or a message given in short form stands for."""
     match content:
@@ -503,12 +576,14 @@ def _digest(*parts: str) -> str:
     return base64.urlsafe_b64encode(digest[:15]).decode("ascii")
 
 
-def _milliseconds() -> int:
-    return int(time.time() * 1000)
-
-
 def _random_id() -> str:
     return base64.urlsafe_b64encode(os.urandom(15)).decode("ascii")
 
 
+def _optional(raw: Raw, of: Any) -> Any:
+    content = bytes(raw)
+    return msgspec.json.decode(content, type=of) if content else None
+
+
 _task_decoder = msgspec.json.Decoder(Task)
+_message_decoder = msgspec.json.Decoder(Message)

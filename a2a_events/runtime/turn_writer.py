@@ -23,13 +23,14 @@ from a2a_events import limits
 from a2a_events.errors import Conflict, LogError, RecordTooLarge, Unavailable, Uncertain, Unreadable
 from a2a_events.log.append import append
 from a2a_events.log.port import Log
-from a2a_events.model import Artifact, Part, TaskState
+from a2a_events.model import Artifact, TaskState
+from a2a_events.runtime.artifacts import Reported
 from a2a_events.runtime.load import advance, worth_a_snapshot
 from a2a_events.runtime.turn import check_size
 from a2a_events.timeline import decide
-from a2a_events.timeline.decide import RERUN, Ending, Leaving, Outcome, Ownership, Terms
+from a2a_events.timeline.decide import Ending, Leaving, Outcome, Ownership, Terms
 from a2a_events.timeline.events import Kind, Step, Timer
-from a2a_events.timeline.fold import ArtifactFold, TaskFold, draft_after
+from a2a_events.timeline.fold import TaskFold, draft_after
 from a2a_events.timeline.ids import TaskRef
 from a2a_events.timeline.record import Draft, Entry, Record, Writer, entry
 from a2a_events.timeline.render import artifact_entry, status_entry
@@ -47,21 +48,6 @@ class Fenced(Exception):
 
 def _nobody() -> None:
     pass
-
-
-def _joined(before: ArtifactFold, chunk: Artifact) -> Artifact:
-    """The artifact as it was, folded from the log alone, and a first chunk."""
-    parts = _parts_decoder.decode(b"[" + b",".join(before.parts.tail) + b"]")
-    return msgspec.structs.replace(
-        chunk,
-        parts=(*parts, *chunk.parts),
-        name=chunk.name or before.name,
-        description=chunk.description or before.description,
-        metadata=chunk.metadata or before.metadata,
-    )
-
-
-_parts_decoder = msgspec.json.Decoder(tuple[Part, ...])
 
 
 def _again(error: Fenced | LogError) -> Fenced | LogError:
@@ -112,9 +98,7 @@ class TurnWriter:
         self._room = asyncio.Event()
         self._failure: Fenced | LogError | None = None
         """Never raised itself: a traceback would hold what refers back to us, and with it the task's content."""
-        self._artifacts = set(fold.content.artifacts)
-        self._stale: dict[str, ArtifactFold | None] = {}
-        """Artifacts that an earlier run of this turn reported, as they were before the turn."""
+        self._artifacts = Reported(fold)
         self._snapshot_revision = 0
         # A task with an earlier turn behind it is worth a snapshot in any case.
         self._first_position = fold.head.position if fold.head.revision == 1 else 0
@@ -146,40 +130,40 @@ class TurnWriter:
             self._raise()
             self.last_said = time.monotonic()
             return
-        made = status_entry(self._task.task_id, self.fold.head.context_id, state, self._now(), message)
+        made = status_entry(self._task.task_id, self.fold.head.context_id, state, self.now(), message)
         await self._say(made, urgent=True)
 
     async def say_artifact(self, artifact: Artifact, *, append: bool, last_chunk: bool) -> None:
         """See ``turn.Reports``. ``append`` to an artifact not seen yet makes it."""
-        known = artifact.artifact_id in self._artifacts
-        if artifact.artifact_id in self._stale:
-            before = self._stale.pop(artifact.artifact_id)
-            if append:
-                known, artifact = False, _joined(before, artifact) if before else artifact
+        update, adds = self._artifacts.update(artifact, append=append)
         made = artifact_entry(
-            self._task.task_id,
-            self.fold.head.context_id,
-            artifact,
-            self._now(),
-            append=append and known,
-            last_chunk=last_chunk,
+            self._task.task_id, self.fold.head.context_id, update, self.now(), append=adds, last_chunk=last_chunk
         )
         await self._say(made, urgent=False)
-        self._artifacts.add(artifact.artifact_id)
+        self._artifacts.said(artifact.artifact_id)
 
     async def say_step(self, name: str, result: Raw) -> None:
         """See ``turn.Reports``."""
         self._check_steps()
-        await self._say(entry(Step(epoch=self.epoch, name=name, result=result), self._now()), urgent=True)
+        await self._say(entry(Step(epoch=self.epoch, name=name, result=result), self.now()), urgent=True)
         await self.flush()
 
     async def say_timer(self, name: str, due: int) -> None:
         """See ``turn.Reports``."""
         self._check_steps()
-        await self._say(entry(Timer(epoch=self.epoch, name=name, due=due), self._now()), urgent=True)
+        await self._say(entry(Timer(epoch=self.epoch, name=name, due=due), self.now()), urgent=True)
 
-    async def recorded(self, name: str) -> Raw | None:
+    async def result(self, name: str) -> Raw | None:
         """See ``turn.Reports``."""
+        step = await self._recorded(name)
+        return step.result if isinstance(step, Step) else None
+
+    async def due(self, name: str) -> int | None:
+        """See ``turn.Reports``."""
+        timer = await self._recorded(name)
+        return timer.due if isinstance(timer, Timer) else None
+
+    async def _recorded(self, name: str) -> Step | Timer | None:
         self._raise()
         done = next((d for d in self.fold.head.steps if d.name == name), None)
         if done is None:
@@ -188,13 +172,9 @@ class TurnWriter:
         if record is None or record.position != done.position:
             raise Unreadable(f"step {name!r} at {done.position} is gone")
         event = record.events()[done.revision - record.header.revision]
-        match event:
-            case Step():
-                return event.result
-            case Timer():
-                return Raw(str(event.due).encode())
-            case _:
-                raise Unreadable(f"no step at revision {done.revision}")
+        if not isinstance(event, Step | Timer):
+            raise Unreadable(f"no step at revision {done.revision}")
+        return event
 
     def _check_steps(self) -> None:
         if len(self.fold.head.steps) >= limits.STEPS:
@@ -314,7 +294,7 @@ class TurnWriter:
                 if self._queue and isinstance(leaving, Outcome):
                     # What waits shows a task; a bare Message instead of one is no choice any more.
                     leaving = msgspec.structs.replace(leaving, reply=Raw(b""))
-                ending = decide.ending(self.fold.head, self._task.task_id, leaving, given(), terms, self._now())
+                ending = decide.ending(self.fold.head, self._task.task_id, leaving, given(), terms, self.now())
                 if self._queue and not self._fits(ending.entries):
                     await self._store_queued()
                     continue
@@ -340,15 +320,9 @@ class TurnWriter:
         An agent that is run anew sees the task as it was before the turn, and what it reports replaces what an earlier
         run had reported. One read of the task's log then, none otherwise.
         """
-        head = self.fold.head
-        self._stale.clear()
-        if policy != RERUN or head.turn_position in {0, head.position}:
-            return self.fold
-        before = await self._before_turn()
-        for artifact_id, artifact in self.fold.content.artifacts.items():
-            if max(artifact.created, artifact.parts.last) > head.turn_revision:
-                self._stale[artifact_id] = before.content.artifacts.get(artifact_id)
-        return before
+        before = await self._before_turn() if decide.anew(self.fold.head, policy) else None
+        self._artifacts.begin(self.fold, before)
+        return before or self.fold
 
     async def _before_turn(self) -> TaskFold:
         before = TaskFold.empty()
@@ -384,7 +358,7 @@ class TurnWriter:
         self._check_owner()
 
     async def _answer_nudge(self) -> None:
-        while answer := decide.confirm(self.fold.head, self._now()):
+        while answer := decide.confirm(self.fold.head, self.now()):
             self._check_owner()
             if self._queue:
                 await self._store_queued()
@@ -453,5 +427,6 @@ class TurnWriter:
             raise
         self.fold.apply(Record(position, made.header, made.payload, made.inbound))
 
-    def _now(self) -> int:
+    def now(self) -> int:
+        """See ``turn.Reports``."""
         return max(int(time.time() * 1000), self.fold.head.time)

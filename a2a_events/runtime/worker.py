@@ -14,7 +14,6 @@ from contextlib import suppress
 from functools import partial
 from typing import Any, Final, assert_never
 
-import msgspec
 import structlog
 
 from a2a_events import limits
@@ -22,14 +21,14 @@ from a2a_events.errors import Conflict, LogError, Unavailable, Unreadable
 from a2a_events.log.append import append
 from a2a_events.log.patience import patiently
 from a2a_events.log.port import AgentEntry, Dispatch, Handle, Log, Notice, Wakeup
-from a2a_events.model import INTERRUPTED_STATES, Message, SendMessageConfiguration, TaskState
+from a2a_events.model import INTERRUPTED_STATES, TaskState
 from a2a_events.runtime import dead_letters, stacks
 from a2a_events.runtime.agent import Agent
 from a2a_events.runtime.load import content, load
-from a2a_events.runtime.turn import OutputTooLarge, Suspended, Turn
+from a2a_events.runtime.turn import Suspended, Turn, left_by, message_of, turn_of
 from a2a_events.runtime.turn_writer import Fenced, TurnWriter
 from a2a_events.runtime.waiting_room import Waiting, WaitingRoom
-from a2a_events.timeline import decide
+from a2a_events.timeline import decide, reasons
 from a2a_events.timeline.decide import (
     FAIL,
     Answer,
@@ -146,7 +145,7 @@ class Worker:
             await asyncio.wait(self._running, timeout=max(0.0, self._drain_seconds - limits.HANDOVER_SECONDS))
         for running in list(self._running.values()):
             if running is not None:
-                running.give_up(f"the worker was {what} before the turn had ended")
+                running.give_up(reasons.worker_gone(what))
         if self._running:
             grace = max((agent.cancel_grace_seconds for agent in self._agents.values()), default=0.0)
             await asyncio.wait(self._running, timeout=grace + limits.APPEND_PATIENCE_SECONDS)
@@ -479,15 +478,13 @@ class _Running:
             return decided
         if not task.done() or task.cancelled():
             stopped = Outcome(TaskState.CANCELED, reason="the agent was canceled")
-            return stopped if self._stopped() else self._failure("the agent canceled itself", Fault.RAISED)
+            return stopped if self._stopped() else left_by(turn, asyncio.CancelledError(), self.writer.fold.head)
         error = task.exception()
-        if isinstance(error, Suspended):
-            return Suspend(error.until)
-        if error is None:
-            return turn.outcome or Outcome(TaskState.COMPLETED)
         if isinstance(error, Fenced | LogError):
             raise error
-        return self._failed(error)
+        if error is not None and not isinstance(error, Suspended):
+            self._log_error(error)
+        return left_by(turn, error, self.writer.fold.head)
 
     def _decided(self) -> Outcome | Release | None:
         return self._over
@@ -501,24 +498,14 @@ class _Running:
         finally:
             self.writer.hold()
 
-    def _failed(self, error: BaseException) -> Outcome:
-        name = type(error).__name__
+    def _log_error(self, error: BaseException) -> None:
         logger.error(
             "agent raised",
             task_id=self._handle.task.task_id,
             agent=self._agent.name,
-            error=name,
+            error=type(error).__name__,
             exc_info=(type(error), error, error.__traceback__),
         )
-        # The exception's own text may hold what clients must not see.
-        said = str(error) if isinstance(error, OutputTooLarge) else f"the agent raised {name}; its log says more"
-        return self._failure(said, Fault.RAISED)
-
-    def _failure(self, said: str, fault: Fault = Fault.GIVEN_UP) -> Outcome:
-        head = self.writer.fold.head
-        task_id = self._handle.task.task_id
-        text = decide.agent_text(task_id, head.context_id, f"failed-{head.epoch}", f"The task failed: {said}.")
-        return Outcome(TaskState.FAILED, text, reason=said, fault=fault)
 
     async def _make_turn(self) -> Turn:
         fold = self.writer.fold
@@ -527,23 +514,10 @@ class _Running:
         self._given = self._offered = max((p.position for p in given), default=fold.head.handled)
         asked = [await self._message(p) for p in given]
         log, task_id = self._log, self._handle.task.task_id
-        shown = await self.writer.begin(self._agent.policy)
-        whole, segments = await content(log, self._handle.task, shown, segment_keys(shown))
-        newest = asked[-1] if asked else None
-        turn = Turn(
-            task=render_task(whole, task_id, segments),
-            messages=[msgspec.json.decode(a.message, type=Message) for a in asked],
-            attempt=fold.head.attempt,
-            configuration=_optional(newest.configuration if newest else b"", SendMessageConfiguration)
-            or SendMessageConfiguration(),
-            metadata=_optional(newest.metadata if newest else b"", dict[str, Any]) or {},
-            extensions=newest.extensions if newest else (),
-            reports=self.writer,
-            task_id=task_id,
-            context_id=fold.head.context_id,
-            revision=fold.head.turn_revision,
-            policy=self._agent.policy,
-        )
+        seen = await self.writer.begin(self._agent.policy)
+        whole, segments = await content(log, self._handle.task, seen, segment_keys(seen))
+        shown = render_task(whole, task_id, segments)
+        turn = turn_of(fold.head, asked, shown, task_id=task_id, policy=self._agent.policy, reports=self.writer)
         turn.on_taken(self._taken)
         return turn
 
@@ -594,7 +568,7 @@ class _Running:
                 if turn is self._turn:
                     self._offered = pending.position
                     self._positions.append(pending.position)
-                    turn.offer(msgspec.json.decode(event.message, type=Message))
+                    turn.offer(message_of(event))
         finally:
             if self._offering is turn:
                 self._offering = None
@@ -646,9 +620,9 @@ class _Running:
         now = time.monotonic()
         deadlines = self._agent.deadlines
         if now - self._started > deadlines.turn_seconds:
-            self.give_up(f"the turn took longer than {deadlines.turn_seconds:g} seconds")
+            self.give_up(reasons.took_longer(deadlines.turn_seconds))
         elif now - self.writer.last_said > deadlines.idle_seconds:
-            self.give_up(f"the agent said nothing for {deadlines.idle_seconds:g} seconds")
+            self.give_up(reasons.said_nothing(deadlines.idle_seconds))
         self._sign_due = now - self._signed >= in_progress_seconds
         return self._sign_due or self._notice is None
 
@@ -686,7 +660,8 @@ class _Running:
     def give_up(self, reason: str) -> None:
         """End the turn FAILED, whatever the agent does."""
         if self._over is None:
-            self._over = self._failure(reason)
+            task_id = self._handle.task.task_id
+            self._over = decide.failure(self.writer.fold.head, task_id, reason, Fault.GIVEN_UP)
             self._interrupted.set()
             self._stop(at_once=True)
 
@@ -731,11 +706,6 @@ def _delivery(handle: Handle) -> Delivery:
     if set(record.header.kinds) & {"n", "r"}:
         epoch = next((e.epoch for e in record.events() if isinstance(e, TurnNudged | TurnReleased)), 0)
     return Delivery(record.position, handle.count, record.header.kinds, epoch)
-
-
-def _optional(raw: Any, of: Any) -> Any:
-    content_bytes = bytes(raw)
-    return msgspec.json.decode(content_bytes, type=of) if content_bytes else None
 
 
 def _record_id() -> str:

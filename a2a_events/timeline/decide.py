@@ -506,6 +506,17 @@ def _ending(  # noqa: PLR0917 -- the sides of one decision
     return Ending(_end(head, task_id, epoch, outcome.state, outcome.message, given, outcome.reason, now))
 
 
+def failure(head: Head, task_id: str, reason: str, fault: Fault) -> Outcome:
+    """A turn that no agent's word ends: the task is to end FAILED, and to say why."""
+    text = agent_text(task_id, head.context_id, f"failed-{head.epoch}", f"The task failed: {reason}.")
+    return Outcome(TaskState.FAILED, text, reason=reason, fault=fault)
+
+
+def anew(head: Head, policy: str) -> bool:
+    """Whether a run of the agent begins an unfinished turn anew: it sees the task as it was before the turn."""
+    return policy == RERUN and head.turn_position not in {0, head.position}
+
+
 def wake(head: Head, task_id: str, revision: int, reason: str, now: int) -> list[Entry]:
     """A wake-up came that was asked for at a revision: what it is to bring about, if the task still waits for it.
 
