@@ -248,3 +248,10 @@ HEAD_ENDS_BYTES: Final = 512 * 1024
 """Growing ends that a head holds together; a head is one message."""
 SNAPSHOT_BYTES: Final = CONTENT_BYTES
 """Content that a worker holds of a task before it writes a snapshot, which keeps it out of memory."""
+
+REHEARSAL_SECONDS: Final = 60.0
+"""Real time that one run of an agent against a record may take: it waits for nothing, so it works or hangs."""
+
+REHEARSALS: Final = 16
+"""Places at which it is tried, for one message or cancel, whether the agent heard of it there: counted back from where
+its report changed, and few agents say more than this before they do."""

@@ -12,7 +12,7 @@ from collections.abc import Callable, Coroutine
 from concurrent.futures import CancelledError as FutureCanceled
 from concurrent.futures import Future
 from contextvars import ContextVar, copy_context
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, ClassVar, ParamSpec, TypeVar
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -21,7 +21,11 @@ R = TypeVar("R")
 class _Call:
     """One function in its thread."""
 
-    def __init__(self) -> None:
+    running: ClassVar[set[_Call]] = set()
+    """Those that somebody waits for."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.loop = loop
         self._lock = threading.Lock()
         self._asking: set[Future[Any]] = set()
         self._interrupted = False
@@ -41,6 +45,13 @@ class _Call:
         finally:
             self._asking.discard(asking)
 
+    @property
+    def waits(self) -> bool:
+        """Whether the function waits for the loop, as far as the loop's own thread can tell."""
+        with self._lock:
+            asking = list(self._asking)
+        return any(not one.done() for one in asking)
+
     def interrupt(self) -> None:
         """What the function asks for from now on, and what it waits for right now, raises ``CancelledError``."""
         with self._lock:
@@ -56,6 +67,11 @@ _call: ContextVar[_Call | None] = ContextVar("a2a_events_call_in_thread", defaul
 def thread_name(task_id: str) -> str:
     """The name of the threads that work for a task, as stacks and debuggers show them."""
     return f"turn of {task_id}"
+
+
+def busy(loop: asyncio.AbstractEventLoop) -> bool:
+    """Whether a function that the loop waits for is at work in its thread, and does not itself wait for the loop."""
+    return any(call.loop is loop and not call.waits for call in list(_Call.running))
 
 
 async def in_thread(task_id: str, work: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
@@ -77,7 +93,7 @@ async def in_thread(task_id: str, work: Callable[P, R], /, *args: P.args, **kwar
     loop = asyncio.get_running_loop()
     over = loop.create_future()
     outcome: Future[R] = Future()
-    call = _Call()
+    call = _Call(loop)
     context = copy_context()
     context.run(_call.set, call)
 
@@ -94,12 +110,16 @@ async def in_thread(task_id: str, work: Callable[P, R], /, *args: P.args, **kwar
     # A daemon: what does not return must not keep the process from ending.
     threading.Thread(target=body, name=thread_name(task_id), daemon=True).start()
     canceled: asyncio.CancelledError | None = None
-    while not over.done():
-        try:
-            await asyncio.wait([over])
-        except asyncio.CancelledError as error:
-            canceled = error
-            call.interrupt()
+    _Call.running.add(call)
+    try:
+        while not over.done():
+            try:
+                await asyncio.wait([over])
+            except asyncio.CancelledError as error:
+                canceled = error
+                call.interrupt()
+    finally:
+        _Call.running.discard(call)
     if canceled is not None:
         raise canceled
     return outcome.result()
@@ -125,7 +145,7 @@ def ask(loop: asyncio.AbstractEventLoop, work: Callable[[], Coroutine[Any, Any, 
         raise RuntimeError("this blocks, and would wait for itself here: call it in a thread, as turn.in_thread does")
     if loop.is_closed():
         raise RuntimeError("the worker has ended")
-    return (_call.get() or _Call()).ask(loop, work())
+    return (_call.get() or _Call(loop)).ask(loop, work())
 
 
 def _finish(over: asyncio.Future[None]) -> None:

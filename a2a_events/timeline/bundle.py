@@ -163,6 +163,14 @@ def redacted(bundle: Bundle, *, content: bool = False, patterns: Sequence[re.Pat
     return msgspec.structs.replace(bundle, records=records, redacted=True)
 
 
+def without_content(bundle: Bundle) -> bool:
+    """Whether what clients wrote was removed, so that no agent can be asked it again."""
+    if not bundle.redacted or not bundle.records:
+        return False
+    submitted = msgspec.json.decode(bundle.records[0].lines()[0])["submitted"]
+    return all(part == _part(part) for part in submitted["message"].get("parts", []))
+
+
 def renamed(bundle: Bundle, task: TaskRef) -> Bundle:
     """The bundle as that of another task: its id stands wherever the old one stood, in texts too."""
     old, new = (_encoder.encode(name)[1:-1] for name in (bundle.task.task_id, task.task_id))
