@@ -30,7 +30,7 @@ export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
 .PHONY: help setup run demo test test-containers test-slow test-all-pythons check format format-check lint types \
-        contracts bench faults wheel lock clean
+        contracts screenshots bench faults wheel lock clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-17s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -91,6 +91,9 @@ types: $(STAMP) ## Type-check twice (mypy, pyright)
 
 contracts: $(STAMP) ## Check that imports keep to the layers (import-linter)
 	@$(BIN)/lint-imports --no-logo
+
+screenshots: $(STAMP) ## Take the pictures of the timeline page in docs/images anew (needs Chromium)
+	@A2A_EVENTS_TEST_SCREENSHOTS=docs/images $(BIN)/python -m pytest -q tests/browser/test_screenshots.py $(ARGS)
 
 bench: $(STAMP) ## Compare with other A2A servers, one table (ARGS= for the benchmark)
 	@$(BIN)/python -m bench $(ARGS)

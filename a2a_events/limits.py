@@ -255,3 +255,15 @@ REHEARSAL_SECONDS: Final = 60.0
 REHEARSALS: Final = 16
 """Places at which it is tried, for one message or cancel, whether the agent heard of it there: counted back from where
 its report changed, and few agents say more than this before they do."""
+
+# --- looking at timelines --------------------------------------------------------------------------------------------
+CHECKPOINT_EVENTS: Final = 500
+"""Events between two folds that are kept of a timeline that somebody scrubs through: the rest is folded in 10 ms."""
+TIMELINES_BYTES: Final = 256 * 1024 * 1024
+"""Timelines that are kept for whoever looks at them, together, and the largest one that is shown at all."""
+TIMELINE_EVENT_BYTES: Final = 1024
+"""What an event that is kept for that costs beside its content."""
+TIMELINE_VIEWS: Final = 4
+"""Filtered lists of one timeline that are kept, so that a reader who pages through one does not filter anew."""
+TIMELINE_ROWS: Final = 1000
+"""Most rows in one answer."""

@@ -55,6 +55,14 @@ class Settings(Struct, frozen=True, kw_only=True):
     """File of the index behind ListTasks, one process a file; default: in memory, built anew when first asked."""
     hybrid_card: bool = False
     """Whether agent cards also hold the members of A2A 0.3, which 1.0's schema does not know."""
+    debug_api: bool = False
+    """Whether gateways show timelines, each task's to who may see the task, below ``/debug/timelines``."""
+    timeline_host: str = "127.0.0.1"
+    """Address that the timeline page listens on; any but loopback needs ``timeline_token``."""
+    timeline_port: int = 8090
+    """Port of the timeline page."""
+    timeline_token: str = ""
+    """What the timeline page asks for, as a password or bearer token; empty: nothing, on loopback only."""
     agent: str = ""
     """Agents to serve, as module:attr, comma-separated."""
     content_bytes: Annotated[int, Meta(ge=64 * 1024)] = limits.CONTENT_BYTES

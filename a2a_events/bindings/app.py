@@ -20,6 +20,7 @@ from a2a_events.bindings.exchange import Exchange, Intake, Streams
 from a2a_events.bindings.http_json import HttpJson, MethodNotAllowed
 from a2a_events.bindings.jsonrpc import Fasta2a, JsonRpc
 from a2a_events.bindings.requests import Request
+from a2a_events.bindings.timelines import debugging as timelines
 from a2a_events.errors import TaskNotFoundError, UnavailableError
 from a2a_events.model import encode
 from a2a_events.runtime.directory import Directory
@@ -38,6 +39,7 @@ def create_app(
     intake: Intake | None = None,
     unready: Callable[[], str] = lambda: "",
     hybrid_card: bool = False,
+    debugging: timelines.Debugging | None = None,
     lifespan: Sequence[Any] = (),
 ) -> Litestar:
     """The application of one gateway.
@@ -49,6 +51,7 @@ def create_app(
         intake: what request bodies are counted against.
         unready: why requests should not be sent here right now; empty if they should.
         hybrid_card: whether the card also holds the members of A2A 0.3.
+        debugging: shows timelines, below ``/debug/timelines`` of each agent; None: nothing is there.
         lifespan: Litestar lifespan managers.
     """
     streams = streams or Streams()
@@ -80,6 +83,13 @@ def create_app(
         form = forms.get(unquote(path))
         if form is not None:
             await card(exchange, name, form)
+            return
+        if debugging is not None and path.startswith(f"/{timelines.PREFIX}"):
+            request = Request(name, directory, "DEBUG")
+            try:
+                await debugging(exchange, request, path.removeprefix(f"/{timelines.PREFIX}"))
+            finally:
+                request.log()
             return
         rpc = endpoints.get(path.strip("/"))
         if rpc is not None and exchange.method != "POST":

@@ -19,7 +19,7 @@ from a2a_events.runtime.operations import Run
 _LINE_ENDS: Final = re.compile(rb"\xc2\x85|\xe2\x80[\xa8\xa9]")
 
 
-def _one_line(line: bytes) -> bytes:
+def one_line(line: bytes) -> bytes:
     """JSON that every client takes for one line."""
     if line.isascii():
         return line
@@ -28,15 +28,15 @@ def _one_line(line: bytes) -> bytes:
 
 def plain(run: Run) -> bytes:
     """Frames of the HTTP+JSON binding: the StreamResponse itself."""
-    return b"".join([b"id: %b\ndata: %b\n\n" % (u.cursor.encode(), _one_line(u.line)) for u in run.updates])
+    return b"".join([b"id: %b\ndata: %b\n\n" % (u.cursor.encode(), one_line(u.line)) for u in run.updates])
 
 
 def jsonrpc(request_id: bytes) -> Callable[[Run], bytes]:
     """Frames of the JSON-RPC binding: each a response to the request."""
-    before = b'\ndata: {"jsonrpc":"2.0","id":' + _one_line(request_id) + b',"result":'
+    before = b'\ndata: {"jsonrpc":"2.0","id":' + one_line(request_id) + b',"result":'
 
     def frame(run: Run) -> bytes:
-        return b"".join([b"id: %b%b%b}\n\n" % (u.cursor.encode(), before, _one_line(u.line)) for u in run.updates])
+        return b"".join([b"id: %b%b%b}\n\n" % (u.cursor.encode(), before, one_line(u.line)) for u in run.updates])
 
     return frame
 
@@ -53,9 +53,9 @@ def farewell(chance: float) -> bytes:
 
 def plain_error(body: bytes) -> bytes:
     """An error in mid-stream, HTTP+JSON."""
-    return b"event: error\ndata: " + _one_line(body) + b"\n\n"
+    return b"event: error\ndata: " + one_line(body) + b"\n\n"
 
 
 def jsonrpc_error(error: A2AError, request_id: bytes) -> bytes:
     """An error in mid-stream, JSON-RPC."""
-    return b"data: " + _one_line(jsonrpc_body(error, request_id)) + b"\n\n"
+    return b"data: " + one_line(jsonrpc_body(error, request_id)) + b"\n\n"

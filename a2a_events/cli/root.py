@@ -31,6 +31,7 @@ _COMMANDS: Final = {
     "gateway": "services",
     "worker": "services",
     "notifier": "services",
+    "timeline-page": "services",
     "provision": "services",
     "sweep": "services",
 }

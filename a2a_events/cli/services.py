@@ -1,8 +1,9 @@
-"""``gateway``, ``worker``, ``notifier``, ``provision``, ``sweep``: one service each, for who has an orchestrator."""
+"""One service each, for who has an orchestrator: gateway, worker, notifier, timeline page, provisioner, sweep."""
 
 from __future__ import annotations
 
 from collections.abc import Coroutine
+from pathlib import Path
 from typing import Any, Final
 
 import click
@@ -30,6 +31,7 @@ _SUPERVISED: Final = click.option(
     "content_bytes",
     "request_bytes",
     "queue_limit",
+    "debug_api",
     *flags.PUSH,
     *flags.CONNECTION,
     "log",
@@ -118,6 +120,37 @@ def notifier(until_eof: bool, **given: Any) -> None:  # noqa: FBT001 -- click's 
     from a2a_events.services import notifier as service
 
     _run(service.run(_load(given)), until_eof=until_eof)
+
+
+@click.command(short_help="Serve the timeline page: what happened to every task.")
+@click.option(
+    "--bundle",
+    "bundles",
+    multiple=True,
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Show what `export` wrote into this file, without NATS; repeatable.",
+)
+@flags.settings("timeline_host", "timeline_port", *flags.CONNECTION, "log", "instance", *flags.LOGGING)
+@_SUPERVISED
+def timeline_page(until_eof: bool, bundles: tuple[Path, ...], **given: Any) -> None:  # noqa: FBT001 -- click's way
+    """Serve a page that shows what happened to every task, until SIGTERM or Ctrl-C.
+
+    It lists the tasks, draws who did what and when, and shows the task at any event and what that changed. It reads
+    the log itself, so it works while no gateway and no worker is alive, and disturbs none. It can export a task and
+    fork it.
+
+    Whoever reaches it sees everything. So it listens on loopback; on any other address it needs a token, in
+    A2A_EVENTS_TIMELINE_TOKEN, which browsers ask for as a password, with any user name.
+
+    \b
+    Examples:
+      a2a-events timeline-page
+      a2a-events timeline-page --nats nats://broker:4222 --timeline-port 9000
+      a2a-events timeline-page --bundle failed.jsonl
+    """
+    from a2a_events.services import timeline as service
+
+    _run(service.run(_load(given), bundles), until_eof=until_eof)
 
 
 @click.command(short_help="Create or verify the streams that everything needs.")

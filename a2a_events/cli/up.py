@@ -39,6 +39,9 @@ DEMO_AGENT: Final = "a2a_events.agents:scripted"
     "content_bytes",
     "request_bytes",
     "queue_limit",
+    "debug_api",
+    "timeline_host",
+    "timeline_port",
     *flags.PUSH,
     "ack_wait_seconds",
     "drain_seconds",
@@ -49,7 +52,7 @@ DEMO_AGENT: Final = "a2a_events.agents:scripted"
     default_agent="the first --agent",
 )
 def up(gateways: int, workers: int, in_process: bool, agent: tuple[str, ...], **given: Any) -> None:  # noqa: FBT001
-    """Start everything on this machine, until Ctrl-C: a NATS server, a gateway, a worker and a notifier.
+    """Start everything on this machine, until Ctrl-C: a NATS server, a gateway, a worker, a notifier, a timeline page.
 
     Without --agent it serves the demo agent, which repeats what it is told, or does what a --script says. Tasks are
     kept in .a2a-events in this folder (--store for another); --nats uses a server that is already there instead.
@@ -110,6 +113,7 @@ def _announce(ready: Ready) -> None:
         *(f"agent card   {url}{CARD_PATH}" for url in ready.urls),
         *([f"grpc         {'  '.join(ready.grpc)}"] if ready.grpc else []),
         f"agents       {', '.join(ready.agents)}",
+        f"timelines    {ready.timeline}",
         f"nats         {ready.nats}{where}",
         f'try          {me} send{url} "hello"',
         f"then         {me} timeline{nats} TASK",

@@ -234,6 +234,16 @@ class Operations:
         shown = await self._shown(task, fold, request.history_length, patient=True)
         return Result(shown, task.task_id, fold.head.context_id, fold.head.revision)
 
+    async def visible(self, caller: Caller, agent: ServedAgent, raw_id: str) -> TaskRef:
+        """The task of this id, if :meth:`get` would show it to this caller; costs what loading it costs.
+
+        Raises:
+            TaskNotFoundError: not there, or not this caller's.
+        """
+        task = _task(caller, agent, raw_id)
+        await self._visible(caller, task)
+        return task
+
     async def _newer(self, task: TaskRef, fold: TaskFold, generation: int) -> TaskFold:
         """The task once it is past a generation, or as it is after a bounded wait (A2A 1.1, behind a setting)."""
         if fold.head.terminal or fold.head.generation > generation:

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import errno
 import math
 import signal
-import socket
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING
 
 import msgspec
 import structlog
@@ -17,6 +15,7 @@ import uvicorn
 
 from a2a_events.bindings.app import create_app
 from a2a_events.bindings.exchange import Intake, Streams
+from a2a_events.bindings.timelines.debugging import Debugging
 from a2a_events.log.jetstream import Connection, JetStreamLog
 from a2a_events.model import AgentCard, AgentInterface
 from a2a_events.runtime.directory import Directory
@@ -25,43 +24,13 @@ from a2a_events.runtime.operations import Operations
 from a2a_events.runtime.push_configs import Targets
 from a2a_events.services import event_loop, logs, push
 from a2a_events.services.connect import jetstream_log, writer
+from a2a_events.services.listener import BACKLOG, Server, listen
 from a2a_events.settings import Settings, SettingsError, load
 
 if TYPE_CHECKING:
     from a2a_events.bindings.grpc.server import GrpcServer
 
-BACKLOG: Final = 4096
-"""Connections that may wait to be accepted: a thousand clients come back at once when a gateway does."""
-
 logger = structlog.get_logger(__name__)
-
-
-class CannotListen(OSError):
-    """The address cannot be had; the message names it and says what to do."""
-
-
-def listen(host: str, port: int, flag: str = "--port") -> socket.socket:
-    """A listening socket.
-
-    Args:
-        host: address of this machine.
-        port: to listen on.
-        flag: that chooses another port, for the message.
-
-    Raises:
-        CannotListen: somebody else listens there, or there is no such address here.
-    """
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    try:
-        made = socket.create_server((host, port), family=family, backlog=BACKLOG, dualstack_ipv6=host == "::")
-    except OSError as error:
-        if error.errno == errno.EADDRINUSE:
-            raise CannotListen(f"port {port} on {host} is taken by another program; choose another {flag}") from None
-        raise CannotListen(f"cannot listen on {host}, port {port}: {error.strerror}; choose another --host") from None
-    # Accepted connections inherit it. asyncio sets it only on sockets that say they are TCP, which these do not, and
-    # without it an answer of two writes waits 40 ms for the client's delayed acknowledgement.
-    made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    return made
 
 
 def check(settings: Settings) -> None:
@@ -75,14 +44,6 @@ def check(settings: Settings) -> None:
     if settings.grpc_port:
         _grpc_server()
         listen(settings.host, settings.grpc_port, "--grpc-port").close()
-
-
-class _Server(uvicorn.Server):
-    """uvicorn, stopped by us: signals belong to the process, which may hold more than one service."""
-
-    def capture_signals(self) -> Any:
-        """Leave signals alone."""
-        return contextlib.nullcontext()
 
 
 async def serve(
@@ -135,7 +96,13 @@ async def serve(
         return "" if connection.connected else "not connected to NATS"
 
     app = create_app(
-        operations, directory, streams=streams, intake=intake, unready=unready, hybrid_card=settings.hybrid_card
+        operations,
+        directory,
+        streams=streams,
+        intake=intake,
+        unready=unready,
+        hybrid_card=settings.hybrid_card,
+        debugging=Debugging(operations, log, streams) if settings.debug_api else None,
     )
     config = uvicorn.Config(
         app,
@@ -148,7 +115,7 @@ async def serve(
         timeout_graceful_shutdown=math.ceil(settings.drain_seconds),
         backlog=BACKLOG,
     )
-    server = _Server(config)
+    server = Server(config)
     grpc = None
     if settings.grpc_port:
         listen(settings.host, settings.grpc_port, "--grpc-port").close()  # grpcio does not say why it cannot

@@ -1,4 +1,4 @@
-"""Everything on one machine: a nats-server, gateways, workers, a notifier; as supervised processes, or all in this one.
+"""Everything on one machine: a nats-server and every service; as supervised processes, or all in this one.
 
 What ends unasked is started again, after a pause that grows. What is asked to end does so in the order in which nothing
 is lost: the nats-server last. And if this process is killed, all the others go too: the
@@ -25,7 +25,7 @@ from msgspec.structs import asdict, replace
 from a2a_events import limits
 from a2a_events.bindings.app import CARD_PATH
 from a2a_events.runtime.agent import Agent
-from a2a_events.services import event_loop, gateway, notifier, provisioner, push, worker
+from a2a_events.services import event_loop, gateway, notifier, provisioner, push, timeline, worker
 from a2a_events.services.connect import jetstream_log
 from a2a_events.services.loop_watchdog import LoopWatchdog
 from a2a_events.services.nats_server import NatsServer, NatsServerFailed
@@ -78,6 +78,8 @@ class Ready(Struct, frozen=True):
     grpc: list[str]
     """Addresses; empty without gRPC."""
     agents: list[str]
+    timeline: str
+    """Address of the timeline page."""
     nats: str
     store: Path | None
     """None for a server that is not ours."""
@@ -124,6 +126,8 @@ async def _serve(plan: Plan, announce: Callable[[Ready], None], hurry: asyncio.E
     gateways = [_numbered(settings, number) for number in range(plan.gateways)]
     for one in gateways:
         gateway.check(one)
+    timeline.check(settings)
+    settings = replace(settings, timeline_port=_free_or_any(settings.timeline_host, settings.timeline_port))
     store: Path | None = None
     async with AsyncExitStack() as stack:
         if plan.embedded:
@@ -142,6 +146,7 @@ async def _serve(plan: Plan, announce: Callable[[Ready], None], hurry: asyncio.E
                         [one.base_url for one in gateways],
                         [one.grpc_address for one in gateways if one.grpc_port],
                         [agent.name for agent in agents],
+                        timeline.url(settings),
                         settings.nats,
                         store,
                     )
@@ -168,6 +173,7 @@ def _services(
     """Name and work of each service. Cancelling the work stops the service in good order."""
     named = [(f"worker-{number + 1}", "worker", settings) for number in range(plan.workers)]
     named += [(f"gateway-{number + 1}", "gateway", one) for number, one in enumerate(gateways)]
+    named.append(("timeline-1", "timeline-page", settings))
     if push.offered(settings):
         named.append(("notifier-1", "notifier", settings))
     if plan.command is not None:
@@ -188,6 +194,8 @@ async def _service(role: str, settings: Settings, agents: list[Agent], stop: asy
                 await worker.serve(log, settings, agents, stop)
         elif role == "notifier":
             await notifier.serve(log, settings, stop)
+        elif role == "timeline-page":
+            await timeline.serve(log, settings, stop)
         else:
             await gateway.serve(log, connection, settings, stop)
 
@@ -365,13 +373,26 @@ async def _keep(server: NatsServer) -> None:
 
 
 def _broker_port() -> int:
-    with socket.socket() as probe:
+    return USUAL_NATS_PORT if _is_free("127.0.0.1", USUAL_NATS_PORT) else -1
+
+
+def _free_or_any(host: str, port: int) -> int:
+    """This port, or another one if somebody has it: so that several of these live side by side."""
+    if _is_free(host, port):
+        return port
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
+        probe.bind((host, 0))
+        return int(probe.getsockname()[1])
+
+
+def _is_free(host: str, port: int) -> bool:
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            probe.bind(("127.0.0.1", USUAL_NATS_PORT))
+            probe.bind((host, port))
         except OSError:
-            return -1
-    return USUAL_NATS_PORT
+            return False
+    return True
 
 
 def _store(settings: Settings) -> Path:

@@ -27,6 +27,7 @@ COMMANDS = [
     "worker",
     "provision",
     "sweep",
+    "timeline-page",
 ]
 
 

@@ -27,6 +27,7 @@ from a2a_events.runtime.directory import Directory
 from a2a_events.runtime.operations import Operations
 from a2a_events.runtime.worker import Worker
 from a2a_events.services import gateway
+from a2a_events.services.listener import CannotListen
 from a2a_events.settings import Settings, SettingsError
 from a2a_events.testing import eventually, free_port
 from a2a_events.timeline.record import Writer
@@ -294,5 +295,5 @@ def test_a_missing_extra_is_said_before_anything_starts(monkeypatch: pytest.Monk
 async def test_a_taken_port_is_said_by_its_flag() -> None:
     async with served() as server:
         taken = int(server.target.rpartition(":")[2])
-        with pytest.raises(gateway.CannotListen, match=f"port {taken} .* choose another --grpc-port"):
+        with pytest.raises(CannotListen, match=f"port {taken} .* choose another --grpc-port"):
             gateway.check(Settings(port=free_port(), grpc_port=taken))

@@ -47,6 +47,13 @@ def test_holds_every_module_of_the_package(wheel: ZipFile) -> None:
     assert expected == {name for name in wheel.namelist() if name.endswith(".py")}
 
 
+def test_holds_the_files_of_the_timeline_page(wheel: ZipFile) -> None:
+    folder = "a2a_events/bindings/timelines/static"
+    expected = {path.relative_to(ROOT).as_posix() for path in (ROOT / folder).iterdir()}
+    assert f"{folder}/index.html" in expected
+    assert expected == {name for name in wheel.namelist() if name.startswith(f"{folder}/")}
+
+
 def test_says_that_it_is_typed(wheel: ZipFile) -> None:
     assert "a2a_events/py.typed" in wheel.namelist()
 

@@ -1,0 +1,338 @@
+"""The timeline service's API: what operators' tools and the page are shown, over each kind of log."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import httpx
+import msgspec
+import pytest
+
+from a2a_events import Turn, agent
+from a2a_events.agents import scripted
+from a2a_events.model import Task, TaskState
+from a2a_events.services import timeline
+from a2a_events.services.timeline import recorded
+from a2a_events.settings import Settings, SettingsError
+from a2a_events.testing import eventually
+from a2a_events.timeline import bundle
+from a2a_events.timeline.fold import TaskFold
+from a2a_events.timeline.render import task as render_task
+from a2a_events.timeline.revisions import fold_at
+from a2a_events.timeline.rows import rows_of
+from tests.integration.conftest import StackOf
+from tests.integration.stack import Stack
+from tests.integration.timelines import frames, got, refused, timeline_service
+
+
+async def sent(stack: Stack, **script: object) -> str:
+    """A task that did what the script says; its id."""
+    task = await stack.calls.send({"script": script})
+    assert isinstance(task, Task)
+    return task.id
+
+
+async def test_every_revision_is_the_fold_of_its_prefix(serve: StackOf) -> None:
+    stack = await serve(scripted)
+    await stack.worker()
+    task_id = await sent(stack, chunks=12)
+    records = await stack.records(task_id)
+    async with timeline_service(stack.log) as http:
+        summary = await got(http, f"/api/tasks/{task_id}")
+        assert summary["revisions"] == records[-1].header.last_revision
+        assert (summary["state"], summary["ended"], summary["agent"]) == ("COMPLETED", True, "scripted")
+        for revision in range(1, summary["revisions"] + 1):
+            shown = await got(http, f"/api/tasks/{task_id}/at/{revision}")
+            fold = fold_at(records, revision)
+            assert shown["task"] == msgspec.json.decode(render_task(fold, task_id, {}))
+            assert shown["internal"]["phase"] == fold.head.phase.value
+            changed = await got(http, f"/api/tasks/{task_id}/difference", to=revision)
+            assert (changed["fromRevision"], changed["toRevision"]) == (revision - 1, revision)
+        everything = await got(http, f"/api/tasks/{task_id}/difference", **{"from": 0})
+        assert [len(artifact["parts"]) for artifact in everything["artifacts"]] == [12]
+
+
+async def test_a_brief_task_says_what_was_left_out(serve: StackOf) -> None:
+    stack = await serve(scripted)
+    await stack.worker()
+    task_id = await sent(stack, chunks=12)
+    async with timeline_service(stack.log) as http:
+        revisions = (await got(http, f"/api/tasks/{task_id}"))["revisions"]
+        shown = await got(http, f"/api/tasks/{task_id}/at/{revisions}", newest=5)
+        [artifact] = shown["task"]["artifacts"]
+        assert [part["text"][:6] for part in artifact["parts"]] == [f"{number:06d}" for number in range(7, 12)]
+        assert shown["leftOut"] == {"history": 0, "artifacts": {"artifact-0": 7}}
+
+
+async def test_rows_are_filtered_paged_and_found(serve: StackOf) -> None:
+    stack = await serve(scripted)
+    await stack.worker()
+    task_id = await sent(stack, chunks=40, fail=True)
+    expected = [row for record in await stack.records(task_id) for row in rows_of(record)]
+    async with timeline_service(stack.log) as http:
+        rows = f"/api/tasks/{task_id}/rows"
+        whole = await got(http, rows)
+        assert whole["rows"] == msgspec.json.decode(msgspec.json.encode(expected))
+        paged = [
+            row for at in range(0, len(expected), 7) for row in (await got(http, rows, offset=at, limit=7))["rows"]
+        ]
+        assert paged == whole["rows"]
+        chunks = await got(http, rows, kind="artifactUpdate", content="0")
+        assert chunks["total"] == 40
+        assert not any("event" in row or "preview" in row for row in chunks["rows"])
+        compacted = await got(http, rows, compact="true")
+        [run] = [row for row in compacted["rows"] if "count" in row]
+        assert (run["count"], run["last_revision"] - run["revision"]) == (40, 39)
+        found = await got(http, rows, compact="true", around=run["revision"] + 20, limit=1)
+        assert compacted["rows"][found["index"]] == run
+        assert [row["state"] for row in (await got(http, rows, state="failed"))["rows"]] == ["FAILED"]
+        assert (await got(http, rows, text="000007 "))["total"] == 1
+        assert (await got(http, rows, attempt=2))["total"] == 0
+        assert (await got(http, rows, writer="gateway"))["total"] == 1
+        between = await got(http, rows, content="20", **{"from": 3, "to": 5})
+        assert [row["revision"] for row in between["rows"]] == [3, 4, 5]
+        assert all(len(row["preview"]) == 20 for row in between["rows"])
+
+
+async def test_events_come_as_they_are_appended_until_the_task_has_ended(serve: StackOf) -> None:
+    goes_on = asyncio.Event()
+
+    @agent(name="patient")
+    async def patient(turn: Turn) -> None:
+        await turn.artifact("first", name="one")
+        await goes_on.wait()
+        await turn.artifact("second", name="two")
+
+    stack = await serve(patient)
+    await stack.worker()
+    task = await stack.calls.send_task("go", immediately=True)
+    await eventually(lambda: _holds(stack, task.id, "A"), what="a first artifact")
+    async with (
+        timeline_service(stack.log) as http,
+        http.stream("GET", f"/api/tasks/{task.id}/events", params={"after": 1}) as response,
+    ):
+        seen: list[int] = []
+        async for frame in frames(response):
+            if frame.get("event") == "end":
+                break
+            seen.append(int(frame["id"]))
+            assert frame["data"]["revision"] == seen[-1]
+            goes_on.set()  # not before something was shown
+        newest = (await got(http, f"/api/tasks/{task.id}"))["revisions"]
+        assert seen == list(range(2, newest + 1))
+
+
+async def _holds(stack: Stack, task_id: str, kind: str) -> bool:
+    return kind in await stack.kinds(task_id)
+
+
+async def test_a_stream_resumes_after_the_last_event_that_a_browser_saw(serve: StackOf) -> None:
+    stack = await serve(scripted)
+    await stack.worker()
+    task_id = await sent(stack, chunks=5)
+    async with (
+        timeline_service(stack.log) as http,
+        http.stream("GET", f"/api/tasks/{task_id}/events?after=1", headers={"last-event-id": "6"}) as response,
+    ):
+        ids = [frame["id"] async for frame in frames(response) if "id" in frame]
+        assert ids[0] == "7"
+        assert await refused(http, f"/api/tasks/{task_id}/events", 409, after=1000)
+
+
+async def test_what_is_kept_of_a_timeline_grows_with_it(serve: StackOf) -> None:
+    stack = await serve(scripted)
+    await stack.worker()
+    task_id = await sent(stack, chunks=4, inputAt=2)
+    async with timeline_service(stack.log) as http:
+        before = await got(http, f"/api/tasks/{task_id}")
+        assert before["state"] == "INPUT_REQUIRED"
+        await stack.calls.send("go on", task_id=task_id)
+        after = await got(http, f"/api/tasks/{task_id}")
+        assert after["state"] == "COMPLETED"
+        records = await stack.records(task_id)
+        shown = await got(http, f"/api/tasks/{task_id}/at/{after['revisions']}")
+        assert shown["task"] == msgspec.json.decode(render_task(TaskFold.of(records), task_id, {}))
+
+
+async def test_an_export_is_a_bundle_that_folds_to_the_same_task(serve: StackOf) -> None:
+    stack = await serve(scripted)
+    await stack.worker()
+    task_id = await sent(stack, chunks=5, bytes=300)
+    async with timeline_service(stack.log) as http:
+        response = await http.get(f"/api/tasks/{task_id}/bundle")
+        assert f'filename="{task_id}.jsonl"' in response.headers["content-disposition"]
+        exported = bundle.read(response.content)
+        records = await stack.records(task_id)
+        assert [record.payload for record in exported.records] == [record.payload for record in records]
+        bare = bundle.read((await http.get(f"/api/tasks/{task_id}/bundle?redact=content")).content)
+        assert bare.redacted
+        assert b"xxxxxx" not in b"".join(record.payload for record in bare.records)
+        assert "redact" in await refused(http, f"/api/tasks/{task_id}/bundle", 400, redact="some")
+
+
+async def test_a_fork_begins_where_it_was_asked_for(serve: StackOf) -> None:
+    stack = await serve(scripted)
+    await stack.worker()
+    task_id = await sent(stack, chunks=6, fail=True)
+    async with timeline_service(stack.log) as http:
+        newest = (await got(http, f"/api/tasks/{task_id}"))["revisions"]
+        ended = await http.post(f"/api/tasks/{task_id}/fork", json={"revision": newest})
+        assert ended.status_code == 409
+        assert "had ended" in ended.json()["detail"]
+        forked = await http.post(f"/api/tasks/{task_id}/fork", json={"revision": 1})
+        assert forked.status_code == 201
+        new = forked.json()["taskId"]
+        assert (await got(http, f"/api/tasks/{new}"))["origin"] == {"taskId": task_id, "revision": 1}
+        await eventually(lambda: _ended(http, new), what="the end of the fork")
+        for body in (b"", b"[]", b'{"revision": "1"}', b'{"revision": 1, "more": 2}'):
+            bad = await http.post(
+                f"/api/tasks/{task_id}/fork", content=body, headers={"content-type": "application/json"}
+            )
+            assert bad.status_code == 400
+
+
+async def _ended(http: httpx.AsyncClient, task_id: str) -> bool:
+    return bool((await got(http, f"/api/tasks/{task_id}"))["ended"])
+
+
+async def test_the_list_shows_every_task_and_what_changes(serve: StackOf) -> None:
+    stack = await serve(scripted)
+    await stack.worker()
+    done, failed = await sent(stack, chunks=1), await sent(stack, chunks=1, fail=True)
+    async with timeline_service(stack.log) as http:
+        page = await got(http, "/api/tasks")
+        assert {task["taskId"]: task["state"] for task in page["tasks"]} == {done: "COMPLETED", failed: "FAILED"}
+        assert [task["taskId"] for task in (await got(http, "/api/tasks", failed="true"))["tasks"]] == [failed]
+        assert [task["taskId"] for task in (await got(http, "/api/tasks", text=done[-8:]))["tasks"]] == [done]
+        first = await got(http, "/api/tasks", limit=1)
+        second = await got(http, "/api/tasks", limit=1, after=first["after"])
+        assert {first["tasks"][0]["taskId"], second["tasks"][0]["taskId"]} == {done, failed}
+        async with http.stream("GET", "/api/tasks/events", params={"after": page["mark"]}) as response:
+            new = await sent(stack, chunks=1)
+            async for frame in frames(response):
+                assert frame["data"]["taskId"] == new
+                if frame["data"]["state"] == "COMPLETED":
+                    break
+        async with http.stream("GET", "/api/tasks/events", params={"after": "another.12"}) as response:
+            assert [frame["event"] async for frame in frames(response)] == ["reset"]
+
+
+async def test_reading_needs_no_worker(serve: StackOf) -> None:
+    @agent(name="absent")
+    async def absent(turn: Turn) -> None:
+        turn.fail("never runs")
+
+    stack = await serve(absent)
+    task = await stack.calls.send_task("hello", immediately=True)
+    async with timeline_service(stack.log) as http:
+        summary = await got(http, f"/api/tasks/{task.id}")
+        assert (summary["state"], summary["phase"]) == ("SUBMITTED", "queued")
+        why = await got(http, f"/api/tasks/{task.id}/why")
+        assert why["agent"] == "absent"
+        assert why["why"]
+        assert await stack.kinds(task.id) == "s"
+
+
+async def test_bad_input_gets_a_clear_sentence(serve: StackOf) -> None:
+    stack = await serve(scripted)
+    await stack.worker()
+    task_id = await sent(stack, chunks=1)
+    async with timeline_service(stack.log) as http:
+        task = f"/api/tasks/{task_id}"
+        assert "not found" in await refused(http, "/api/tasks/t1-main-0-AAAAAAAAAAAAAAAAAAAAAA", 404)
+        assert "not found" in await refused(http, "/api/tasks/..%2F..%2Fetc", 404)
+        assert "revisions 1 to" in await refused(http, f"{task}/at/1000", 404)
+        assert "whole number" in await refused(http, f"{task}/at/x", 400)
+        assert "whole number" in await refused(http, f"{task}/at/{'9' * 30}", 400)
+        assert "no parameter sort" in await refused(http, f"{task}/rows", 400, sort="up")
+        assert "true or false" in await refused(http, f"{task}/rows", 400, compact="maybe")
+        assert "comes after" in await refused(http, f"{task}/difference", 400, **{"from": 3, "to": 2})
+        assert "states are" in await refused(http, "/api/tasks", 400, state="BROKEN")
+        assert "page before" in await refused(http, "/api/tasks", 400, after="x")
+        assert "nothing at this path" in await refused(http, f"{task}/nothing", 404)
+        wrong = await http.get(f"{task}/fork")
+        assert (wrong.status_code, wrong.headers["allow"]) == (405, "POST")
+
+
+async def test_bundles_are_shown_without_a_server(serve: StackOf, tmp_path: Path) -> None:
+    stack = await serve(scripted)
+    await stack.worker()
+    paths = []
+    for number in range(2):
+        task_id = await sent(stack, chunks=3 + number)
+        async with timeline_service(stack.log) as http:
+            path = tmp_path / f"{number}.jsonl"
+            path.write_bytes((await http.get(f"/api/tasks/{task_id}/bundle")).content)
+            paths.append((task_id, path))
+    log = await recorded([path for _, path in paths])
+    async with timeline_service(log) as http:
+        assert {task["taskId"] for task in (await got(http, "/api/tasks"))["tasks"]} == {one for one, _ in paths}
+        for task_id, path in paths:
+            first = bundle.read(path.read_bytes())
+            shown = await got(http, f"/api/tasks/{task_id}/at/{first.revisions}")
+            assert shown["task"] == msgspec.json.decode(render_task(TaskFold.of(first.records), task_id, {}))
+            assert shown["task"]["status"]["state"] == TaskState.COMPLETED.value
+    await log.close()
+    with pytest.raises(SettingsError, match="another file holds already"):
+        await recorded([paths[0][1], paths[0][1]])
+    paths[0][1].write_bytes(paths[0][1].read_bytes()[:-30])
+    with pytest.raises(SettingsError, match="was cut"):
+        await recorded([paths[0][1]])
+
+
+async def test_other_sites_and_other_names_stay_out(serve: StackOf) -> None:
+    stack = await serve(scripted)
+    await stack.worker()
+    task_id = await sent(stack, chunks=1)
+    async with timeline_service(stack.log) as http:
+        host = f"{http.base_url.host}:{http.base_url.port}"
+
+        async def status(method: str = "GET", path: str = f"/api/tasks/{task_id}", **headers: str) -> int:
+            named = {name.replace("_", "-"): value for name, value in headers.items()}
+            body = b'{"revision": 1}' if method == "POST" else None
+            return (await http.request(method, path, headers=named, content=body)).status_code
+
+        for name in ("evil.example", "evil.example:8001", "127.0.0.1.evil.example", "localhost.evil.example", ""):
+            assert await status(host=name) == 403, name
+            assert await status(path="/", host=name) == 403
+        for name in ("localhost", "localhost:9000", "[::1]:9000", host):
+            assert await status(host=name) == 200, name
+        assert await status(sec_fetch_site="cross-site") == 403
+        assert await status(path=f"/tasks/{task_id}@1", sec_fetch_site="cross-site") == 200  # a link leads here
+        fork, json = f"/api/tasks/{task_id}/fork", "application/json"
+        assert await status("POST", fork) == 415
+        assert await status("POST", fork, content_type="text/plain") == 415
+        assert await status("POST", fork, content_type=json, origin="https://evil.example") == 403
+        assert await status("POST", fork, content_type=json, origin="null") == 403
+        assert await status("POST", fork, content_type=json, sec_fetch_site="same-site") == 403
+        assert await status("POST", fork, content_type=json, origin=f"http://{host}") == 201
+        answer = await http.get("/")
+        assert "script-src 'self'" in answer.headers["content-security-policy"]
+        assert "unsafe" not in answer.headers["content-security-policy"]
+        assert answer.headers["x-content-type-options"] == "nosniff"
+
+
+async def test_with_a_token_nothing_is_shown_without_it(serve: StackOf) -> None:
+    stack = await serve(scripted)
+    async with timeline_service(stack.log, timeline_token="secret-1") as http:
+        for path in ("/", "/api/tasks", "/api/about", "/static/main.js", "/tasks/x@1"):
+            bare = await http.get(path)
+            assert bare.status_code == 401
+            assert bare.headers["www-authenticate"].startswith("Basic")
+            assert (await http.get(path, auth=("anybody", "secret-2"))).status_code == 401
+            assert (await http.get(path, headers={"authorization": "Bearer secret"})).status_code == 401
+            assert (await http.get(path, headers={"authorization": "Basic %%%"})).status_code == 401
+            assert (await http.get(path, auth=("anybody", "secret-1"))).status_code == 200
+            assert (await http.get(path, headers={"authorization": "Bearer secret-1"})).status_code == 200
+        named = await http.get("/", auth=("a", "secret-1"), headers={"host": "timelines.example"})
+        assert named.status_code == 200
+
+
+def test_it_is_not_open_to_everybody_by_mistake() -> None:
+    for host in ("0.0.0.0", "::", "192.0.2.1", "example.org"):  # noqa: S104 -- refused
+        with pytest.raises(SettingsError, match="A2A_EVENTS_TIMELINE_TOKEN"):
+            timeline.check(Settings(timeline_host=host))
+        timeline.check(Settings(timeline_host=host, timeline_token="secret"))
+    for host in ("127.0.0.1", "::1", "localhost"):
+        timeline.check(Settings(timeline_host=host))
