@@ -41,13 +41,15 @@ def replay(bundle: Path, agent: str, ignore: tuple[str, ...], text: str, merge_c
       --ignore 'artifact.parts.*.data.cost'
 
     \b
-    Exit codes: 0 nothing differs, 1 something does, 2 the command line is wrong.
+    Exit codes: 0 nothing differs, 1 something does, 2 the command line is wrong,
+    or the bundle cannot be read or holds nothing to run an agent on.
 
     \b
     Examples:
       a2a-events replay task.bundle.jsonl --agent agents:greet
       a2a-events replay task.bundle.jsonl --agent agents:greet --merge-chunks -o json
     """
+    from a2a_events.errors import Unreadable
     from a2a_events.runtime.rehearsal import NotRehearsable, rehearse
     from a2a_events.services.worker import load_agents
     from a2a_events.timeline.bundle import DamagedBundle, read
@@ -59,7 +61,7 @@ def replay(bundle: Path, agent: str, ignore: tuple[str, ...], text: str, merge_c
         recorded = read(bundle.read_bytes())
         with redirect_stdout(sys.stderr):  # what the agent prints is not the product
             result = rehearse(recorded, served, tolerance=tolerance)
-    except (DamagedBundle, NotRehearsable) as error:
+    except (DamagedBundle, NotRehearsable, Unreadable) as error:
         raise Failure(f"{bundle}: {error}", Exit.USAGE) from None
     if output == "json":
         shown = {**msgspec.to_builtins(result), "differs": result.differs}

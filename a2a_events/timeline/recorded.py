@@ -85,8 +85,6 @@ class RecordedAttempt(Struct, frozen=True):
     """Those that this attempt recorded."""
     time: int
     """Of the claim, milliseconds."""
-    until: int = 0
-    """The timer that it was suspended for."""
     cut: str = ""
     """Why the record says no more of it than this; empty if the agent's own doing ended it."""
 
@@ -108,11 +106,14 @@ def said_of(line: bytes, revision: int = 0, time: int = 0) -> Said:
 
 
 def sign_of_life(said: Said, state: TaskState) -> bool:
-    """Whether it only repeats the state that is shown: a writer leaves that out or not, as it happens to be busy."""
-    if said.kind != _STATUS:
+    """Whether it only says that somebody works, or repeats the state that is shown.
+
+    A writer records these or not, as it happens to be busy.
+    """
+    if said.kind != _STATUS or said.event["status"].get("message"):
         return False
-    status = said.event["status"]
-    return bool(status["state"] == state.value) and not status.get("message")
+    shown = TaskState(said.event["status"]["state"])
+    return shown is state or (shown is TaskState.WORKING and state is TaskState.SUBMITTED)
 
 
 def state_after(said: Said, state: TaskState) -> TaskState:
@@ -192,7 +193,6 @@ def _attempt(
         steps={name: event for name, event in steps.items() if isinstance(event, Step | Timer)},
         own_steps={event.name: event for _, event in events if isinstance(event, Step | Timer)},
         time=record.header.times[revision - record.header.revision],
-        until=next((event.until for _, event in events if isinstance(event, TurnSuspended)), 0),
         cut=cut,
     )
 

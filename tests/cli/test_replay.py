@@ -6,13 +6,14 @@ import json
 from pathlib import Path
 
 import pytest
+from msgspec import structs
 
 from a2a_events.log.memory import MemoryLog
 from a2a_events.runtime.agent import agent
 from a2a_events.runtime.transfer import export
 from a2a_events.runtime.turn import Turn
 from a2a_events.testing import in_memory
-from a2a_events.timeline.bundle import redacted, write
+from a2a_events.timeline.bundle import read, redacted, write
 from tests.cli.commands import run_here
 
 
@@ -95,6 +96,15 @@ def test_a_damaged_bundle_is_refused(bundle: Path, capsys: pytest.CaptureFixture
     bundle.write_bytes(bundle.read_bytes().replace(b"Ada", b"Bob"))
     assert run_here("replay", str(bundle), "--agent", f"{HERE}:greet") == 2
     assert "checksum" in capsys.readouterr().err
+
+
+def test_a_bundle_that_needs_a_newer_version_is_refused(bundle: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    recorded = read(bundle.read_bytes())
+    newer = structs.replace(recorded.records[1].header, kinds="~" + recorded.records[1].header.kinds[1:])
+    records = (recorded.records[0], structs.replace(recorded.records[1], header=newer), *recorded.records[2:])
+    bundle.write_bytes(write(structs.replace(recorded, records=records)))
+    assert run_here("replay", str(bundle), "--agent", f"{HERE}:greet") == 2
+    assert capsys.readouterr().err.startswith(f"a2a-events: error: {bundle}: ")
 
 
 @pytest.mark.parametrize(

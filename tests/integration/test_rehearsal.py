@@ -23,6 +23,7 @@ from a2a_events.runtime.turn import Turn
 from a2a_events.services.connect import jetstream_log
 from a2a_events.testing import Deployment, Tolerance, eventually
 from a2a_events.timeline.bundle import Bundle, read, redacted, write
+from a2a_events.timeline.events import Kind
 from tests.integration.conftest import StackOf
 from tests.integration.http import client, message
 from tests.integration.stack import Stack
@@ -100,7 +101,8 @@ def sleeper(word: str) -> Agent:
     async def sleeper(turn: Turn) -> None:
         begun = await turn.step("begin", lambda: turn.attempt, result=int)
         await turn.artifact(f"begun in {begun}", artifact_id="before")
-        await turn.sleep(0.05)
+        for _ in range(2):
+            await turn.sleep(0.3)  # together they are longer than what suspends a turn
         await turn.sleep(1.0, name="long")
         await turn.artifact(word)
 
@@ -158,6 +160,37 @@ async def say_more(stack: Stack) -> str:
     await stream.aclose()
     await stack.calls.send("more", task_id=first.task.id)
     return await ended(stack, first.task.id)
+
+
+def slow_to_react(word: str) -> Agent:
+    """What it had prepared it says first."""
+
+    @agent(name="slow-to-react", linger_seconds=0.0)
+    async def slow(turn: Turn) -> None:
+        more, left = None, 3
+        while more is None or left:
+            left -= more is not None
+            more = more or turn.receive_nowait()
+            await turn.chunk("poll", "and ")
+            await asyncio.sleep(0.01)
+        await turn.artifact(f"{word} {more.parts[0].text}")
+
+    return slow
+
+
+def kept_awake(word: str) -> Agent:
+    """Is not suspended, because a message came that it was not given."""
+
+    @agent(name="kept-awake", policy="rerun")
+    async def awake(turn: Turn) -> None:
+        await turn.working(turn.text)
+        await turn.flush()
+        while len(HEARD) < 1:  # noqa: ASYNC110 -- the test says when
+            await asyncio.sleep(0.01)
+        await turn.sleep(1.0)
+        await turn.artifact(f"{word} {len(turn.messages)}")
+
+    return awake
 
 
 def deaf(word: str) -> Agent:
@@ -240,6 +273,33 @@ def shy(word: str) -> Agent:
     return shy
 
 
+def shy_of_steps(word: str) -> Agent:
+    """Whether its artifact is preceded by WORKING depends on what waits to be written."""
+
+    @agent(name="shy-of-steps", replies="either", policy="rerun")
+    async def shy(turn: Turn) -> None:
+        await turn.sleep(0.001)
+        await turn.artifact(word)
+
+    return shy
+
+
+def large(word: str) -> Agent:
+    """Asked and says more than one record holds."""
+
+    @agent(name="large")
+    async def large(turn: Turn) -> None:
+        await turn.artifact(turn.text[::-1] + word, artifact_id="whole")
+        for _ in range(3):
+            await turn.chunk("pieces", turn.text[: limits.RECORD_BYTES // 2])
+
+    return large
+
+
+async def ask_at_length(stack: Stack) -> str:
+    return (await stack.calls.send_task("go" * limits.RECORD_BYTES)).id
+
+
 def blocking(word: str) -> Agent:
     @agent(name="blocking")
     def blocking(turn: ThreadTurn) -> None:
@@ -297,10 +357,14 @@ KINDS: list[tuple[Made, Drive, int]] = [
     (asking, answer, 2),
     (receiving, say_more, 1),
     (polling, say_more, 1),
+    (slow_to_react, say_more, 1),
     (deaf, say_more_to_the_deaf, 2),
+    (kept_awake, say_more_to_the_deaf, 3),
     (hanging, cancel, 1),
     (cooperative, cancel, 1),
     (shy, go, 1),
+    (shy_of_steps, go, 1),
+    (large, ask_at_length, 1),
     (blocking, go, 1),
     (blocking_receiver, say_more, 1),
     (failing, go, 1),
@@ -315,10 +379,11 @@ async def test_an_unchanged_agent_says_the_same_and_a_changed_one_is_caught(
 ) -> None:
     bundle = await recorded(serve, made("old"), drive)
 
-    unchanged = rehearse(bundle, made("old"))
-    assert count == len(unchanged.attempts)
-    assert not unchanged.differs, unchanged
-    assert all(attempt.ran and not attempt.note for attempt in unchanged.attempts)
+    for tolerance in (Tolerance(), Tolerance(merge_chunks=True)):
+        unchanged = rehearse(bundle, made("old"), tolerance=tolerance)
+        assert count == len(unchanged.attempts)
+        assert not unchanged.differs, unchanged
+        assert all(attempt.ran and not attempt.note for attempt in unchanged.attempts)
     changed = rehearse(bundle, made("new"))
     assert changed.differs
     divergence = next(attempt.divergence for attempt in changed.attempts if attempt.divergence)
@@ -326,16 +391,70 @@ async def test_an_unchanged_agent_says_the_same_and_a_changed_one_is_caught(
     assert "new" in str(divergence.new) or made is failing
 
 
+async def test_a_thread_that_looks_for_a_cancel_and_says_nothing_hears_of_it(serve: StackOf) -> None:
+    @agent(name="silent")
+    def silent(turn: ThreadTurn) -> None:
+        while not turn.canceled:
+            time.sleep(0.01)
+        turn.artifact("tidied up")
+
+    async def cancel_soon(stack: Stack) -> str:
+        task = await stack.calls.send_task("go", immediately=True)
+
+        async def runs() -> bool:
+            return (await stack.calls.get(task.id)).status.state is TaskState.WORKING
+
+        await eventually(runs, what="the agent")
+        await stack.calls.cancel(task.id)
+        return task.id
+
+    (attempt,) = attempts(rehearse(await recorded(serve, silent, cancel_soon), silent, timeout_seconds=1.0))
+    assert (None, "", True) == (attempt.divergence, attempt.note, attempt.ran)
+
+
 # --- attempts that were cut -------------------------------------------------------------------------------------------
 
 
-def survivor(word: str, policy: str) -> Agent:
+async def test_a_message_between_two_attempts_is_given_to_the_second(
+    serve: StackOf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def patient(word: str) -> Agent:
+        @agent(name="patient", policy="rerun")
+        async def patient(turn: Turn) -> None:
+            await turn.artifact(f"{len(turn.messages)} {word}")
+            if turn.attempt == 1:
+                raise ConnectionError
+
+        return patient
+
+    async def meanwhile(stack: Stack) -> str:
+        task = await stack.calls.send_task("go", immediately=True)
+
+        async def claimed_twice() -> bool:
+            return (await stack.kinds(task.id)).count(Kind.TURN_CLAIMED.value) > 1
+
+        await eventually(claimed_twice, what="the second attempt")
+        await stack.calls.send("more", task_id=task.id, immediately=True)
+        return await ended(stack, task.id)
+
+    monkeypatch.setattr(limits, "RETRY_PAUSE_SECONDS", 2.0)
+    bundle = await recorded(serve, patient("old"), meanwhile)
+
+    first, second = attempts(rehearse(bundle, patient("old")))
+    assert first.divergence is second.divergence is None, (first, second)
+    _, second = attempts(rehearse(bundle, patient("new")))
+    assert second.divergence is not None
+    assert ("2 old" in str(second.divergence.recorded), "2 new" in str(second.divergence.new)) == (True, True)
+
+
+def survivor(word: str, policy: str, pieces: int = 1) -> Agent:
     @agent(name="survivor", policy=policy)
     async def survivor(turn: Turn) -> None:
         done = len(turn.task.artifacts[0].parts) if turn.task.artifacts else 0
         begun = await turn.step("begin", lambda: turn.attempt, result=int)
         for number in range(done, 10):
-            await turn.chunk("text", f"{number} ")
+            for piece in ([f"{number} "], [f"{number}", " "])[pieces - 1]:
+                await turn.chunk("text", piece)
             if number == 4 and turn.attempt == 1 and GATE.open:
                 await turn.flush()
                 GATE.reached.set()
@@ -384,6 +503,55 @@ async def test_what_an_attempt_said_before_its_worker_went_is_compared(serve: St
         assert second.divergence is not None
         assert "begun in 1 old" in str(second.divergence.recorded)
         assert "begun in 1 new" in str(second.divergence.new)
+
+
+@pytest.mark.parametrize("pieces", [1, 2])
+async def test_a_beginning_is_compared_however_it_was_cut_into_chunks(serve: StackOf, pieces: int) -> None:
+    stack = await serve(survivor("old", "rerun", pieces))
+    bundle = await interrupted(stack, "vanish")
+    otherwise = survivor("old", "rerun", 3 - pieces)
+
+    assert rehearse(bundle, otherwise).differs
+    first, second = attempts(rehearse(bundle, otherwise, tolerance=Tolerance(merge_chunks=True)))
+    assert first.divergence is second.divergence is None, (first, second)
+    assert "disappeared" in first.note
+
+
+async def test_a_beginning_may_be_said_at_once_with_what_follows(serve: StackOf) -> None:
+    @agent(name="survivor", policy="rerun")
+    async def at_once(turn: Turn) -> None:
+        begun = await turn.step("begin", lambda: turn.attempt, result=int)
+        await turn.chunk("text", "".join(f"{number} " for number in range(10)))
+        await turn.artifact(f"begun in {begun} old")
+
+    bundle = await interrupted(await serve(survivor("old", "rerun")), "vanish")
+    first, second = attempts(rehearse(bundle, at_once, tolerance=Tolerance(merge_chunks=True)))
+    assert first.divergence is second.divergence is None, (first, second)
+
+
+async def test_an_agent_that_must_not_run_twice_is_compared_until_its_worker_went(serve: StackOf) -> None:
+    stack = await serve(survivor("old", "fail"))
+    bundle = await interrupted(stack, "vanish")
+
+    first, second = attempts(rehearse(bundle, survivor("old", "fail")))
+    assert (None, True) == (first.divergence, first.ran)
+    assert "disappeared" in first.note
+    assert (None, False) == (second.divergence, second.ran)
+    assert "the agent was not run" in second.note
+
+
+async def test_a_turn_of_which_nothing_was_recorded_has_nothing_to_compare(serve: StackOf) -> None:
+    @agent(name="mute", policy="fail")
+    async def mute(turn: Turn) -> None:
+        assert turn.text
+        GATE.reached.set()
+        await asyncio.sleep(3600)
+
+    stack = await serve(mute)
+    bundle = await interrupted(stack, "vanish")
+
+    with pytest.raises(NotRehearsable, match=r"nothing was recorded of what the agent did: .* disappeared"):
+        rehearse(bundle, mute)
 
 
 async def test_an_agent_that_says_less_than_before_its_worker_went_is_caught(serve: StackOf) -> None:
@@ -482,7 +650,7 @@ async def test_a_raise_names_its_exception(serve: StackOf) -> None:
     assert "KeyError" in str(attempt.divergence.recorded)
     assert "ValueError" in str(attempt.divergence.new)
     first, *_, last = attempt.raised.splitlines()
-    assert __file__ in first
+    assert Path(__file__).name in first
     assert last == "ValueError"
 
 
