@@ -1,91 +1,160 @@
-"""``docs/debugging.md``: its agent fails as it says, and ``replay`` prints what it shows."""
+"""``docs/debugging.md``: every command on it is run, in its order, on a terminal, and prints what the page shows."""
 
 from __future__ import annotations
 
+import asyncio
+import os
 import re
+import shlex
+import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Final
 
 import pytest
 
-from a2a_events.log.memory import MemoryLog
-from a2a_events.model import TaskState
-from a2a_events.runtime.transfer import export, fork
-from a2a_events.services.worker import load_agents
-from a2a_events.testing import assert_replays, eventually, in_memory, load_bundle
-from a2a_events.timeline.bundle import write
-from a2a_events.timeline.record import Writer
-from tests.cli.commands import run_here
+from a2a_events.settings import PREFIX
+from a2a_events.testing import free_port
+from tests.cli.commands import Command, run_here
+from tests.cli.terminal import terminal
 
-PAGE = (Path(__file__).parents[2] / "docs" / "debugging.md").read_text()
+ROOT: Final = Path(__file__).parents[2]
+PAGE: Final = (ROOT / "docs" / "debugging.md").read_text()
+FILES: Final = ["agents.py", "the fix", "tests/test_recorded.py", "tests/test_tolerant.py"]
+"""What the Python blocks of the page are, in their order."""
+WRONG: Final = "        amount = int(count) * price\n"
+FAILING: Final = ["send", "replay after the fix"]
+"""What exits with 1: the task failed, and the fixed agent says something else than was recorded."""
+OMITTED: Final = "…"
+
+NAMES: Final = [
+    (r"t1-main-\d+-[\w-]{22}", "TASK"),
+    (r"\bc-[\w-]{20}", "CONTEXT"),
+    (r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", "MESSAGE"),
+    (r"\d{4}-\d\d-\d\dT[\d:.]+Z", "TIME"),
+    (r"\b\d{13}\b", "MILLISECONDS"),
+    (r"\b[\w.-]+-[0-9a-f]{8}\b", "INSTANCE"),
+    (r"\d+ (ms|s) ago", "AGE"),
+    # How events met in records depends on how busy the machine is.
+    (r'"position":\d+', "POSITION"),
+    (r"(position|sign|generation) +\d+ → \d+", "POSITIONS"),
+    (r"^( *\d+) +\d+ +TIME", r"\1 POSITION TIME"),
+    (r"[ \t]+", " "),
+]
+"""What differs from run to run, and what stands for it."""
 
 
-def code(number: int) -> str:
-    """A Python block of the page."""
-    blocks: list[str] = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
-    return blocks[number]
+def normal(line: str) -> str:
+    for pattern, name in NAMES:
+        line = re.sub(pattern, name, line)
+    return line.strip()
 
 
-def shown(number: int) -> str:
-    """What the page shows of a replay, from the line of the attempt on."""
-    blocks: list[str] = re.findall(r"\$ a2a-events replay .*?\n\n(attempt .*?)\n```", PAGE, re.DOTALL)
-    return blocks[number]
+def matches(shown: list[str], printed: list[str]) -> bool:
+    """Whether this was printed, but for what the page leaves out."""
+    lines = [re.escape(normal(line)).replace(OMITTED, ".*") + "\n" for line in shown]
+    pattern = "".join("(.*\n)*" if line == ".*\n" else line for line in lines)
+    return re.fullmatch(pattern, "".join(normal(line) + "\n" for line in printed)) is not None
+
+
+class Reader:
+    """Somebody who does what the page says, in a folder of their own."""
+
+    def __init__(self, folder: Path, start: Callable[..., Command], monkeypatch: pytest.MonkeyPatch) -> None:
+        self.folder = folder
+        self.commands: list[str] = []
+        self._start = start
+        self._monkeypatch = monkeypatch
+        self._up: Command | None = None
+        self._files = iter(FILES)
+        self._ids: dict[str, str] = {}
+
+    def read(self, page: str) -> None:
+        for language, block in re.findall(r"```(\w*)\n(.*?)```", page, re.DOTALL):
+            if language == "python":
+                self._edit(next(self._files), block)
+            elif language == "toml":
+                (self.folder / "pyproject.toml").write_text(block)
+            else:
+                for command, shown in re.findall(r"^\$ (.*)\n((?:(?!\$ ).*\n)*)", block, re.MULTILINE):
+                    self._do(command, shown.splitlines())
+
+    def _edit(self, name: str, code: str) -> None:
+        sys.modules.pop("agents", None)
+        if name == "the fix":
+            name, before = "agents.py", (self.folder / "agents.py").read_text()
+            assert WRONG in before
+            code = before.replace(WRONG, code)
+            self._fixed = True
+        (self.folder / name).write_text(code)
+
+    _fixed = False
+
+    def _do(self, command: str, shown: list[str]) -> None:
+        self.commands.append(command)
+        for name, task_id in self._ids.items():
+            command = re.sub(rf"\b{name}\b", task_id, command)
+        program, *arguments = shlex.split(command)
+        if program != "a2a-events":
+            printed = self._run(program, *arguments)
+        elif arguments[0] == "up":
+            printed = self._serve(*arguments)
+        else:
+            with terminal() as screen:
+                code = run_here(*arguments)
+            printed = screen.text
+            expected = arguments[0] + (" after the fix" if arguments[0] == "replay" and self._fixed else "")
+            assert code == (1 if expected in FAILING else 0), printed
+        assert not shown or matches(shown, printed.splitlines()), f"$ {command}\n{printed}"
+        for name, of in (("TASK", "send"), ("FORK", "fork")):
+            if arguments and arguments[0] == of:
+                found = re.search(r"t1-main-\d+-[\w-]+", printed)
+                assert found
+                self._ids[name] = found[0]
+
+    def _serve(self, *arguments: str) -> str:
+        async def serving() -> Command:
+            if self._up is not None:
+                self._up.interrupt()
+                assert await self._up.end() == 0
+            ports = {f"{PREFIX}PORT": str(self._port), f"{PREFIX}TIMELINE_PORT": str(free_port())}
+            up = self._start(*arguments, "--sync", "2m", PYTHONPATH=str(ROOT), **ports)
+            await up.prints(r"\nstop +Ctrl-C")
+            return up
+
+        self._port = free_port(2)
+        self._up = asyncio.run(serving())
+        self._monkeypatch.setenv(f"{PREFIX}PORT", str(self._port))
+        self._monkeypatch.setenv(f"{PREFIX}NATS", re.findall(r"^nats +(\S+)", self._up.out, re.MULTILINE)[0])
+        return self._up.out
+
+    def _run(self, program: str, *arguments: str) -> str:
+        command = [program, *arguments]
+        if program == "pytest":
+            command = [sys.executable, "-m", "pytest", "-p", "a2a_events.testing.pytest_plugin", *arguments]
+        environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "COLUMNS": "80"}
+        done = subprocess.run(
+            command, cwd=self.folder, env=environment, capture_output=True, text=True, timeout=60, check=False
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
 
 
 @pytest.fixture
-def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """The folder of the page's agent."""
+def reader(tmp_path: Path, start: Callable[..., Command], monkeypatch: pytest.MonkeyPatch) -> Iterator[Reader]:
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "agents.py").write_text(code(0))
-    yield tmp_path
+    monkeypatch.setenv("TERM", "dumb")
+    yield Reader(tmp_path, start, monkeypatch)
     sys.modules.pop("agents", None)
 
 
-def fixed(shop: Path) -> None:
-    """Fix the agent as the page does."""
-    wrong = "        amount = int(count) * price\n"
-    assert wrong in code(0)
-    (shop / "agents.py").write_text(code(0).replace(wrong, code(1)))
-    sys.modules.pop("agents", None)
+@pytest.mark.integration
+@pytest.mark.processes
+@pytest.mark.timeout(300)
+def test_who_does_what_the_page_says_sees_what_it_shows(reader: Reader) -> None:
+    reader.read(PAGE)
 
-
-def printed(text: str) -> str:
-    """Output with the ids that the page happens to show."""
-    task, context = (re.search(pattern, PAGE) for pattern in (r"task (t1-[\w-]+)", r'"contextId": "(.*?)"'))
-    assert task
-    assert context
-    return re.sub(r'"c-[\w-]+"', f'"{context[1]}"', re.sub(r"t1-main-\d+-[\w-]+", task[1], text))
-
-
-async def test_the_failure_is_replayed_fixed_and_becomes_a_test(shop: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (broken,) = load_agents("agents:orders")
-    log = MemoryLog()
-    async with in_memory(broken, log=log) as calls:
-        failed = await calls.send_task("2 apple, a pear")
-    assert failed.status.state is TaskState.FAILED
-    task = await log.find(failed.id)
-    assert task is not None
-    (shop / "failed.bundle.jsonl").write_bytes(write(await export(log, task)))
-    replay = ("replay", "failed.bundle.jsonl", "--agent", "agents:orders")
-
-    assert run_here(*replay) == 0
-    assert shown(0) in printed(capsys.readouterr().out)
-    fixed(shop)
-    assert run_here(*replay) == 1
-    assert shown(1) in printed(capsys.readouterr().out)
-
-    (mended,) = load_agents("agents:orders")
-    forked = await fork(log, task, 6, Writer("operator", "test"))
-    async with in_memory(mended, log=log) as calls:
-
-        async def completed() -> bool:
-            return (await calls.get(forked.task_id)).status.state is TaskState.COMPLETED
-
-        await eventually(completed, what="the end of the fork")
-    bundle = shop / "an-article.bundle.jsonl"
-    bundle.write_bytes(write(await export(log, forked)))
-    await log.close()
-    assert_replays(load_bundle(bundle), mended)
-    with pytest.raises(AssertionError, match="ValueError"):
-        assert_replays(bundle, broken)
+    done = {command.split()[1] for command in reader.commands if command.startswith("a2a-events ")}
+    assert {"up", "send", "tasks", "stuck", "timeline", "show", "diff", "export", "replay", "fork", "watch"} <= done
+    assert sum(command.startswith("pytest") for command in reader.commands) == 3
