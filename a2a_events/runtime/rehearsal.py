@@ -90,9 +90,9 @@ def rehearse(
             does not count, unless it blocks a thread; one that blocks the event loop is waited for.
 
     Raises:
-        NotRehearsable: the bundle's content was removed, no worker has claimed its task, or none of its attempts
-            says anything of its agent.
-        Unreadable: a record is damaged.
+        NotRehearsable: the bundle's content was removed, no worker has claimed its task, none of its attempts says
+            anything of its agent, or an event cannot be read.
+        Unreadable: records do not follow each other, or need a newer version.
         TypeError: this is no agent.
     """
     served = as_agent(agent)
@@ -101,7 +101,10 @@ def rehearse(
             "what the client wrote was removed from this bundle, so no agent can be asked it again: export the task"
             " with its content, or with patterns removed only"
         )
-    attempts = list(attempts_of(bundle.records))
+    try:
+        attempts = list(attempts_of(bundle.records))
+    except ValueError as error:
+        raise NotRehearsable(f"an event of the bundle cannot be read: {error}") from None
     if not attempts:
         raise NotRehearsable("no worker has claimed the task in this bundle: there is nothing to run again")
     seconds = timeout_seconds or limits.REHEARSAL_SECONDS
