@@ -29,7 +29,7 @@ from a2a_events.runtime.load import advance, worth_a_snapshot
 from a2a_events.runtime.turn import check_size
 from a2a_events.timeline import decide
 from a2a_events.timeline.decide import Ending, Leaving, Outcome, Ownership, Terms
-from a2a_events.timeline.events import Kind, Step, Timer
+from a2a_events.timeline.events import PUBLIC_CODES, Kind, Step, Timer
 from a2a_events.timeline.fold import TaskFold, draft_after
 from a2a_events.timeline.ids import TaskRef
 from a2a_events.timeline.record import Draft, Entry, Record, Writer, entry
@@ -199,7 +199,11 @@ class TurnWriter:
             await self._room.wait()
             self._raise()
         head = self.fold.head
-        silent = not head.public and head.state is TaskState.SUBMITTED and not self._queue
+        silent = (
+            not head.public
+            and head.state is TaskState.SUBMITTED
+            and PUBLIC_CODES.isdisjoint(e.code for e in self._queue)
+        )
         if silent and said.code == Kind.ARTIFACT.value:
             # An agent that may reply with a bare Message has shown that it will not: the task is WORKING first.
             self._push(decide.working_entry(head, self._task.task_id, said.time))

@@ -310,6 +310,19 @@ async def test_an_agent_of_either_kind_that_reports_an_artifact_first_shows_a_ta
     assert states(updates)[-2:] == [WORKING, COMPLETED]
 
 
+async def test_it_shows_a_task_first_also_behind_what_clients_do_not_see(serve: StackOf) -> None:
+    @agent(name="either", replies="either")
+    async def works(turn: Turn) -> None:
+        await turn.sleep(0.001)
+        await turn.chunk("a", "1")
+
+    stack = await serve(works)
+    await stack.worker()
+    updates = await stack.calls.collect("go")
+
+    assert states(updates)[-2:] == [WORKING, COMPLETED]
+
+
 async def test_a_report_over_the_limit_fails_the_task_with_a_clear_message(serve: StackOf) -> None:
     async def shouts(turn: Turn) -> None:
         await turn.artifact("x" * limits.CONTENT_BYTES)
