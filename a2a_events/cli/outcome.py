@@ -135,7 +135,7 @@ def _service_said(error: Exception) -> tuple[Exit, str] | None:
 
         if isinstance(error, NatsServerFailed | NatsServerMissing):
             return Exit.UNAVAILABLE, str(error)
-    if "a2a_events.services.gateway" in sys.modules:
+    if "a2a_events.services.listener" in sys.modules:
         from a2a_events.services.listener import CannotListen
 
         if isinstance(error, CannotListen):

@@ -67,7 +67,7 @@ async def serve(log: Log, settings: Settings, stop: asyncio.Event, *, about: Abo
         CannotListen: the port is taken.
     """
     check(settings)
-    listener = listen(settings.timeline_host, settings.timeline_port)
+    listener = listen(settings.timeline_host, settings.timeline_port, "--timeline-port", "--timeline-host")
     streams = Streams()
     survey = Survey(log)
     about = about or About(f"{settings.namespace} at {', '.join(_names(settings.servers))}", a2a_events.__version__)

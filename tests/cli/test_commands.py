@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -13,10 +14,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
+import httpx
 import pytest
 
 from a2a_events.cli import FAILED, UNAVAILABLE, USAGE
-from a2a_events.testing import free_port
+from a2a_events.testing import eventually, free_port
 
 pytestmark = pytest.mark.processes
 
@@ -149,6 +151,20 @@ def test_up_prints_the_url_the_card_and_a_command_to_try(deployment: Deployment)
     assert deployment.url in deployment.output
     assert f"{deployment.url}/.well-known/agent-card.json" in deployment.output
     assert f"a2a-events send --url {deployment.url}" in deployment.output
+
+
+async def test_up_serves_the_timeline_page(deployment: Deployment) -> None:
+    printed = re.search(r"^timelines +(\S+)$", deployment.output, re.MULTILINE)
+    assert printed
+    task_id = json.loads(run("send", "--url", deployment.url, "hello").stdout.splitlines()[0])["task"]["id"]
+    async with httpx.AsyncClient(base_url=printed[1]) as http:
+
+        async def listed() -> bool:
+            with contextlib.suppress(httpx.TransportError):
+                return task_id in (await http.get("/api/tasks")).text
+            return False
+
+        await eventually(listed, what="the task on the timeline page")
 
 
 def test_a_piped_send_is_json_lines_that_end_with_the_terminal_state(deployment: Deployment) -> None:
