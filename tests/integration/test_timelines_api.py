@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import re
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
 import httpx
@@ -11,13 +13,18 @@ import pytest
 
 from a2a_events import Turn, agent
 from a2a_events.agents import scripted
+from a2a_events.log.memory import MemoryLog
 from a2a_events.model import Task, TaskState
+from a2a_events.runtime.commit import commit
+from a2a_events.runtime.seal import Seals, Secrets
 from a2a_events.services import timeline
 from a2a_events.services.timeline import recorded
 from a2a_events.settings import Settings, SettingsError
-from a2a_events.testing import eventually
-from a2a_events.timeline import bundle
+from a2a_events.testing import eventually, in_memory
+from a2a_events.timeline import bundle, decide
+from a2a_events.timeline.events import PushConfigSet
 from a2a_events.timeline.fold import TaskFold
+from a2a_events.timeline.record import Writer
 from a2a_events.timeline.render import task as render_task
 from a2a_events.timeline.revisions import fold_at
 from a2a_events.timeline.rows import rows_of
@@ -281,36 +288,164 @@ async def test_bundles_are_shown_without_a_server(serve: StackOf, tmp_path: Path
         await recorded([paths[0][1]])
 
 
-async def test_other_sites_and_other_names_stay_out(serve: StackOf) -> None:
-    stack = await serve(scripted)
-    await stack.worker()
-    task_id = await sent(stack, chunks=1)
-    async with timeline_service(stack.log) as http:
-        host = f"{http.base_url.host}:{http.base_url.port}"
+JSON = "application/json"
 
-        async def status(method: str = "GET", path: str = f"/api/tasks/{task_id}", **headers: str) -> int:
-            named = {name.replace("_", "-"): value for name, value in headers.items()}
-            body = b'{"revision": 1}' if method == "POST" else None
-            return (await http.request(method, path, headers=named, content=body)).status_code
 
-        for name in ("evil.example", "evil.example:8001", "127.0.0.1.evil.example", "localhost.evil.example", ""):
-            assert await status(host=name) == 403, name
-            assert await status(path="/", host=name) == 403
-        for name in ("localhost", "localhost:9000", "[::1]:9000", host):
-            assert await status(host=name) == 200, name
-        assert await status(sec_fetch_site="cross-site") == 403
-        assert await status(path=f"/tasks/{task_id}@1", sec_fetch_site="cross-site") == 200  # a link leads here
-        fork, json = f"/api/tasks/{task_id}/fork", "application/json"
-        assert await status("POST", fork) == 415
-        assert await status("POST", fork, content_type="text/plain") == 415
-        assert await status("POST", fork, content_type=json, origin="https://evil.example") == 403
-        assert await status("POST", fork, content_type=json, origin="null") == 403
-        assert await status("POST", fork, content_type=json, sec_fetch_site="same-site") == 403
-        assert await status("POST", fork, content_type=json, origin=f"http://{host}") == 201
-        answer = await http.get("/")
-        assert "script-src 'self'" in answer.headers["content-security-policy"]
-        assert "unsafe" not in answer.headers["content-security-policy"]
+@pytest.fixture
+async def page_alone() -> AsyncIterator[httpx.AsyncClient]:
+    """A service of one task, that asks for no token."""
+    log = MemoryLog()
+    async with in_memory(scripted, log=log) as calls:
+        task = await calls.send_task({"script": {"chunks": 1}})
+        async with timeline_service(log) as http:
+            http.headers["x-task"] = task.id  # for who asks
+            yield http
+
+
+Asked = Sequence[tuple[str, str | bytes]]
+
+
+async def status(http: httpx.AsyncClient, headers: Asked, method: str = "GET", path: str = "") -> int:
+    """Of an answer to a request with these headers; path: below ``/api`` of the task, unless it is absolute."""
+    there = path if path.startswith("/") else f"/api/tasks/{http.headers['x-task']}{path and '/'}{path}"
+    body = b'{"revision": 1}' if method == "POST" else None
+    raw = [(name.encode(), value if isinstance(value, bytes) else value.encode()) for name, value in headers]
+    response = await http.request(method, there, headers=raw, content=body)
+    assert response.status_code < 500, response.text
+    return response.status_code
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "evil.example",
+        "evil.example:8001",
+        "127.0.0.1.evil.example",
+        "localhost.evil.example",
+        "127.0.0.1@evil.example",
+        "127.0.0.1:80@evil.example",
+        "localhost.",
+        "0.0.0.0",  # noqa: S104 -- refused
+        "[::]",
+        "[::1",
+        "",
+    ],
+)
+async def test_another_name_is_not_answered(page_alone: httpx.AsyncClient, name: str) -> None:
+    """A site can make its own name point to loopback (DNS rebinding)."""
+    for path in ("", "why", "bundle", "events", "/", "/static/main.js", "/api/tasks", "/nothing"):
+        assert await status(page_alone, [("host", name)], path=path) == 403, path
+    assert await status(page_alone, [("host", name), ("content-type", JSON)], "POST", "fork") == 403
+
+
+async def test_the_names_of_loopback_are(page_alone: httpx.AsyncClient) -> None:
+    for name in ("localhost", "localhost:9000", "LOCALHOST:9000", "[::1]:9000", "127.0.0.1", "127.8.0.1:80"):
+        assert await status(page_alone, [("host", name)]) == 200, name
+
+
+@pytest.mark.parametrize("site", ["cross-site", "same-site"])
+async def test_pages_of_other_sites_read_nothing(page_alone: httpx.AsyncClient, site: str) -> None:
+    """Of the same site are all the other ports of this machine."""
+    sent_by = [("sec-fetch-site", site)]
+    for path in ("", "rows", "bundle", "events", "/api/tasks", "/api/tasks/events", "/api/about"):
+        assert await status(page_alone, sent_by, path=path) == 403, path
+    assert (
+        await status(page_alone, sent_by, path=f"/tasks/{page_alone.headers['x-task']}@1") == 200
+    )  # a link leads here
+    for own in ("same-origin", "none"):
+        assert await status(page_alone, [("sec-fetch-site", own)]) == 200
+
+
+@pytest.mark.parametrize(
+    "refused",
+    [
+        [],
+        [("content-type", "text/plain")],
+        [("content-type", "text/plain; application/json")],
+        [("content-type", "application/x-www-form-urlencoded")],
+        [("content-type", "multipart/form-data; boundary=application/json")],
+        [("content-type", JSON), ("origin", "https://evil.example")],
+        [("content-type", JSON), ("origin", "null")],
+        [("content-type", JSON), ("origin", "http://[")],
+        [("content-type", JSON), ("origin", "http://localhost:1")],
+        [("content-type", JSON), ("sec-fetch-site", "cross-site")],
+        [("content-type", JSON), ("sec-fetch-site", "same-site")],
+    ],
+)
+async def test_no_other_site_can_fork(page_alone: httpx.AsyncClient, refused: list[tuple[str, str]]) -> None:
+    assert await status(page_alone, refused, "POST", "fork") in {403, 415}
+    assert (await got(page_alone, "/api/tasks"))["total"] == 1
+
+
+async def test_programs_and_the_page_can_fork(page_alone: httpx.AsyncClient) -> None:
+    own = f"http://{page_alone.base_url.host}:{page_alone.base_url.port}"
+    assert await status(page_alone, [("content-type", JSON)], "POST", "fork") == 201
+    assert (
+        await status(page_alone, [("content-type", f"{JSON}; charset=utf-8"), ("origin", own)], "POST", "fork") == 201
+    )
+
+
+async def test_no_other_origin_is_let_in_by_cors(page_alone: httpx.AsyncClient) -> None:
+    preflight = {
+        "origin": "https://evil.example",
+        "access-control-request-method": "POST",
+        "access-control-request-headers": "content-type",
+    }
+    for method, headers in (("OPTIONS", preflight), ("GET", {"origin": "https://evil.example"})):
+        answer = await page_alone.request(method, f"/api/tasks/{page_alone.headers['x-task']}/rows", headers=headers)
+        assert not [name for name in answer.headers if name.startswith("access-control-")]
+
+
+async def test_every_answer_says_what_a_browser_may_do_with_it(page_alone: httpx.AsyncClient) -> None:
+    task = f"/api/tasks/{page_alone.headers['x-task']}"
+    paths = ("/", "/static/main.js", "/nothing", task, f"{task}/bundle", f"{task}/events", f"{task}/at/x", "/livez")
+    for path in paths:
+        answer = await page_alone.get(path)
+        policy = answer.headers["content-security-policy"]
+        assert policy.startswith("default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'"), path
+        assert not {"unsafe", "data:", "http:", "*"} & set(re.findall(r"unsafe|data:|http:|\*", policy))
+        assert "frame-ancestors 'none'" in policy
         assert answer.headers["x-content-type-options"] == "nosniff"
+        assert answer.headers["cross-origin-resource-policy"] == "same-origin"
+    for path in (task, f"{task}/bundle", f"{task}/events"):
+        assert (await page_alone.get(path)).headers["cache-control"] == "no-store"
+
+
+@pytest.mark.parametrize("name", ["../api.py", "..%2Fapi.py", "%2e%2e/page.py", "..%5Cpage.py", ".", "", "main.js%00"])
+async def test_only_files_of_the_page_are_served(page_alone: httpx.AsyncClient, name: str) -> None:
+    assert await status(page_alone, [], path=f"/static/{name}") == 404
+
+
+async def test_secrets_of_webhooks_are_shown_nowhere(serve: StackOf) -> None:
+    @agent(name="brief")
+    async def brief(turn: Turn) -> None:
+        turn.complete("done")
+
+    stack = await serve(brief)
+    task = await stack.calls.send_task("hello", immediately=True)
+    ref, fold = stack.ref(task.id), TaskFold.of(await stack.records(task.id))
+    sealed = await Seals(stack.log).seal(Secrets("s3cret", "t0ken"), task.id, "hook")
+    hook = PushConfigSet(id="hook", url="https://hooks.example.com/a", sealed=sealed)
+    await commit(
+        stack.log,
+        Writer("gateway", "gateway-1"),
+        ref,
+        fold,
+        lambda: decide.set_webhook(fold.head, hook, fold.head.time),
+    )
+    await stack.worker()
+    await eventually(lambda: _holds(stack, task.id, "e"), what="the end of the turn")
+    async with timeline_service(stack.log) as http:
+        newest = (await got(http, f"/api/tasks/{task.id}"))["revisions"]
+        shown = {}
+        for path in (
+            "", "/rows", f"/at/{newest}", "/difference?from=0", "/events", "/bundle", "/bundle?redact=content", "/why"
+        ):  # fmt: skip
+            shown[path] = (await http.get(f"/api/tasks/{task.id}{path}")).text
+        assert "hooks.example.com" in shown["/rows"]
+        assert "hooks.example.com" in shown["/bundle"]
+        for secret in (sealed, "s3cret", "t0ken"):
+            assert [path for path, text in shown.items() if secret in text] == []
 
 
 async def test_with_a_token_nothing_is_shown_without_it(serve: StackOf) -> None:
@@ -322,7 +457,16 @@ async def test_with_a_token_nothing_is_shown_without_it(serve: StackOf) -> None:
             assert bare.headers["www-authenticate"].startswith("Basic")
             assert (await http.get(path, auth=("anybody", "secret-2"))).status_code == 401
             assert (await http.get(path, headers={"authorization": "Bearer secret"})).status_code == 401
-            assert (await http.get(path, headers={"authorization": "Basic %%%"})).status_code == 401
+            for wrong in (
+                "Basic %%%",
+                "Basic",
+                "Bearer",
+                "Digest secret-1",
+                "secret-1",
+                b"Basic \xff\xfe",
+                b"Bearer \xff",
+            ):
+                assert await status(http, [("authorization", wrong)], path=path) == 401, wrong
             assert (await http.get(path, auth=("anybody", "secret-1"))).status_code == 200
             assert (await http.get(path, headers={"authorization": "Bearer secret-1"})).status_code == 200
         named = await http.get("/", auth=("a", "secret-1"), headers={"host": "timelines.example"})
