@@ -54,9 +54,8 @@ class Site:
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def site(nats_url: str) -> AsyncIterator[Site]:
     _chromium()
-    agents = ",".join(
-        ["a2a_events.agents:scripted", *(f"tests.browser.agents:{a}" for a in ("echo", "briefing", "unlucky"))]
-    )
+    names = ("echo", "dictation", "briefing", "forecast", "ledger", "unlucky")
+    agents = ",".join(["a2a_events.agents:scripted", *(f"tests.browser.agents:{name}" for name in names)])
     async with Deployment(nats_url, agents=agents, settings={"default_agent": "scripted"}) as deployment:
         timeline = TimelineProcess(deployment)
         try:

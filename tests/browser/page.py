@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -18,6 +17,7 @@ class OpenPage:
     def __init__(self, window: Any, url: str) -> None:
         self.window = window
         self.trouble: list[str] = []
+        self.requests: list[Any] = []
         self._home = urlsplit(url).netloc
         self._url = url
         window.set_default_timeout(20_000)
@@ -31,6 +31,7 @@ class OpenPage:
             self.trouble.append(f"console: {said.text}")
 
     def _requested(self, request: Any) -> None:
+        self.requests.append(request)
         if urlsplit(request.url).netloc not in {self._home, ""}:
             self.trouble.append(f"a request to {request.url}")
 
@@ -82,11 +83,14 @@ class OpenPage:
         await eventually(shown, what=f"{text!r} in {selector}")
 
 
-async def send(gateway: str, content: Any, *, agent: str = "scripted", immediately: bool = False) -> str:
-    """Send a message; the task's id."""
+async def send(
+    gateway: str, content: Any, *, agent: str = "scripted", immediately: bool = False, task_id: str = ""
+) -> str:
+    """Send a message, to a task if one is named; the task's id."""
     how = {"configuration": {"returnImmediately": immediately}}
+    members = {"taskId": task_id} if task_id else {}
     async with httpx.AsyncClient(base_url=gateway, headers=VERSION, timeout=120) as http:
-        response = await http.post(f"/agents/{agent}/message:send", json={**message(content), **how})
+        response = await http.post(f"/agents/{agent}/message:send", json={**message(content, **members), **how})
     assert response.status_code == 200, response.text
     return str(response.json()["task"]["id"])
 
@@ -94,7 +98,3 @@ async def send(gateway: str, content: Any, *, agent: str = "scripted", immediate
 async def run(gateway: str, **script: Any) -> str:
     """A task that has done what the script says."""
     return await send(gateway, {"script": script})
-
-
-def unique(text: str) -> str:
-    return f"{text}-{os.urandom(4).hex()}"

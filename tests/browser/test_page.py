@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import httpx
 import pytest
 
+from a2a_events.testing import eventually
 from a2a_events.timeline import bundle
 from tests.browser.conftest import OpenAt, Site
-from tests.browser.page import OpenPage, run, send
+from tests.browser.page import run, send
 
 pytestmark = [
     pytest.mark.browser,
@@ -43,6 +45,11 @@ async def test_the_list_is_searched_filtered_and_live(site: Site, open_at: OpenA
     assert await page.count(f'a[data-task="{other}"]') == 0
     await page.click("#failed-only")
     await page.window.wait_for_selector(f'a[data-task="{other}"]')
+    new = await run(site.gateway, chunks=1)
+    await page.window.wait_for_selector(f'a[data-task="{new}"]')
+    async with httpx.AsyncClient(base_url=site.url) as http:
+        total = (await http.get("/api/tasks")).json()["total"]
+    await page.sees("#task-count", f"{total} tasks")
     await page.press("t")
     await page.window.keyboard.type(done[-10:])
     await page.window.wait_for_selector(f'a[data-task="{other}"]', state="detached")
@@ -113,31 +120,71 @@ async def test_of_a_task_that_is_not_there_it_says_so(site: Site, open_at: OpenA
     page.trouble.clear()  # Chromium reports the 404 to its console
 
 
+FOLLOWS = "document.querySelector('#follow').getAttribute('aria-pressed')"
+
+
 async def test_a_running_task_is_followed_live(site: Site, open_at: OpenAt) -> None:
-    task_id = await send(site.gateway, {"script": {"chunks": 120, "delayMs": 100, "inputAt": 119}}, immediately=True)
+    async def say(words: str, task_id: str = "") -> str:
+        return await send(site.gateway, words, agent="dictation", immediately=True, task_id=task_id)
+
+    task_id = await say("one two")
     page = await open_at(f"{site.url}/tasks/{task_id}")
     await page.sees("#state", "working")
-    follow = "document.querySelector('#follow').getAttribute('aria-pressed')"
-    assert await page.evaluate(follow) == "true"
-    place = "Number(document.querySelector('#detail').dataset.revision)"
-    before = await page.evaluate(place)
-    await page.window.wait_for_function(f"() => {place} > {before + 3}")
+    assert await page.evaluate(FOLLOWS) == "true"
+    await page.sees("#detail", "two")
+    await say("three four", task_id)
+    await page.sees("#detail .changes", "four")
+    newest = await revisions(site, task_id)
+    await page.at(newest)
     # Looking back lets go; what comes is counted.
     await page.press("Home")
     await page.at(1)
-    assert await page.evaluate(follow) == "false"
-    await page.window.wait_for_function("() => parseInt(document.querySelector('#new').textContent) > 3")
+    assert await page.evaluate(FOLLOWS) == "false"
+    await say("five six seven", task_id)
+
+    async def all_counted() -> bool:
+        new = await revisions(site, task_id) - newest
+        return new >= 4 and await page.text("#new") == f"{new} new"  # the message, and three words
+
+    await eventually(all_counted, what="the number of new events")
     assert await page.evaluate("location.pathname") == f"/tasks/{task_id}@1"
+    assert await page.evaluate("document.querySelector('#detail').dataset.revision") == "1"
     await page.press("f")
     await page.window.wait_for_selector("#new", state="hidden")
-    await page.window.wait_for_function(f"() => {place} > {before + 6}")
-    # It waits for its client; the answer is followed too, to the end.
-    await page.sees("#state", "input required")
-    async with httpx.AsyncClient(base_url=site.gateway, headers={"A2A-Version": "1.0"}, timeout=60) as http:
-        answer = {"messageId": "go-on", "role": "ROLE_USER", "taskId": task_id, "parts": [{"text": "go on"}]}
-        assert (await http.post("/agents/scripted/message:send", json={"message": answer})).status_code == 200
+    await page.at(await revisions(site, task_id))
+    await say("stop", task_id)
     await page.sees("#state", "completed")
     await page.at(await revisions(site, task_id))
+    assert await page.evaluate(FOLLOWS) == "false"
+
+
+async def test_windows_that_nobody_sees_hold_no_connection(site: Site, open_at: OpenAt) -> None:
+    """A browser has six to one host, and every window would hold two."""
+    task_id = await send(site.gateway, "one", agent="dictation", immediately=True)
+    page = await open_at(f"{site.url}/tasks/{task_id}")
+    await page.sees("#detail", "one")
+
+    def streams() -> list[str]:
+        return [request.url for request in page.requests if urlsplit(request.url).path.endswith("/events")]
+
+    begun = streams()
+    assert len(begun) == 2
+    ended: list[str] = []
+    page.window.on("requestfailed", lambda request: ended.append(request.url))
+    shown = (
+        "hidden => { Object.defineProperty(document, 'hidden', { value: hidden, configurable: true });"
+        " document.dispatchEvent(new Event('visibilitychange')); }"
+    )
+    await page.evaluate(shown, True)
+    await eventually(lambda: set(begun) <= set(ended), what="the end of both streams")
+    await send(site.gateway, "two", agent="dictation", immediately=True, task_id=task_id)
+    other = await run(site.gateway, chunks=1)
+    assert streams() == begun
+    await page.evaluate(shown, False)
+    await page.sees("#detail", "two")
+    await page.at(await revisions(site, task_id))
+    await page.window.wait_for_selector(f'a[data-task="{other}"]')
+    await send(site.gateway, "stop", agent="dictation", immediately=True, task_id=task_id)
 
 
 async def test_it_says_why_a_task_stands_still(site: Site, open_at: OpenAt) -> None:
@@ -190,6 +237,12 @@ async def test_ten_thousand_events_cost_a_few_elements(site: Site, open_at: Open
         assert await page.nodes() < NODES
     await page.press("End")
     await page.at(newest)
+    # The chosen row stays in sight when the window gets lower.
+    chosen = "document.querySelector('.row[aria-selected=true]')?.getBoundingClientRect().bottom"
+    lowest = "document.querySelector('#rows').getBoundingClientRect().bottom"
+    await page.window.wait_for_function(f"() => {chosen} <= {lowest}")
+    await page.window.set_viewport_size({"width": 1360, "height": 600})
+    await page.window.wait_for_function(f"() => innerHeight === 600 && {chosen} <= {lowest}")
     # The wheel: rows in sight are fetched as they come.
     await page.evaluate("document.querySelector('#rows').scrollTop = 26 * 7000")
     await page.sees("#rows", "7,003")
@@ -205,12 +258,13 @@ HOSTILE = [
     "<img src=x onerror='window.pwned = 2'>",
     '"><svg onload="window.pwned = 3">',
     "javascript:window.pwned=4",
-    "\u202eevil\u202c \u2066isolated\u2069 مرحبا بالعالم",
+    "\u202eevil\u202c \u2066isolated\u2069 \u200bseen \U000e0069\U000e0067 \u3164 مرحبا بالعالم",
     "</textarea></style></title><iframe srcdoc='<script>parent.pwned = 5</script>'>",
     "{{constructor.constructor('window.pwned = 6')()}} ${alert(1)}",
     "w" * 200_000,
     "https://evil.example/beacon.png ![](https://evil.example/image.png)",
 ]
+MARKUP = "#task :is(script, img, iframe, object, embed, style, link, form), #detail svg, #rows svg, a[href^=javascript]"
 
 
 async def test_nothing_that_anybody_wrote_is_executed(site: Site, open_at: OpenAt) -> None:
@@ -219,29 +273,49 @@ async def test_nothing_that_anybody_wrote_is_executed(site: Site, open_at: OpenA
     page = await open_at(f"{site.url}/tasks/{task_id}")
     await page.at(newest)
     await page.click("[data-view=raw]")
+    await page.sees("#rows", "javascript:window.pwned=4")
+    await page.press("Home")
     for revision in range(1, newest + 1):
-        await page.press("Home") if revision == 1 else await page.press("ArrowRight")
         await page.at(revision)
-        for tab in ("task", "internal", "event"):
-            await page.click(f"[data-tab={tab}]")
-            await _harmless(page)
-    await page.click("[data-tab=task]")
+        found = await page.evaluate(
+            "markup => ['event', 'internal', 'task'].map(tab => {"
+            " document.querySelector(`[data-tab=${tab}]`).click(); return document.querySelectorAll(markup).length; })",
+            MARKUP,
+        )
+        assert found == [0, 0, 0]
+        await page.press("ArrowRight")
+    assert await page.evaluate("window.pwned") is None
+    assert page.trouble == []
     shown = await page.text("#detail")
     for text in HOSTILE[:4]:
         assert text in shown  # as it was written
-    assert "\u202e" not in shown
-    assert "\\u202eevil" in shown
+    # What cannot be seen, or turns what stands around it, is shown as what it is.
+    assert r"\u202eevil\u202c \u2066isolated\u2069 \u200bseen \u{e0069}\u{e0067} \u3164 مرحبا" in shown
+    assert not set("\u202e\u202c\u2066\u2069\u200b\U000e0069\u3164") & set(shown)
     assert "more characters" in shown
     assert await page.evaluate("document.documentElement.scrollWidth <= innerWidth")
     detail = "document.querySelector('#detail')"
     assert await page.evaluate(f"{detail}.scrollWidth <= {detail}.clientWidth")
 
 
-async def _harmless(page: OpenPage) -> None:
-    assert await page.evaluate("window.pwned") is None
-    assert await page.count("#detail script, #detail img, #detail svg, #detail iframe, #rows script, #rows img") == 0
-    assert await page.count("a[href^=javascript]") == 0
-    assert page.trouble == []
+async def test_the_browser_itself_refuses_markup_and_others(site: Site, open_at: OpenAt) -> None:
+    """Should the page ever hand text to what reads markup, or ask somebody else for something."""
+    page = await open_at(site.url)
+    refused = await page.evaluate(
+        "text => { try { document.body.innerHTML = text; return ''; } catch (error) { return error.name; } }",
+        HOSTILE[1],
+    )
+    assert refused == "TypeError"
+    outside = await page.evaluate("fetch('https://evil.example/').then(() => '', error => error.name)")
+    assert outside == "TypeError"
+    inline = await page.evaluate(
+        "() => { const made = document.createElement('div'); made.setAttribute('style', 'width: 7px');"
+        " document.body.append(made); return made.offsetWidth; }"
+    )
+    assert inline != 7
+    assert len(page.trouble) >= 3  # each was reported
+    assert not any(said.startswith("a request to") for said in page.trouble)
+    page.trouble.clear()
 
 
 async def test_a_task_is_exported_and_forked_from_the_page(site: Site, open_at: OpenAt, tmp_path: Path) -> None:

@@ -11,7 +11,8 @@ from tests.browser.conftest import OpenAt, Site
 from tests.browser.page import OpenPage, run, send
 
 FOLDER = "A2A_EVENTS_TEST_SCREENSHOTS"
-LARGEST_BYTES = 300_000
+LARGEST_BYTES = 200_000
+SIZE = {"width": 1280, "height": 760}
 
 pytestmark = [
     pytest.mark.browser,
@@ -24,28 +25,28 @@ pytestmark = [
 
 
 async def test_pictures(site: Site, open_at: OpenAt) -> None:
-    many = await run(site.gateway, chunks=10_000, bytes=40)
+    many = await send(site.gateway, "All of last year, please", agent="ledger")
     await run(site.gateway, chunks=12, delayMs=20)
     answered = await send(site.gateway, "Which of these invoices are still open?", agent="briefing")
     await run(site.gateway, chunks=6, inputAt=3, delayMs=20)
     failed = await send(site.gateway, "Summarise the report of last week", agent="unlucky")
-    running = await send(site.gateway, {"script": {"chunks": 400, "delayMs": 120}}, immediately=True)
+    running = await send(site.gateway, "Wind and temperature for the next weeks", agent="forecast", immediately=True)
 
-    dark = await open_at(f"{site.url}/tasks/{failed}", scheme="dark")
+    dark = await open_at(f"{site.url}/tasks/{failed}", scheme="dark", **SIZE)
     await dark.sees("#state", "failed")
     await picture(dark, "timeline-failed-dark.png")
 
-    light = await open_at(f"{site.url}/tasks/{answered}@9")
+    light = await open_at(f"{site.url}/tasks/{answered}@9", **SIZE)
     await light.at(9)
     await picture(light, "timeline-light.png")
 
-    crowd = await open_at(f"{site.url}/tasks/{many}@4711", scheme="dark")
+    crowd = await open_at(f"{site.url}/tasks/{many}@4711", scheme="dark", width=1280, height=700)
     await crowd.at(4711)
     await crowd.click("[data-view=all]")
     await crowd.sees(".row[aria-selected=true]", "4,711")
     await picture(crowd, "timeline-10000-events-dark.png")
 
-    live = await open_at(f"{site.url}/tasks/{running}", scheme="dark")
+    live = await open_at(f"{site.url}/tasks/{running}", scheme="dark", **SIZE)
     await live.window.wait_for_function("() => Number(document.querySelector('#range').max) > 60")
     await picture(live, "timeline-live-dark.png")
 

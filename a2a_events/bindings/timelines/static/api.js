@@ -50,14 +50,39 @@ async function answer(response) {
   throw new Problem(response.status, detail);
 }
 
-/** Server-sent events; `on` maps their names to functions of data and id, `message` being the usual ones. */
+const AGAIN_MILLISECONDS = 2000;
+
+/**
+ * Server-sent events, for as long as somebody looks: a browser has few connections to one host, and windows that are
+ * not seen leave them to the others. Whenever a stream begins anew, `params` says where to go on. `on` maps names of
+ * events to functions of data and id, `message` being the usual ones, and `open` and `error` to what they say.
+ */
 export function listen(path, params, on) {
-  const source = new EventSource(address(path, params));
-  for (const [name, call] of Object.entries(on)) {
-    if (name === "open" || name === "error") continue;
-    source.addEventListener(name, (event) => call(JSON.parse(event.data), event.lastEventId));
-  }
-  source.addEventListener("open", () => on.open?.());
-  source.addEventListener("error", () => on.error?.(source.readyState === EventSource.CLOSED));
-  return source;
+  let source;
+  let timer = 0;
+  const stop = () => {
+    clearTimeout(timer);
+    source?.close();
+  };
+  const begin = () => {
+    stop();
+    if (document.hidden) return;
+    source = new EventSource(address(path, params()));
+    for (const [name, call] of Object.entries(on)) {
+      if (name !== "open" && name !== "error") source.addEventListener(name, (event) => call(JSON.parse(event.data), event.lastEventId));
+    }
+    source.addEventListener("open", () => on.open?.());
+    source.addEventListener("error", (event) => {
+      on.error?.();
+      if (event.target.readyState === EventSource.CLOSED) timer = setTimeout(begin, AGAIN_MILLISECONDS); // it was refused
+    });
+  };
+  document.addEventListener("visibilitychange", begin);
+  begin();
+  return {
+    close() {
+      document.removeEventListener("visibilitychange", begin);
+      stop();
+    },
+  };
 }

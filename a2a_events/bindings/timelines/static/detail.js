@@ -53,14 +53,13 @@ function changes(change, state) {
       ),
     );
   }
-  for (const message of change.history ?? []) items.push(el("li", {}, el("span", { class: "what plus" }, "history +"), said(message)));
+  for (const message of change.history ?? []) items.push(el("li", {}, el("span", { class: "what plus" }, "history added"), said(message)));
   for (const artifact of change.artifacts ?? []) {
-    const sign = { added: "artifact +", extended: "artifact ++", replaced: "artifact =" }[artifact.change] ?? artifact.change;
     items.push(
       el(
         "li",
         {},
-        el("span", { class: "what plus", title: artifact.change }, sign),
+        el("span", { class: "what plus" }, `artifact ${artifact.change}`),
         el("span", { class: "mono strong" }, visible(artifact.artifactId, 120)),
         el("div", { class: "content" }, ...parts(artifact.parts ?? [])),
       ),

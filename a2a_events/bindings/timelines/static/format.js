@@ -2,13 +2,19 @@
 
 const LONGEST = 4000;
 
-// Characters that would change how the text around them is shown: they are written as what they are.
-const UNSEEN = /[\u0000-\u0008\u000b\u000c\u000e-\u001f\u007f-\u009f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]/g;
+// Characters that nobody sees, or that change how the text around them is shown: they are written as what they are.
+// Controls but tab and newline, formats (direction, joiners, tags), lone surrogates, line separators, blank letters.
+const UNSEEN = /(?![\t\n\r])\p{Cc}|[\p{Cf}\p{Cs}\p{Zl}\p{Zp}\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180d\u2800\u3164\uffa0]/gu;
+
+function code(character) {
+  const number = character.codePointAt(0).toString(16);
+  return number.length > 4 ? `\\u{${number}}` : `\\u${number.padStart(4, "0")}`;
+}
 
 /** Text of anybody, cut where it is long. */
 export function visible(text, longest = LONGEST) {
   const cut = text.length > longest ? `${text.slice(0, longest)} … ${count(text.length - longest)} more characters` : text;
-  return cut.replace(UNSEEN, (found) => `\\u${found.charCodeAt(0).toString(16).padStart(4, "0")}`);
+  return cut.replace(UNSEEN, code);
 }
 
 export const count = (number) => number.toLocaleString("en-US");

@@ -84,6 +84,7 @@ export class Lanes {
     }
     const last = this.summary.axis.at(-1) === stretch;
     if (stretch.begin === 0) picture.append(svg("text", { x: begin, y: bottom, class: "axis" }, "0"));
+    else if (end - begin > (last ? 150 : 75)) picture.append(svg("text", { x: begin + 4, y: bottom, class: "axis" }, `+${duration(stretch.firstTime - this.began)}`));
     if (last && end - begin > 60) {
       picture.append(svg("text", { x: end, y: bottom, class: "axis", "text-anchor": "end" }, `+${duration(stretch.lastTime - this.began)}`));
     }

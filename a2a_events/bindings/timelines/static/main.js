@@ -24,12 +24,12 @@ function open(taskId, revision) {
 
 /** Show what the address says. */
 function there() {
-  const found = /^\/tasks\/([^/@]+)(?:@(\d{1,15}))?$/.exec(location.pathname);
+  // An id is made of these characters only, so nothing in it is encoded.
+  const found = /^\/tasks\/([\w-]+)(?:@(\d{1,15}))?$/.exec(location.pathname);
   document.body.classList.toggle("with-task", Boolean(found));
-  if (!found) return;
-  const taskId = decodeURIComponent(found[1]);
-  list.choose(taskId);
-  void view.show(taskId, found[2] ? Number(found[2]) : 0);
+  list.choose(found ? found[1] : "");
+  if (found) void view.show(found[1], found[2] ? Number(found[2]) : 0);
+  else view.leave(location.pathname === "/" ? "" : "This address names no task.");
 }
 
 const view = new TaskView({ failed, open, forks: () => about.forks });
@@ -42,6 +42,8 @@ const KEYS = {
   End: () => view.choose(view.newest),
   j: () => view.rows.step(1),
   k: () => view.rows.step(-1),
+  ArrowDown: () => view.rows.step(1),
+  ArrowUp: () => view.rows.step(-1),
   f: () => view.follow(!view.following),
   "/": () => byId("event-search").focus(),
 };
@@ -57,7 +59,8 @@ document.addEventListener("keydown", (event) => {
   else if (event.key === "t") {
     document.body.classList.remove("with-task");
     byId("task-search").focus();
-  } else if (event.key in KEYS && view.newest) KEYS[event.key](event);
+  } else if (/^Arrow(Up|Down)$/.test(event.key) && event.target.id !== "rows") return; // they scroll
+  else if (event.key in KEYS && view.newest) KEYS[event.key](event);
   else return;
   event.preventDefault();
 });

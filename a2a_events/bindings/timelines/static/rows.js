@@ -26,7 +26,10 @@ export class RowList {
       });
     };
     box.addEventListener("scroll", soon, { passive: true });
-    new ResizeObserver(soon).observe(box);
+    new ResizeObserver(() => {
+      if (this.inSight) this.scrollTo(this.index); // what stands above the list may have grown
+      soon();
+    }).observe(box);
     box.addEventListener("click", (event) => {
       const row = event.target.closest("[data-index]");
       if (row) this.take(Number(row.dataset.index));
@@ -155,6 +158,8 @@ export class RowList {
       if (!row) void this.load(Math.floor(index / PAGE));
       this.place(index, row);
     }
+    const top = this.index * ROW;
+    this.inSight = this.index >= 0 && top >= this.box.scrollTop && top + ROW <= this.box.scrollTop + height;
     const active = this.elements.get(this.index);
     if (active) this.box.setAttribute("aria-activedescendant", active.id);
     else this.box.removeAttribute("aria-activedescendant");
@@ -178,13 +183,14 @@ export class RowList {
 
   cells(row) {
     const run = row.count > 1 && row.last_revision;
+    const text = run ? runText(row) : visible(row.preview ? inner(row.preview) : row.summary, 400);
     const offset = this.began ? `+${duration(Date.parse(row.time) - this.began)}` : "";
     return [
       el("span", { class: "row-revision" }, run ? `${count(row.revision)}–${count(row.last_revision)}` : count(row.revision)),
       el("span", { class: "row-time dim", title: row.time }, offset),
       el("span", { class: `row-kind ${lane(row.kind)}` }, visible(row.kind, 60)),
       el("span", { class: "row-who dim", title: visible(row.writer, 120) }, row.epoch ? `${row.epoch}.${row.attempt ?? 0}` : ""),
-      el("span", { class: `row-text${row.preview ? " mono" : ""}`, dir: "ltr" }, run ? runText(row) : visible(row.preview ? inner(row.preview) : row.summary, 400)),
+      el("span", { class: `row-text${row.preview ? " mono" : ""}`, dir: "ltr", title: text }, text),
     ];
   }
 }

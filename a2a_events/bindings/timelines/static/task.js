@@ -35,6 +35,8 @@ export class TaskView {
     });
     this.rows.changed = (page) => {
       byId("event-count").textContent = `${count(page.total)} ${page.total === 1 ? "row" : "rows"}`;
+      const digits = count(page.revisions).length;
+      byId("rows").style.setProperty("--revision-width", `${this.view === "compact" ? 2 * digits + 1 : digits}ch`);
     };
     this.look = latest((id, revision) => this.fetched(id, revision));
     this.refresh = seldom(700, () => this.summarize());
@@ -101,7 +103,7 @@ export class TaskView {
   /** Show a task, at a revision or at its end. */
   async show(id, revision) {
     this.source?.close();
-    Object.assign(this, { id, revision: 0, newest: 0, fresh: 0, state: undefined, change: undefined, event: undefined });
+    Object.assign(this, { id, revision: 0, newest: 0, fresh: 0, where: "", state: undefined, change: undefined, event: undefined });
     this.following = false;
     this.rows.reset();
     this.lanes.time = undefined;
@@ -111,7 +113,7 @@ export class TaskView {
     try {
       summary = await get(ofTask(id));
     } catch (problem) {
-      if (id === this.id) this.missing(problem);
+      if (id === this.id) this.leave(problem.status === 404 ? "There is no such task here." : visible(problem.message, 600));
       return;
     }
     if (id !== this.id) return;
@@ -127,16 +129,19 @@ export class TaskView {
     this.listen();
   }
 
-  missing(problem) {
+  /** No task is shown any more. */
+  leave(why) {
+    this.source?.close();
+    Object.assign(this, { id: "", newest: 0, following: false });
+    document.title = "Timelines";
     byId("chosen").hidden = true;
-    const nothing = byId("nothing");
-    nothing.hidden = false;
-    nothing.replaceChildren(el("p", {}, problem.status === 404 ? "There is no such task here." : problem.message));
+    byId("nothing").hidden = false;
+    byId("nothing").replaceChildren(el("p", {}, why || "Choose a task to see what happened to it."));
   }
 
   listen() {
     const id = this.id;
-    this.source = listen(ofTask(id, "/events"), { after: this.newest, content: 0 }, {
+    this.source = listen(ofTask(id, "/events"), () => ({ after: this.newest, content: 0 }), {
       message: (row) => this.happened(id, row),
       end: () => {
         this.source?.close();
@@ -157,6 +162,7 @@ export class TaskView {
 
   async grown() {
     const id = this.id;
+    if (!id) return;
     this.scrubber();
     await this.rows.grown();
     if (id !== this.id) return;
@@ -166,6 +172,7 @@ export class TaskView {
 
   async summarize() {
     const id = this.id;
+    if (!id) return;
     try {
       const summary = await get(ofTask(id));
       if (id === this.id) this.head(summary);
@@ -225,9 +232,9 @@ export class TaskView {
     }
     try {
       const why = await get(ofTask(id, "/why"));
-      if (id === this.id) byId("why").textContent = visible([why.why, why.advice].filter(Boolean).join(" "), 900);
+      if (where === this.where) byId("why").textContent = visible([why.why, why.advice].filter(Boolean).join(" "), 900);
     } catch {
-      if (id === this.id) byId("why").textContent = ""; // the timeline says it all the same
+      if (where === this.where) byId("why").textContent = ""; // the timeline says it all the same
     }
   }
 

@@ -32,6 +32,7 @@ export class TaskList {
       this.open(link.dataset.task);
     });
     this.draw = seldom(100, () => this.render());
+    this.recount = seldom(1000, () => this.counted());
     setInterval(() => this.draw(), 15_000); // what is said of how long ago grows old
   }
 
@@ -41,6 +42,7 @@ export class TaskList {
 
   async load(further = false) {
     const asked = ++this.asked;
+    if (!further) this.source?.close();
     try {
       const page = await get("tasks", { ...this.filter, limit: PAGE, after: further ? this.after : undefined });
       if (asked !== this.asked) return;
@@ -58,14 +60,15 @@ export class TaskList {
 
   follow(mark) {
     this.source?.close();
-    this.source = listen("tasks/events", { after: mark }, {
-      message: (task) => this.changed(task),
+    let seen = mark;
+    this.source = listen("tasks/events", () => ({ ...this.filter, after: seen }), {
+      message: (task, id) => {
+        seen = id;
+        this.changed(task);
+      },
       reset: () => this.load(),
       open: () => this.linked(true),
-      error: (closed) => {
-        this.linked(false);
-        if (closed) setTimeout(() => this.load(), 2000);
-      },
+      error: () => this.linked(false),
     });
   }
 
@@ -76,21 +79,21 @@ export class TaskList {
   }
 
   changed(task) {
-    const known = this.tasks.has(task.taskId);
-    if (this.matches(task)) {
-      if (!known) this.total += 1;
-      this.tasks.set(task.taskId, task);
-    } else if (known) {
-      this.tasks.delete(task.taskId);
-      this.total -= 1;
-    }
+    if (!this.tasks.has(task.taskId)) this.recount(); // it is new, or stands further down than was shown
+    this.tasks.set(task.taskId, task);
     this.draw();
   }
 
-  matches(task) {
-    const { text, failed } = this.filter;
-    const said = `${task.taskId} ${task.contextId} ${task.owner}`.toLowerCase();
-    return (!failed || task.failed) && said.includes(text.toLowerCase());
+  async counted() {
+    const asked = this.asked;
+    try {
+      const { total } = await get("tasks", { ...this.filter, limit: 1 });
+      if (asked !== this.asked) return;
+      this.total = total;
+      this.render();
+    } catch (problem) {
+      this.failed(problem);
+    }
   }
 
   choose(taskId) {
