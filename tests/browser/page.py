@@ -63,16 +63,13 @@ class OpenPage:
         return int(await self.evaluate("document.querySelectorAll('*').length"))
 
     async def at(self, revision: int) -> None:
-        """Wait until the task is shown at this revision, in the list, in the detail and in the address."""
+        """Wait until the task is shown at this revision: in the detail, the scrubber and the address."""
         shown = (
             "revision => document.querySelector('#detail').dataset.revision === String(revision)"
             " && location.pathname.endsWith('@' + revision)"
             " && document.querySelector('#range').value === String(revision)"
         )
         await self.window.wait_for_function(shown, arg=revision)
-
-    async def chosen_row(self) -> str:
-        return await self.text(".row[aria-selected=true]")
 
     async def sees(self, selector: str, text: str) -> None:
         """Wait until an element shows a text."""

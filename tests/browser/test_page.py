@@ -21,6 +21,7 @@ pytestmark = [
     pytest.mark.timeout(120),
 ]
 
+CHOSEN = ".row[aria-selected=true]"
 NODES = 1500
 """Elements of the page, at most, however long a timeline is."""
 
@@ -67,7 +68,7 @@ async def test_keys_scrub_through_every_revision(site: Site, open_at: OpenAt) ->
     assert await page.text("#state") == "completed"
     await page.press("Home")
     await page.at(1)
-    assert "submitted" in await page.chosen_row()
+    await page.sees(CHOSEN, "submitted")
     await page.press("ArrowRight", "ArrowRight")
     await page.at(3)
     assert "working" in await page.text("#detail .changes")
@@ -78,14 +79,14 @@ async def test_keys_scrub_through_every_revision(site: Site, open_at: OpenAt) ->
     await page.at(14)
     assert "000010" in await page.text("#detail .changes")
     assert "11 parts" in await page.text("#detail")
-    assert "artifactUpdate" in await page.chosen_row()  # the run that holds it
+    await page.sees(CHOSEN, "artifactUpdate")  # the run that holds it
     await page.press("ArrowLeft")
     await page.at(13)
     assert "000010" not in await page.text("#detail")
     # Rows of the list, and not revisions: the run is one step.
     await page.press("j")
     await page.at(newest - 1)
-    assert "turnEnded" in await page.chosen_row()
+    await page.sees(CHOSEN, "turnEnded")
     await page.press("k", "k")
     await page.at(3)
     await page.press("End")
@@ -198,7 +199,7 @@ async def test_events_are_filtered_and_shown_compact_or_raw(site: Site, open_at:
     newest = await revisions(site, task_id)
     page = await open_at(f"{site.url}/tasks/{task_id}")
     await page.sees("#event-count", "6 rows")
-    assert "25 chunks" in await page.text("#rows")
+    await page.sees("#rows", "25 chunks")
     await page.click("[data-view=all]")
     await page.sees("#event-count", f"{newest} rows")
     await page.click("[data-view=raw]")
@@ -233,7 +234,7 @@ async def test_ten_thousand_events_cost_a_few_elements(site: Site, open_at: Open
             str(revision),
         )
         await page.at(revision)
-        await page.sees(".row[aria-selected=true]", f"{revision:,}")
+        await page.sees(CHOSEN, f"{revision:,}")
         assert await page.nodes() < NODES
     await page.press("End")
     await page.at(newest)
