@@ -22,6 +22,7 @@ pytestmark = [
 ]
 
 CHOSEN = ".row[aria-selected=true]"
+
 NODES = 1500
 """Elements of the page, at most, however long a timeline is."""
 
@@ -240,7 +241,7 @@ async def test_ten_thousand_events_cost_a_few_elements(site: Site, open_at: Open
     await page.at(newest)
     # The chosen row stays in sight when the window gets lower.
     chosen = "document.querySelector('.row[aria-selected=true]')?.getBoundingClientRect().bottom"
-    lowest = "document.querySelector('#rows').getBoundingClientRect().bottom"
+    lowest = "document.querySelector('#rows').getBoundingClientRect().bottom + 2"  # rounded to pixels
     await page.window.wait_for_function(f"() => {chosen} <= {lowest}")
     await page.window.set_viewport_size({"width": 1360, "height": 600})
     await page.window.wait_for_function(f"() => innerHeight === 600 && {chosen} <= {lowest}")

@@ -158,8 +158,8 @@ export class RowList {
       if (!row) void this.load(Math.floor(index / PAGE));
       this.place(index, row);
     }
-    const top = this.index * ROW;
-    this.inSight = this.index >= 0 && top >= this.box.scrollTop && top + ROW <= this.box.scrollTop + height;
+    const middle = (this.index + 0.5) * ROW; // places are rounded to pixels
+    this.inSight = this.index >= 0 && middle > this.box.scrollTop && middle < this.box.scrollTop + height;
     const active = this.elements.get(this.index);
     if (active) this.box.setAttribute("aria-activedescendant", active.id);
     else this.box.removeAttribute("aria-activedescendant");
