@@ -47,14 +47,14 @@ def _patterns(
 @click.option(
     "--redact-content",
     is_flag=True,
-    help="Leave out what clients and agents wrote, and who they were; states and times stay.",
+    help="Leave out what clients and agents wrote, and who they were; states, times, ids and names of steps stay.",
 )
 @click.option(
     "--redact",
     multiple=True,
     metavar="REGEX",
     callback=_patterns,
-    help="Replace every match in any text but ids; repeatable.",
+    help="Replace every match in any text but ids; repeatable. Not found: what chunks divide, and files.",
 )
 @click.option("--force", is_flag=True, help="Overwrite the file if it is there.")
 @flags.settings(*flags.CONNECTION, "log_level")

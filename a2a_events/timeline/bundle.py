@@ -26,7 +26,7 @@ from a2a_events.timeline.events import (
     decode_line,
     line_of,
 )
-from a2a_events.timeline.ids import TaskRef, parse_task_id
+from a2a_events.timeline.ids import TaskRef, is_name, is_token, parse_task_id
 from a2a_events.timeline.record import Header, Record, pack, unpack
 
 VERSION: Final = 1
@@ -107,9 +107,9 @@ def read(content: bytes) -> Bundle:
     body += b"\n"
     try:
         head = _head_decoder.decode(body.split(b"\n", 1)[0])
-    except ValueError:
+    except (ValueError, RecursionError):
         raise DamagedBundle("this is no bundle of a task: its first line says nothing of one") from None
-    if head.bundle > VERSION:
+    if not 1 <= head.bundle <= VERSION:
         raise DamagedBundle(f"this bundle has format {head.bundle}; this version reads up to {VERSION}: upgrade it")
     try:
         checksum = _foot_decoder.decode(foot).sha256
@@ -118,13 +118,14 @@ def read(content: bytes) -> Bundle:
     if checksum != hashlib.sha256(body).hexdigest():
         raise DamagedBundle("the bundle was changed: its checksum is another's")
     try:
+        body.decode()  # what stands in events is taken over unread
         records = tuple(_record(_line_decoder.decode(line)) for line in body.split(b"\n")[1:-1])
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise DamagedBundle(f"a record of the bundle is damaged: {error}") from None
     if len(records) != head.records or (records and records[-1].header.last_revision != head.events):
         raise DamagedBundle(f"the bundle holds {len(records)} records, and says that it holds {head.records}")
-    log, shard = _home(head.task_id)
-    return Bundle(TaskRef(log, shard, head.agent, head.tenant, head.task_id), records, head.card, head.redacted)
+    _check_order(records)
+    return Bundle(_task(head), records, head.card, head.redacted)
 
 
 def without_secrets(record: Record) -> Record:
@@ -146,21 +147,27 @@ def redacted(bundle: Bundle, *, content: bool = False, patterns: Sequence[re.Pat
 
     Args:
         bundle: as it was recorded.
-        content: remove what clients and agents wrote, and who they were: parts, metadata, results of steps, names,
-            addresses of webhooks.
-        patterns: replace every match in any text but ids.
+        content: remove what clients and agents wrote, and who they were. Of their texts only ids and names of steps
+            stay, by which events belong together.
+        patterns: replace every match in any text but ids, in names of processes and in the agent's card. A match is
+            looked for in one text at a time: not across chunks, and not in files.
     """
 
     def clean(code: str, line: bytes) -> bytes:
         fact = msgspec.json.decode(line)
         if content:
-            fact = _without_content(fact, _STEP_NAME if code in _NAMED else frozenset())
-        if patterns:
-            fact = _without_matches(fact, patterns)
-        return _encoder.encode(fact)
+            fact = _without_content(fact, _KEPT.get(code, _IDS | _OURS))
+        return _encoder.encode(_without_matches(fact, patterns))
 
-    records = tuple(_each(record, clean) for record in bundle.records)
-    return msgspec.structs.replace(bundle, records=records, redacted=True)
+    def whole(record: Record) -> Record:
+        header, writer = record.header, record.header.writer
+        writer = msgspec.structs.replace(writer, instance=_without_matches(writer.instance, patterns))
+        return _each(msgspec.structs.replace(record, header=msgspec.structs.replace(header, writer=writer)), clean)
+
+    card = bundle.card
+    if patterns and bytes(card):
+        card = Raw(_encoder.encode(_without_matches(msgspec.json.decode(card), patterns)))
+    return msgspec.structs.replace(bundle, records=tuple(map(whole, bundle.records)), card=card, redacted=True)
 
 
 def without_content(bundle: Bundle) -> bool:
@@ -187,6 +194,8 @@ def moved(record: Record, positions: Mapping[int, int]) -> Record:
         record: of the bundle.
         positions: of every record before it: where it was, and where it is.
     """
+    if _POSITIONED.isdisjoint(record.header.kinds):
+        return record
     known = sorted(positions)
 
     def there(position: int) -> int:
@@ -195,8 +204,6 @@ def moved(record: Record, positions: Mapping[int, int]) -> Record:
         return positions[known[at - 1]] if at else 0
 
     def line_there(code: str, line: bytes) -> bytes:
-        if code not in _POSITIONED:
-            return line
         event = decode_line(code, line)
         match event:
             case TurnClaimed():
@@ -213,14 +220,26 @@ def moved(record: Record, positions: Mapping[int, int]) -> Record:
 
 
 _POSITIONED: Final = frozenset({Kind.TURN_CLAIMED.value, Kind.TURN_ENDED.value, Kind.TURN_SUSPENDED.value})
-_NAMED: Final = frozenset({Kind.STEP.value, Kind.TIMER.value})
-"""Kinds whose names are ids: a later attempt finds them by these."""
-_STEP_NAME: Final = frozenset({"name"})
 _IDS: Final = frozenset(
-    {"taskId", "contextId", "messageId", "artifactId", "state", "role", "timestamp", "referenceTaskIds", "messageIds"}
+    {"id", "taskId", "contextId", "messageId", "artifactId", "referenceTaskIds", "messageIds", "config", "replayOf"}
 )
+_OURS: Final = frozenset(
+    {
+        *("state", "role", "timestamp", "replies", "protocolVersion", "dialect", "idempotencyKey", "bodyHash"),
+        *("policy", "agentVersion", "reason"),
+    }
+)
+"""Members that this software wrote, or read as one of a few words."""
+_UNMATCHED: Final = _IDS | (_OURS - {"reason"})
+"""Members that patterns leave alone."""
+_THEIRS: Final = frozenset({"metadata", "data", "result"})
+"""Members that hold any JSON: names in it mean nothing to us."""
+_KEPT: Final[dict[str, frozenset[str]]] = {
+    Kind.STEP.value: _IDS | _OURS | {"name"},  # a later attempt finds its steps and timers by their names
+    Kind.TIMER.value: _IDS | _OURS | {"name"},
+    Kind.DEAD_LETTER.value: (_IDS | _OURS) - {"reason"},  # may quote what the webhook answered
+}
 _PARTS: Final[dict[str, Any]] = {"text": REDACTED, "raw": "", "url": "https://redacted.invalid/", "data": None}
-_PERSONAL: Final = frozenset({"subject", "tenant", "name", "description", "filename"})
 
 
 def _each(record: Record, change: Callable[[str, bytes], bytes]) -> Record:
@@ -228,28 +247,21 @@ def _each(record: Record, change: Callable[[str, bytes], bytes]) -> Record:
     return msgspec.structs.replace(record, payload=b"\n".join(lines))
 
 
-def _without_content(value: Any, kept: frozenset[str]) -> Any:
-    if isinstance(value, list):
-        return [_without_content(one, kept) for one in value]
-    if not isinstance(value, dict):
-        return value
-    clean: dict[str, Any] = {}
-    for name, inner in value.items():
-        if name in kept:
-            clean[name] = inner
-        elif name == "metadata":
-            continue
-        elif name == "parts" and isinstance(inner, list):
-            clean[name] = [_part(one) for one in inner]
-        elif name == "result":
-            clean[name] = None
-        elif name == "url":
-            clean[name] = _PARTS["url"]
-        elif name in _PERSONAL and isinstance(inner, str):
-            clean[name] = REDACTED if inner else ""
-        else:
-            clean[name] = _without_content(inner, kept)
-    return clean
+def _without_content(value: Any, kept: frozenset[str], name: str = "") -> Any:
+    """A value without any text but that of the members kept: what nobody thought of is gone, too."""
+    match value:
+        case _ if name in _THEIRS:
+            return None
+        case dict():
+            return {n: _without_content(v, kept, n) for n, v in value.items() if n != "metadata"}
+        case list() if name == "parts":
+            return [_part(one) for one in value]
+        case list():
+            return [_without_content(one, kept, name) for one in value]
+        case str() if value and name not in kept:
+            return _PARTS["url"] if name == "url" else REDACTED
+        case _:
+            return value
 
 
 def _part(part: Any) -> Any:
@@ -257,31 +269,59 @@ def _part(part: Any) -> Any:
     return {name: _PARTS[name] for name in kinds or ["text"]}
 
 
-def _without_matches(value: Any, patterns: Sequence[re.Pattern[str]]) -> Any:
-    if isinstance(value, list):
-        return [_without_matches(one, patterns) for one in value]
-    if isinstance(value, dict):
-        return {n: inner if n in _IDS else _without_matches(inner, patterns) for n, inner in value.items()}
-    if isinstance(value, str):
-        for pattern in patterns:
-            value = pattern.sub(REDACTED, value)
-    return value
+def _without_matches(value: Any, patterns: Sequence[re.Pattern[str]], *, theirs: bool = False) -> Any:
+    match value:
+        case list():
+            return [_without_matches(one, patterns, theirs=theirs) for one in value]
+        case dict() if theirs:
+            return {_without_matches(n, patterns): _without_matches(v, patterns, theirs=True) for n, v in value.items()}
+        case dict():
+            return {
+                n: v if n in _UNMATCHED else _without_matches(v, patterns, theirs=n in _THEIRS)
+                for n, v in value.items()
+            }
+        case str():
+            for pattern in patterns:
+                value = pattern.sub(REDACTED, value)
+            return value
+        case _:
+            return value
 
 
 def _record(line: _Line) -> Record:
     header: Header = unpack(line.header)
-    if len(line.events) != len(header.kinds):
+    if not (line.header.isascii() and line.header.isprintable() and line.trace.isascii() and line.trace.isprintable()):
+        message = f"a header of other than plain characters: {line.header!r}"
+        raise ValueError(message)
+    if header.encoding:
+        message = f"its content is stored elsewhere, as {header.encoding!r}"
+        raise ValueError(message)
+    if not line.events or len(line.events) != len(header.kinds):
         message = f"{len(line.events)} events for kinds {header.kinds!r}"
         raise ValueError(message)
     payload = b"\n".join(bytes(event) for event in line.events)
     return Record(line.position, header, payload, line.inbound, line.trace)
 
 
-def _home(task_id: str) -> tuple[str, int]:
-    home = parse_task_id(task_id)
+def _check_order(records: Sequence[Record]) -> None:
+    """A checksum proves that a file is whole, and nothing of who wrote it."""
+    position = revision = 0
+    for record in records:
+        if record.header.revision != revision + 1 or record.position <= position:
+            raise DamagedBundle(f"the bundle's records are not in order, or not all there, after revision {revision}")
+        position, revision = record.position, record.header.last_revision
+
+
+def _task(head: _Head) -> TaskRef:
+    """Whose timeline it is; what does not come from a log must not become part of a subject either."""
+    home = parse_task_id(head.task_id)
     if home is None:
-        raise DamagedBundle(f"{task_id!r} is not the id of a task")
-    return home
+        raise DamagedBundle(f"{head.task_id!r} is not the id of a task")
+    if not is_name(head.agent):
+        raise DamagedBundle(f"{head.agent!r} is not the name of an agent")
+    if not is_token(head.tenant):
+        raise DamagedBundle(f"{head.tenant!r} is not the token of a tenant")
+    return TaskRef(*home, head.agent, head.tenant, head.task_id)
 
 
 _encoder: Final = msgspec.json.Encoder()

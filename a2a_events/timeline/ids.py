@@ -15,6 +15,7 @@ import re
 from msgspec import Struct
 
 _TASK_ID = re.compile(r"t1-([a-z0-9]{1,16})-(0|[1-9][0-9]{0,2})-[A-Za-z0-9_-]{16,32}")
+_TOKEN = re.compile(r"-|[a-z2-7]{26}")
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 RANDOM_BYTES = 16
 
@@ -64,6 +65,11 @@ def token(raw: str) -> str:
     if not raw:
         return "-"
     return base64.b32encode(hashlib.sha256(raw.encode(errors="surrogatepass")).digest())[:26].decode("ascii").lower()
+
+
+def is_token(text: str) -> bool:
+    """Whether this may have been made by :func:`token`."""
+    return _TOKEN.fullmatch(text) is not None
 
 
 def is_name(text: str) -> bool:
