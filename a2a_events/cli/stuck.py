@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-import asyncio
+import re
 import sys
 from typing import TYPE_CHECKING, Any, Final
 
 import click
 import msgspec
 
-from a2a_events.cli import flags
-from a2a_events.cli.outcome import Failure, program
+from a2a_events.cli import flags, source
+from a2a_events.cli.source import Source
+from a2a_events.cli.text import json_text, one_line
 
 if TYPE_CHECKING:
     from a2a_events.settings import Settings
     from a2a_events.timeline.diagnosis import Deliveries, Diagnosis
 
-PATIENCE_SECONDS: Final = 5.0
-"""For NATS: somebody sits at the terminal."""
+_COMMAND: Final = re.compile("`a2a-events ([^`]+)`")
 _LAST_ATTEMPTS: Final = 10
 """As many claims are shown to people; JSON has all."""
 
@@ -46,53 +46,39 @@ def stuck(task: str, output: str | None, **given: Any) -> None:
       a2a-events stuck TASK | jq -r .why
       a2a-events tasks --state working | jq -r .task | xargs -n1 a2a-events stuck | jq -c 'select(.stuck)'
     """
-    from a2a_events.services import logs
-    from a2a_events.settings import load
+    form = output or ("text" if sys.stdout.isatty() else "json")
+    if source.is_file(task):
+        raise click.UsageError(f"{task} is what was recorded, and no worker is at that: give a task of a log")
 
-    settings = load({**given, "log_level": given["log_level"] or "error"})
-    logs.configure(settings.log_level, settings.log_format)
-    found = asyncio.run(_examined(task, settings))
-    if (output or ("text" if sys.stdout.isatty() else "json")) == "json":
-        print(msgspec.json.format(msgspec.json.encode(found), indent=2).decode())
-    else:
-        tell(found)
+    async def work(opened: Source, settings: Settings) -> None:
+        from a2a_events.runtime.examination import examine
 
+        found = await examine(opened.log, opened.task)
+        if form == "json":
+            print(json_text(msgspec.json.format(msgspec.json.encode(found), indent=2)))
+        else:
+            tell(found, settings)
 
-async def _examined(task_id: str, settings: Settings) -> Diagnosis:
-    from a2a_events.runtime.examination import examine
-    from a2a_events.services.connect import jetstream_log
-    from a2a_events.timeline.ids import parse_task_id
-
-    home = parse_task_id(task_id)
-    if home is None:
-        raise Failure(f"{task_id!r} is not the id of a task: those begin with t1-, and `tasks` prints them")
-    settings = msgspec.structs.replace(settings, log=home[0])
-    async with jetstream_log(settings, "stuck", patience_seconds=PATIENCE_SECONDS) as (log, _):
-        task = await log.find(task_id)
-        if task is None:
-            raise Failure(f"there is no task {task_id} at {settings.nats}, namespace {settings.namespace!r}")
-        return await examine(log, task)
+    source.run(task, given, "stuck", work)
 
 
-def tell(found: Diagnosis) -> None:
+def tell(found: Diagnosis, settings: Settings) -> None:
     """Print a diagnosis for people."""
     from rich.console import Console
     from rich.text import Text
 
-    from a2a_events.cli.show import clean
+    console = Console(highlight=False, emoji=False, markup=False)
 
-    console = Console(highlight=False, emoji=False, markup=False, soft_wrap=True)
+    def line(text: str, style: str = "", *, prose: bool = False) -> None:
+        console.print(Text(one_line(text), style), soft_wrap=not (prose and console.is_terminal))
 
-    def line(text: str, style: str = "") -> None:
-        console.print(Text(clean(text), style))
-
-    line(found.why, "bold red" if found.stuck else "bold")
+    line(found.why, "bold red" if found.stuck else "bold", prose=True)
     if found.advice:
-        line(found.advice)
+        line(_COMMAND.sub(lambda match: f"`{source.command(settings, match[1])}`", found.advice), prose=True)
     line("")
     for name, value in facts(found):
         line(f"{name:<14}{value}")
-    line(f"every event:  {program()} timeline {found.task}", "dim")
+    line(f"every event:  {source.command(settings, 'timeline', found.task)}", "dim")
 
 
 def facts(found: Diagnosis) -> list[tuple[str, str]]:
@@ -125,7 +111,7 @@ def facts(found: Diagnosis) -> list[tuple[str, str]]:
         for one in found.attempts[-_LAST_ATTEMPTS:]
     ]
     if found.pending_messages:
-        shown.append(("messages", f"{found.pending_messages} that no agent was given"))
+        shown.append(("messages", f"{found.pending_messages} that no agent was given, as far as the log tells"))
     if found.wakes_at:
         shown.append(("wake-up", found.wakes_at))
     if found.deliveries is not None:

@@ -13,17 +13,16 @@ import msgspec
 from msgspec import Struct
 
 from a2a_events import limits
-from a2a_events.cli import flags
+from a2a_events.cli import flags, source
 from a2a_events.cli.outcome import Failure, say
 from a2a_events.cli.table import table
+from a2a_events.cli.text import json_text, one_line
 from a2a_events.model import TaskState, milliseconds_of, timestamp_of
 
 if TYPE_CHECKING:
     from a2a_events.runtime.survey import Seen, Survey, Wanted
     from a2a_events.settings import Settings
 
-PATIENCE_SECONDS: Final = 5.0
-"""For NATS: somebody sits at the terminal."""
 _SPAN: Final = re.compile(r"(\d+)([smhd])")
 _UNITS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 _STATES: Final = {state.name.lower().replace("_", "-"): state for state in TaskState}
@@ -95,20 +94,16 @@ def tasks(  # noqa: PLR0917 -- click's way
       a2a-events tasks --agent greet --state working --state input-required
       a2a-events tasks --follow | jq -r 'select(.state == "FAILED") | .task'
     """
-    from a2a_events.services import logs
-    from a2a_events.settings import load
-
     if follow and output == "json":
         raise click.UsageError("--follow never ends, and a JSON array would: use -o ndjson")
     age_seconds, at = _since(since)
-    settings = load({**given, "log_level": given["log_level"] or "error"})
-    logs.configure(settings.log_level, settings.log_format)
+    settings = source.configured(given)
 
     async def work() -> None:
         from a2a_events.runtime.survey import Survey, Wanted
         from a2a_events.services.connect import jetstream_log
 
-        async with jetstream_log(settings, "tasks", patience_seconds=PATIENCE_SECONDS) as (log, _):
+        async with jetstream_log(settings, "tasks", patience_seconds=source.PATIENCE_SECONDS) as (log, _):
             survey = _survey(log, settings, Survey)
             try:
                 now = max(end.time for end in (await log.ends()).values())
@@ -169,10 +164,10 @@ async def _print(survey: Survey, wanted: Wanted, limit: int, output: str | None,
     if follow:
         found.reverse()  # what changed last stands where what changes next will
         for seen in found:
-            _line(_row(seen), how)
+            print_one(_row(seen), how)
         async with aclosing(survey.follow(wanted, mark)) as changes:
             async for seen in changes:
-                _line(_row(seen), how)
+                print_one(_row(seen), how)
         return
     if how == "table":
         if not found:
@@ -180,23 +175,22 @@ async def _print(survey: Survey, wanted: Wanted, limit: int, output: str | None,
             return
         table(_COLUMNS, [_row(seen, now) for seen in found], style=_style)
     elif how == "json":
-        print(msgspec.json.format(msgspec.json.encode([_row(seen) for seen in found]), indent=2).decode())
+        print(json_text(msgspec.json.format(msgspec.json.encode([_row(seen) for seen in found]), indent=2)))
     else:
         for seen in found:
-            print(msgspec.json.encode(_row(seen)).decode())
+            print(json_text(msgspec.json.encode(_row(seen))))
     left = survey.count(wanted) - len(found)
     if left > 0:
         say(f"{left} more: raise --limit, or narrow the list")
 
 
-def _line(row: Row, how: str) -> None:
+def print_one(row: Row, how: str) -> None:
+    """A task as a line of its own, for lists that go on."""
     if how == "ndjson":
-        print(msgspec.json.encode(row).decode(), flush=True)
+        print(json_text(msgspec.json.encode(row)), flush=True)
         return
-    from a2a_events.cli.show import clean
-
-    shown = "  ".join(clean(str(getattr(row, name))).ljust(_LEAST[name]) for name in _COLUMNS)
-    print(shown.replace("\n", " ").rstrip(), flush=True)
+    shown = "  ".join(one_line(str(getattr(row, name))).ljust(_LEAST[name]) for name in _COLUMNS)
+    print(shown.rstrip(), flush=True)
 
 
 def _row(seen: Seen, now: int | None = None) -> Row:

@@ -75,6 +75,7 @@ async def examine(
             newest=_newest(newest),
             sign=_newest(sign),
             attempts=tuple(turn.claims),
+            claimed=turn.claimed,
             dispatched=not (awaited and asked is not None and not asked.record.inbound),
             served=queue is not None or any(what.startswith(_QUEUE) for what in untold),
             deliveries=_deliveries(queue, awaited),

@@ -43,6 +43,8 @@ class Attempts:
 
     def __init__(self) -> None:
         self.claims: list[Attempt] = []
+        self.claimed = 0
+        """Position of the record of the newest claim; 0 without one. Its owner was given the messages before it."""
         self.released = 0
         """Position of the record by which nobody owns the turn any more; 0 while somebody does."""
         self._given_up = False
@@ -71,14 +73,14 @@ class Attempts:
                 self._ended_by(event.reason)
                 worker = record.header.writer.instance
                 self.claims.append(Attempt(event.attempt, event.epoch, time, worker, event.policy, event.agent_version))
-                self.released = 0
+                self.claimed, self.released = record.position, 0
             case TurnReleased():
                 self._ended_by(event.reason)
                 self.released = record.position
             case TurnSuspended():
                 self._ended_by(SLEPT)
             case TurnEnded():
-                self.claims, self.released = [], 0
+                self.claims, self.claimed, self.released = [], 0, 0
             case _:
                 assert_never(event)
 

@@ -103,6 +103,8 @@ class Facts(Struct, frozen=True, kw_only=True):
     """The newest record of the present claim; None without one."""
     attempts: tuple[Attempt, ...] = ()
     """Of the unfinished turn, or of the one that was given up."""
+    claimed: int = 0
+    """Position of the newest of its claims; 0 without one."""
     dispatched: bool = True
     """Whether the record that is to be acted on is one that workers are given."""
     served: bool = True
@@ -162,7 +164,7 @@ class Diagnosis(Struct, frozen=True, kw_only=True):
     agent_version: str = ""
     attempts: tuple[Attempt, ...] = ()
     pending_messages: int = 0
-    """That no agent has been given."""
+    """That no agent was given, as far as the log tells: the one that runs may have taken some."""
     cancel_asked: bool = False
     nudge_unanswered: bool = False
     """Whether the sweeper has asked after the owner and got no answer yet."""
@@ -210,7 +212,7 @@ def diagnose(facts: Facts) -> Diagnosis:
         policy=claim.policy if claim else "",
         agent_version=head.agent_version if head else "",
         attempts=facts.attempts,
-        pending_messages=len(head.pending) if head and not head.terminal else 0,
+        pending_messages=_unread(facts, head) if head and not head.terminal else 0,
         cancel_asked=bool(head and head.cancel and not head.terminal),
         nudge_unanswered=bool(head and _owned(head) and head.nudged > head.sign),
         wakes_at=timestamp_of(facts.waking) if facts.waking is not None else "",
@@ -280,7 +282,7 @@ def _ended(facts: Facts, head: Head) -> _Finding:
     reason = facts.letter.reason if facts.letter else last
     count = facts.letter.attempts if facts.letter else len(facts.attempts)
     tries = f"{count} attempt{'' if count == 1 else 's'}"
-    gone = "" if facts.letter else " Its letter is gone: somebody has replayed it, or has forgotten it."
+    gone = "" if facts.letter else " It has no letter: somebody has replayed or forgotten it, or it was imported."
     return _Finding(
         Case.GIVEN_UP,
         f"It was given up{ago} after {tries}{f': {reason}' if reason else ''}. It is {head.state.name} for good.{gone}",
@@ -390,7 +392,7 @@ def _runs(facts: Facts, head: Head) -> _Finding:
     if gone:
         return _owner_gone(facts, head, claim, f"worker {name}{which}, and {wrote}", beat)
     lives = f", announced itself {span(beat)} ago" if beat is not None else ""
-    unread = len([p for p in head.pending if p.position > head.lease])
+    unread = _unread(facts, head)
     more = f" {unread} newer message{'' if unread == 1 else 's'} may wait for the agent." if unread else ""
     asked = " The sweeper has asked after it and waits for an answer." if head.nudged > head.sign else ""
     if stopping:
@@ -456,10 +458,12 @@ def _nobody(facts: Facts, what: str) -> _Finding:
 
 
 def _imported(facts: Facts) -> _Finding:
+    revision = facts.head.revision if facts.head else 0
     return _Finding(
         Case.IMPORTED,
-        "It was imported unfinished: its records tell what happened elsewhere, and no worker is asked to go on.",
-        f"To go on from its state, fork it: `a2a-events fork {facts.task_id}`.",
+        "It was imported unfinished: its records tell what happened elsewhere, and no worker was asked to go on."
+        f" Where workers of {facts.agent} are, the sweeper asks one when the task has been silent for four ack waits.",
+        f"To go on from its state beside it, fork it: `a2a-events fork {facts.task_id}@{revision}`.",
         stuck=True,
     )
 
@@ -484,6 +488,12 @@ def _unattended(facts: Facts) -> bool:
 
 def _untold(facts: Facts, what: str) -> bool:
     return any(untold.startswith(what) for untold in facts.untold)
+
+
+def _unread(facts: Facts, head: Head) -> int:
+    """Messages behind those that the turn was begun with, or all if there is none."""
+    given = max(head.parked, facts.claimed)
+    return sum(pending.position > given for pending in head.pending)
 
 
 def _owned(head: Head) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -12,9 +13,12 @@ import pytest
 
 from a2a_events.agents import echo, scripted
 from a2a_events.cli.stuck import facts, tell
+from a2a_events.cli.tasks import Row, print_one
+from a2a_events.settings import Settings
 from a2a_events.timeline.attempts import Attempt
 from a2a_events.timeline.diagnosis import Case, Deliveries, Diagnosis, Letter, Worker
 from tests.cli.commands import Command, run_here
+from tests.cli.terminal import COLUMNS, terminal
 from tests.integration.stack import Stack, stack_of
 
 pytestmark = pytest.mark.integration
@@ -188,8 +192,8 @@ FROZEN = Diagnosis(
     agent="greet",
     case=Case.WORKER_SILENT,
     stuck=True,
-    why="The turn is held by worker \x1b[2Jw1.",
-    advice="Start a worker.",
+    why="The turn is held by worker \x1b[2Jw1.\nworkers       forged\u202e",
+    advice="Start a worker; see `a2a-events dead-letters show t1-main-0-x`.",
     time="2026-01-01T00:00:00.000Z",
     phase="running",
     state="WORKING",
@@ -218,10 +222,12 @@ FROZEN = Diagnosis(
 
 
 def test_every_fact_is_told_to_people_and_does_nothing_to_their_terminal(capsys: pytest.CaptureFixture[str]) -> None:
-    tell(FROZEN)
+    tell(FROZEN, Settings(nats="nats://elsewhere:1"))
 
     shown = capsys.readouterr().out
-    assert shown.splitlines()[0] == "The turn is held by worker �[2Jw1."
+    assert shown.splitlines()[0] == "The turn is held by worker �[2Jw1.�workers       forged�"
+    assert "dead-letters show t1-main-0-x --nats nats://elsewhere:1`." in shown.splitlines()[1]
+    assert shown.splitlines()[-1].endswith("timeline t1-main-0-x --nats nats://elsewhere:1")
     assert [f"{name}: {value}" for name, value in facts(FROZEN)] == [
         "task: t1-main-0-x",
         "agent: greet 1.0.0",
@@ -233,7 +239,7 @@ def test_every_fact_is_told_to_people_and_does_nothing_to_their_terminal(capsys:
         "attempts: 3 claims before these",
         *(f"attempt 1: epoch {n}, rerun, w0: reason {n}" for n in range(4, 13)),
         "attempt 2: epoch 13, rerun, w1: goes on",
-        "messages: 2 that no agent was given",
+        "messages: 2 that no agent was given, as far as the log tells",
         "delivery: of position 9: not handed out, 3 before it",
         (
             "queue: 4 wait, 2 under way, 1 of them handed out again; up to 7 handed out, up to 5 settled; "
@@ -244,3 +250,25 @@ def test_every_fact_is_told_to_people_and_does_nothing_to_their_terminal(capsys:
         "not known: wake-up: no answer",
     ]
     assert all(value.split(",")[0] in shown for _, value in facts(FROZEN))
+
+
+def test_the_sentence_is_broken_between_words_on_a_terminal() -> None:
+    with terminal() as shown:
+        tell(FROZEN, Settings())
+
+    assert all(len(line) <= COLUMNS for line in re.sub(r"\x1b\[[\d;]*m", "", shown.text).splitlines()[:3])
+
+
+def test_a_bundle_has_nobody_to_be_asked_about(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_here("stuck", "tests/bundles/report.bundle.jsonl") == 2
+    assert "give a task of a log" in capsys.readouterr().err
+
+
+def test_what_tasks_are_called_does_nothing_to_a_terminal() -> None:
+    row = Row("t1-x", "a", "FAILED", "now", "\x9b31m\u202e", "\x1b[2J\nforged", "now", 1, given_up=False)
+    with terminal() as shown:
+        for how in ("table", "ndjson"):
+            print_one(row, how)
+
+    assert len(shown.text.splitlines()) == 2
+    assert all(c.isprintable() for line in shown.text.splitlines() for c in line)

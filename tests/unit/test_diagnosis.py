@@ -95,6 +95,7 @@ def facts(timeline: Timeline, *, age_seconds: float = 5, **known: Any) -> Facts:
             "newest": newest(timeline.records[-1], NOW),
             "sign": newest(sign, NOW) if sign else None,
             "attempts": tuple(turn.claims),
+            "claimed": turn.claimed,
             "workers": {WORKER: now - 1000, OTHER: now - 1000},
             **known,
         }
@@ -187,7 +188,7 @@ def test_a_task_whose_letter_is_gone_asks_for_nothing() -> None:
 
     assert (found.case, found.stuck) == (Case.GIVEN_UP, False)
     assert "KeyError" in found.why
-    assert "letter is gone" in found.why
+    assert "has no letter" in found.why
 
 
 # --- tasks that wait for somebody else -------------------------------------------------------------------------------
@@ -302,7 +303,8 @@ def test_an_imported_task_that_is_not_over_is_nobodys(made: Timeline) -> None:
     found = of(made, dispatched=False)
 
     assert (found.case, found.stuck) == (Case.IMPORTED, True)
-    assert f"fork {TASK}" in found.advice
+    assert f"`a2a-events fork {TASK}@{made.head.revision}`" in found.advice
+    assert "sweeper" in found.why
 
 
 # --- tasks that a worker has -----------------------------------------------------------------------------------------
@@ -349,7 +351,19 @@ def test_messages_that_came_during_the_turn_are_counted() -> None:
     found = of(made)
 
     assert "1 newer message may wait" in found.why
-    assert found.pending_messages == 2
+    assert found.pending_messages == 1
+
+
+def test_messages_that_a_turn_was_begun_with_do_not_count_as_waiting() -> None:
+    assert of(queued()).pending_messages == 1
+    assert of(running()).pending_messages == 0
+    assert of(asleep(NOW + 60_000)).pending_messages == 0
+    assert of(released()).pending_messages == 0
+    two = queued()
+    two.add(entry(received("m2"), NOW))
+    two.add(entry(claimed(), NOW), status(TaskState.WORKING), epoch=1)
+    assert of(two).pending_messages == 0
+    assert "newer message" not in of(two).why
 
 
 def test_a_second_attempt_says_what_ended_the_first() -> None:
