@@ -127,8 +127,13 @@ class Filter(Struct, frozen=True):
 
     def _says(self, row: Row) -> bool:
         wanted = self.text.casefold()
-        shown = b"" if isinstance(row.event, msgspec.UnsetType) else bytes(row.event)
-        return wanted in row.summary.casefold() or wanted in shown.decode(errors="replace").casefold()
+        if wanted in row.summary.casefold():
+            return True
+        if isinstance(row.event, msgspec.UnsetType):
+            return False
+        shown = bytes(row.event).decode(errors="replace").casefold()
+        written = msgspec.json.encode(wanted)[1:-1].decode()  # quotes and line breaks stand there as escapes
+        return wanted in shown or written in shown
 
 
 def _sort(row: Row) -> str:
@@ -286,7 +291,8 @@ def summary(event: Event) -> str:
         case TaskDeadLettered():
             return f"given up after {event.attempts} {'attempt' if event.attempts == 1 else 'attempts'}: {event.reason}"
         case Forked():
-            return f"begins with {len(bytes(event.state))} B of state, {len(event.pending)} messages to handle"
+            count = len(event.pending)
+            return f"begins with {len(bytes(event.state))} B of state, {count} message{'' if count == 1 else 's'} to handle"
         case Unknown():
             return f"{len(event.line)} B"
         case _:

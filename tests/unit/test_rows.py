@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from msgspec import Raw
 from msgspec.structs import replace
 
 from a2a_events import limits
-from a2a_events.model import timestamp_of
+from a2a_events.model import Part, encode, timestamp_of
 from a2a_events.timeline.drawing import sequence
 from a2a_events.timeline.record import entry
 from a2a_events.timeline.report import code, report
@@ -27,7 +28,8 @@ STATUS = row(3, "statusUpdate", state="FAILED", attempt=2)
 CHUNK = row(4, artifact="a", attempt=1)
 CLAIM = row(5, "turnClaimed")
 UNKNOWN = row(6, "unknown (Q)")
-ROWS = [STATUS, CHUNK, CLAIM, UNKNOWN]
+SAID = row(7, "message", event=Raw(encode(Part(text='"hi,\nYou" in der Straße'))))
+ROWS = [STATUS, CHUNK, CLAIM, UNKNOWN, SAID]
 
 
 @pytest.mark.parametrize(
@@ -36,9 +38,9 @@ ROWS = [STATUS, CHUNK, CLAIM, UNKNOWN]
         (Filter(), ROWS),
         (Filter(kinds=frozenset({"turnClaimed"})), [CLAIM]),
         (Filter(kinds=frozenset({"turnClaimed", "statusUpdate"})), [STATUS, CLAIM]),
-        (Filter(kinds=frozenset({"public"})), [STATUS, CHUNK]),
+        (Filter(kinds=frozenset({"public"})), [STATUS, CHUNK, SAID]),
         (Filter(kinds=frozenset({"internal"})), [CLAIM, UNKNOWN]),
-        (Filter(kinds=frozenset({"public", "turnClaimed"})), [STATUS, CHUNK, CLAIM]),
+        (Filter(kinds=frozenset({"public", "turnClaimed"})), [STATUS, CHUNK, CLAIM, SAID]),
         (Filter(states=frozenset({"FAILED"})), [STATUS]),
         (Filter(states=frozenset({"WORKING"})), []),
         (Filter(writer="worker"), ROWS),
@@ -46,8 +48,11 @@ ROWS = [STATUS, CHUNK, CLAIM, UNKNOWN]
         (Filter(writer="worker/w-1"), ROWS),
         (Filter(writer="w"), []),
         (Filter(attempt=2), [STATUS]),
-        (Filter(attempt=0), [CLAIM, UNKNOWN]),
+        (Filter(attempt=0), [CLAIM, UNKNOWN, SAID]),
         (Filter(text="SAYS A"), [CHUNK]),
+        (Filter(text='"Hi,\nyou"'), [SAID]),
+        (Filter(text="straße"), [SAID]),
+        (Filter(text='"text":"'), [SAID]),
         (Filter(first=4, last=5), [CHUNK, CLAIM]),
         (Filter(kinds=frozenset({"public"}), attempt=1), [CHUNK]),
     ],
