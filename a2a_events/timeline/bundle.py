@@ -16,6 +16,7 @@ from typing import Any, Final
 import msgspec
 from msgspec import Raw, Struct
 
+from a2a_events.errors import Unreadable
 from a2a_events.timeline.events import (
     NOTHING,
     Kind,
@@ -243,7 +244,11 @@ _PARTS: Final[dict[str, Any]] = {"text": REDACTED, "raw": "", "url": "https://re
 
 
 def _each(record: Record, change: Callable[[str, bytes], bytes]) -> Record:
-    lines = [change(code, line) for code, line in zip(record.header.kinds, record.lines(), strict=True)]
+    try:
+        lines = [change(code, line) for code, line in zip(record.header.kinds, record.lines(), strict=True)]
+    except ValueError as error:
+        message = f"record {record.header.record_id} at {record.position} is damaged: {error}"
+        raise Unreadable(message) from None
     return msgspec.structs.replace(record, payload=b"\n".join(lines))
 
 

@@ -6,6 +6,7 @@ What agents and clients wrote is only counted here; secrets of webhooks are show
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from itertools import repeat
 from typing import Final, assert_never
 
 import msgspec
@@ -39,6 +40,7 @@ from a2a_events.timeline.events import (
     TurnReleased,
     TurnSuspended,
     Unknown,
+    decode_line,
     line_of,
 )
 from a2a_events.timeline.record import Record
@@ -215,26 +217,35 @@ def _goes_on(before: Row, row: Row) -> bool:
 
 
 def rows_of(record: Record) -> list[Row]:
-    """One row for each event of a record."""
-    header = record.header
-    events = zip(header.kinds, header.times, record.lines(), record.events(), strict=True)
-    return [
-        Row(
-            revision=revision,
-            position=record.position,
-            time=timestamp_of(time),
-            kind=_KINDS.get(code, f"unknown ({code})"),
-            writer=f"{header.writer.role}/{header.writer.instance}",
-            epoch=header.epoch,
+    """One row for each event of a record; one that is damaged says so, and has no ``event``."""
+    lines = [*record.lines(), *repeat(b"", len(record.header.kinds))]  # damaged, it may lack some
+    return [_row(record, at, lines[at]) for at in range(len(record.header.kinds))]
+
+
+def _row(record: Record, at: int, line: bytes) -> Row:
+    header, code = record.header, record.header.kinds[at]
+    row = Row(
+        revision=header.revision + at,
+        position=record.position,
+        time=timestamp_of(header.times[at]),
+        kind=_KINDS.get(code, f"unknown ({code})"),
+        writer=f"{header.writer.role}/{header.writer.instance}",
+        epoch=header.epoch,
+        summary="",
+        bytes=len(line),
+        attempt=header.attempt,
+    )
+    try:
+        event = decode_line(code, line)
+        return msgspec.structs.replace(
+            row,
             summary=summary(event),
-            bytes=len(line),
-            attempt=header.attempt,
             state=event.status.state.name if isinstance(event, StatusChanged) else "",
             artifact=event.artifact.artifact_id if isinstance(event, ArtifactChanged) else "",
             event=_shown(event, line),
         )
-        for revision, (code, time, line, event) in enumerate(events, header.revision)
-    ]
+    except ValueError as error:
+        return msgspec.structs.replace(row, summary=f"damaged: {error}")
 
 
 def _shown(event: Event, line: bytes) -> Raw | msgspec.UnsetType:
@@ -292,7 +303,8 @@ def summary(event: Event) -> str:
             return f"given up after {event.attempts} {'attempt' if event.attempts == 1 else 'attempts'}: {event.reason}"
         case Forked():
             count = len(event.pending)
-            return f"begins with {len(bytes(event.state))} B of state, {count} message{'' if count == 1 else 's'} to handle"
+            messages = f"{count} message{'' if count == 1 else 's'}"
+            return f"begins with {len(bytes(event.state))} B of state, {messages} to handle"
         case Unknown():
             return f"{len(event.line)} B"
         case _:

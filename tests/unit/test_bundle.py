@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from msgspec import Raw
 from msgspec.structs import replace
 
+from a2a_events.errors import Unreadable
 from a2a_events.model import Message, Part, SendMessageConfiguration, TaskState, encode
 from a2a_events.timeline import render
 from a2a_events.timeline.bundle import (
@@ -210,6 +211,15 @@ def test_records_that_do_not_follow_each_other_are_refused(order: list[int]) -> 
     records = tuple(CHUNKED.records[at] for at in order)
     with pytest.raises(DamagedBundle, match="not in order"):
         read(write(replace(CHUNKED, records=records)))
+
+
+def test_a_record_that_cannot_be_read_is_named() -> None:
+    webhook = PushConfigSet(id="w", url="https://example.org/", sealed="s3cr3t")
+    [record] = Timeline([entry(submitted(), NOW), entry(webhook, NOW)]).records
+    damaged = replace(record, payload=record.payload[:-5])
+    for change in (without_secrets, lambda it: redacted(Bundle(REF, (it,)), content=True)):
+        with pytest.raises(Unreadable, match="record r1 at 3 is damaged"):
+            change(damaged)
 
 
 PRIVATE = "jane@acme.example"

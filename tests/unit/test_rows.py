@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import pytest
 from msgspec import Raw
 from msgspec.structs import replace
 
 from a2a_events import limits
-from a2a_events.model import Part, encode, timestamp_of
+from a2a_events.model import Part, TaskState, encode, timestamp_of
 from a2a_events.timeline.drawing import sequence
 from a2a_events.timeline.record import entry
 from a2a_events.timeline.report import code, report
-from a2a_events.timeline.rows import Compaction, Filter, Row, Run, compact, ends
-from tests.unit.timeline_builders import NOW, REF, Timeline, submitted
+from a2a_events.timeline.rows import Compaction, Filter, Row, Run, compact, ends, rows_of
+from tests.unit.timeline_builders import NOW, REF, Timeline, status, submitted
 
 
 def row(revision: int, kind: str = "step", *, epoch: int = 1, after: int = 0, artifact: str = "", **more: Any) -> Row:
@@ -59,6 +60,32 @@ ROWS = [STATUS, CHUNK, CLAIM, UNKNOWN, SAID]
 )
 def test_rows_match_what_is_asked_for(wanted: Filter, matching: list[Row]) -> None:
     assert [one for one in ROWS if wanted.matches(one)] == matching
+
+
+@pytest.mark.parametrize(
+    "line",
+    [b'{"statusUpdate":{"status":{"state":"TASK_STATE_LOST"}}}', b"", b"\xff", b'{"later":1}'],
+)
+def test_an_event_that_cannot_be_read_is_a_row_that_says_so(line: bytes) -> None:
+    timeline = Timeline([entry(submitted(), NOW)], [status(TaskState.WORKING), status(TaskState.FAILED)])
+    [first, second] = timeline.records
+    damaged = replace(second, payload=line + b"\n" + second.lines()[1])
+
+    shown = [one for record in (first, damaged) for one in rows_of(record)]
+
+    assert [one.revision for one in shown] == [1, 2, 3]
+    assert (shown[1].kind, shown[1].state, shown[1].event) == ("statusUpdate", "", msgspec.UNSET)
+    assert shown[1].summary.startswith("damaged: ")
+    assert shown[2].state == "FAILED"
+
+
+def test_a_record_that_lacks_lines_has_a_row_for_each_event_nevertheless() -> None:
+    [record] = Timeline([entry(submitted(), NOW), status(TaskState.WORKING)]).records
+
+    shown = rows_of(replace(record, payload=record.lines()[0]))
+
+    assert [one.kind for one in shown] == ["submitted", "statusUpdate"]
+    assert "damaged" in shown[1].summary
 
 
 def test_a_run_of_chunks_is_one_row_with_their_count_their_bytes_and_their_time() -> None:
