@@ -41,7 +41,7 @@ class _Changes(Struct, frozen=True):
     show_default="text on a terminal, json elsewhere",
     help="How to print.",
 )
-@flags.settings(*flags.CONNECTION, "log_level")
+@flags.settings(*flags.CONNECTION, "log_level", log_level="error")
 def diff(*, task: str, before: str, after: str, output: str | None, **given: Any) -> None:
     """Print what changed from one REV to a later one, and the events that did it.
 

@@ -102,6 +102,11 @@ def root() -> None:
       a2a-events diff TASK 12 40
 
     \b
+    Which tasks are not done, and why does this one not go on?
+      a2a-events tasks --state working --state submitted
+      a2a-events stuck TASK
+
+    \b
     Take it home, and try again from before it went wrong:
       a2a-events export TASK
       a2a-events timeline TASK.bundle.jsonl -o markdown

@@ -41,7 +41,7 @@ class _Whole(Struct, frozen=True):
     show_default="text on a terminal, json elsewhere",
     help="How to print.",
 )
-@flags.settings(*flags.CONNECTION, "log_level")
+@flags.settings(*flags.CONNECTION, "log_level", log_level="error")
 def show(*, task: str, internal: bool, output: str | None, **given: Any) -> None:
     """Print the Task that the events up to REV amount to; without @REV, up to the newest.
 

@@ -32,7 +32,7 @@ _LAST_ATTEMPTS: Final = 10
     show_default="text on a terminal, json elsewhere",
     help="How to print.",
 )
-@flags.settings(*flags.CONNECTION, "log_level")
+@flags.settings(*flags.CONNECTION, "log_level", log_level="error")
 def stuck(task: str, output: str | None, **given: Any) -> None:
     """Say why TASK stands where it stands, what to do about it, and what that rests on.
 

@@ -62,7 +62,7 @@ class Row(Struct, frozen=True):
     show_default="table on a terminal, ndjson elsewhere",
     help="How to print.",
 )
-@flags.settings(*flags.CONNECTION, "log", "index", "log_level")
+@flags.settings(*flags.CONNECTION, "log", "index", "log_level", log_level="error")
 def tasks(  # noqa: PLR0917 -- click's way
     agent: str,
     states: tuple[str, ...],

@@ -65,7 +65,7 @@ _LIVE: Final = ("table", "ndjson")
     show_default="table on a terminal, ndjson elsewhere",
     help="How to print. The last two are a sequence diagram and a report for an issue, compact always.",
 )
-@flags.settings(*flags.CONNECTION, "log_level")
+@flags.settings(*flags.CONNECTION, "log_level", log_level="error")
 def timeline(
     *,
     task: str,

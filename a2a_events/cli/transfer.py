@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 ENDING: Final = ".bundle.jsonl"
 """Of a bundle's file name."""
 STDOUT: Final = "-"
+_ITS_LOG: Final = "the one that the task's id names"
 
 
 def _patterns(
@@ -57,7 +58,7 @@ def _patterns(
     help="Replace every match in any text but ids; repeatable. Not found: what chunks divide, and files.",
 )
 @click.option("--force", is_flag=True, help="Overwrite the file if it is there.")
-@flags.settings(*flags.CONNECTION, "log_level")
+@flags.settings(*flags.CONNECTION, "log_level", log_level="error")
 def export(
     *,
     task: str,
@@ -128,7 +129,7 @@ def _write(target: Path, content: bytes, *, force: bool) -> None:
 @click.option(
     "--new-id", is_flag=True, help="Give the task an id of its own, so that it can stand beside the recorded one."
 )
-@flags.settings(*flags.CONNECTION, "log", "content_bytes", "log_level", log="the one that the task's id names")
+@flags.settings(*flags.CONNECTION, "log", "content_bytes", "log_level", log=_ITS_LOG, log_level="error")
 def import_(*, bundle: IO[bytes], new_id: bool, **given: Any) -> None:
     """Put the task of BUNDLE, a file that `export` wrote, into a log, and print the task's id.
 
@@ -163,7 +164,7 @@ async def _imported(bundle: Bundle, settings: Settings, *, new_id: bool) -> Task
 
 @click.command(short_help="Begin a new task from a task's state at a revision.")
 @click.argument("task", metavar="TASK@REV")
-@flags.settings(*flags.CONNECTION, "content_bytes", "log_level", "instance")
+@flags.settings(*flags.CONNECTION, "content_bytes", "log_level", "instance", log_level="error")
 def fork(*, task: str, **given: Any) -> None:
     """Begin a new task that goes on from the state of TASK at REV, and print its id. TASK itself is not touched.
 

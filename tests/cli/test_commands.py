@@ -24,7 +24,7 @@ pytestmark = pytest.mark.processes
 
 COMMAND = [sys.executable, "-m", "a2a_events.cli"]
 COMMANDS = ["up", "gateway", "worker", "provision", "sweep", "send", "watch", "timeline", "show", "diff", "export"]
-COMMANDS += ["import", "fork", "tasks", "stuck", "demo"]
+COMMANDS += ["import", "fork", "tasks", "stuck", "replay", "dead-letters", "notifier", "timeline-page", "demo"]
 
 
 def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:

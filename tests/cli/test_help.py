@@ -25,6 +25,7 @@ COMMANDS = [
     "demo",
     "gateway",
     "worker",
+    "notifier",
     "provision",
     "sweep",
     "timeline-page",
@@ -52,6 +53,13 @@ def test_help_of_a_command_has_an_example(command: str, capsys: pytest.CaptureFi
 def test_help_of_a_command_about_dead_letters_has_an_example(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert run_here("dead-letters", command, "--help") == 0
     assert f"    a2a-events dead-letters {command}" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("command", ["timeline", "show", "diff", "export", "import", "fork", "tasks", "stuck"])
+def test_what_reads_the_log_for_people_logs_errors_only(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_here(command, "--help") == 0
+    level = capsys.readouterr().out.partition("--log-level")[2].partition("--help")[0]
+    assert "(error)" in level
 
 
 def test_version(capsys: pytest.CaptureFixture[str]) -> None:
