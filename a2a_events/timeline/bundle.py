@@ -254,19 +254,15 @@ def _each(record: Record, change: Callable[[str, bytes], bytes]) -> Record:
 
 def _without_content(value: Any, kept: frozenset[str], name: str = "") -> Any:
     """A value without any text but that of the members kept: what nobody thought of is gone, too."""
-    match value:
-        case _ if name in _THEIRS:
-            return None
-        case dict():
-            return {n: _without_content(v, kept, n) for n, v in value.items() if n != "metadata"}
-        case list() if name == "parts":
-            return [_part(one) for one in value]
-        case list():
-            return [_without_content(one, kept, name) for one in value]
-        case str() if value and name not in kept:
-            return _PARTS["url"] if name == "url" else REDACTED
-        case _:
-            return value
+    if name in _THEIRS:
+        return None
+    if isinstance(value, dict):
+        return {n: _without_content(inner, kept, n) for n, inner in value.items() if n != "metadata"}
+    if isinstance(value, list):
+        return [_part(one) if name == "parts" else _without_content(one, kept, name) for one in value]
+    if isinstance(value, str) and value and name not in kept:
+        return _PARTS["url"] if name == "url" else REDACTED
+    return value
 
 
 def _part(part: Any) -> Any:
@@ -275,22 +271,18 @@ def _part(part: Any) -> Any:
 
 
 def _without_matches(value: Any, patterns: Sequence[re.Pattern[str]], *, theirs: bool = False) -> Any:
-    match value:
-        case list():
-            return [_without_matches(one, patterns, theirs=theirs) for one in value]
-        case dict() if theirs:
-            return {_without_matches(n, patterns): _without_matches(v, patterns, theirs=True) for n, v in value.items()}
-        case dict():
-            return {
-                n: v if n in _UNMATCHED else _without_matches(v, patterns, theirs=n in _THEIRS)
-                for n, v in value.items()
-            }
-        case str():
-            for pattern in patterns:
-                value = pattern.sub(REDACTED, value)
-            return value
-        case _:
-            return value
+    if isinstance(value, list):
+        return [_without_matches(one, patterns, theirs=theirs) for one in value]
+    if isinstance(value, dict) and theirs:
+        return {_without_matches(n, patterns): _without_matches(v, patterns, theirs=True) for n, v in value.items()}
+    if isinstance(value, dict):
+        return {
+            n: v if n in _UNMATCHED else _without_matches(v, patterns, theirs=n in _THEIRS) for n, v in value.items()
+        }
+    if isinstance(value, str):
+        for pattern in patterns:
+            value = pattern.sub(REDACTED, value)
+    return value
 
 
 def _record(line: _Line) -> Record:
