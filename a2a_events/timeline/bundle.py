@@ -11,7 +11,7 @@ import hashlib
 import re
 from bisect import bisect_right
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import msgspec
 from msgspec import Raw, Struct
@@ -257,9 +257,11 @@ def _without_content(value: Any, kept: frozenset[str], name: str = "") -> Any:
     if name in _THEIRS:
         return None
     if isinstance(value, dict):
-        return {n: _without_content(inner, kept, n) for n, inner in value.items() if n != "metadata"}
+        members = cast("dict[str, Any]", value)
+        return {n: _without_content(inner, kept, n) for n, inner in members.items() if n != "metadata"}
     if isinstance(value, list):
-        return [_part(one) if name == "parts" else _without_content(one, kept, name) for one in value]
+        elements = cast("list[Any]", value)
+        return [_part(one) if name == "parts" else _without_content(one, kept, name) for one in elements]
     if isinstance(value, str) and value and name not in kept:
         return _PARTS["url"] if name == "url" else REDACTED
     return value
@@ -272,12 +274,15 @@ def _part(part: Any) -> Any:
 
 def _without_matches(value: Any, patterns: Sequence[re.Pattern[str]], *, theirs: bool = False) -> Any:
     if isinstance(value, list):
-        return [_without_matches(one, patterns, theirs=theirs) for one in value]
-    if isinstance(value, dict) and theirs:
-        return {_without_matches(n, patterns): _without_matches(v, patterns, theirs=True) for n, v in value.items()}
+        return [_without_matches(one, patterns, theirs=theirs) for one in cast("list[Any]", value)]
     if isinstance(value, dict):
+        members = cast("dict[str, Any]", value)
+        if theirs:
+            return {
+                _without_matches(n, patterns): _without_matches(v, patterns, theirs=True) for n, v in members.items()
+            }
         return {
-            n: v if n in _UNMATCHED else _without_matches(v, patterns, theirs=n in _THEIRS) for n, v in value.items()
+            n: v if n in _UNMATCHED else _without_matches(v, patterns, theirs=n in _THEIRS) for n, v in members.items()
         }
     if isinstance(value, str):
         for pattern in patterns:
