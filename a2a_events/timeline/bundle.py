@@ -11,7 +11,7 @@ import hashlib
 import re
 from bisect import bisect_right
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import msgspec
 from msgspec import Raw, Struct
@@ -257,10 +257,10 @@ def _without_content(value: Any, kept: frozenset[str], name: str = "") -> Any:
     if name in _THEIRS:
         return None
     if isinstance(value, dict):
-        members: dict[str, Any] = value
+        members = cast("dict[str, Any]", value)
         return {n: _without_content(inner, kept, n) for n, inner in members.items() if n != "metadata"}
     if isinstance(value, list):
-        elements: list[Any] = value
+        elements = cast("list[object]", value)
         return [_part(one) if name == "parts" else _without_content(one, kept, name) for one in elements]
     if isinstance(value, str) and value and name not in kept:
         return _PARTS["url"] if name == "url" else REDACTED
@@ -274,10 +274,10 @@ def _part(part: Any) -> Any:
 
 def _without_matches(value: Any, patterns: Sequence[re.Pattern[str]], *, theirs: bool = False) -> Any:
     if isinstance(value, list):
-        elements: list[Any] = value
+        elements = cast("list[object]", value)
         return [_without_matches(one, patterns, theirs=theirs) for one in elements]
     if isinstance(value, dict):
-        members: dict[str, Any] = value
+        members = cast("dict[str, Any]", value)
         if theirs:
             return {
                 _without_matches(n, patterns): _without_matches(v, patterns, theirs=True) for n, v in members.items()
