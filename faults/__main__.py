@@ -201,6 +201,7 @@ def report(  # noqa: PLR0917 -- one caller
     for name, why in sorted(site.skipped.items()):
         if name not in site.bitten:
             print(f"  {SCENARIOS[name].number} {name}: skipped: {why}")
+    print(f"in use: {', '.join(f'{who} {number}' for who, number in sorted(site.in_use.items()))}")
     for error in site.late:
         print(f"  late: {error}")
     if left:

@@ -131,6 +131,8 @@ class Site:
         self.bitten: Counter[str] = Counter()
         self.missed: Counter[str] = Counter()
         self.skipped: dict[str, str] = {}
+        self.in_use: dict[str, int] = {}
+        """Subscriptions by client, as last counted: where to look when there are more than before."""
         self.late: list[str] = []
         """What was not well again in time after a fault, under load; at the end all has to be."""
         self.counts: Counter[str] = Counter()
@@ -435,13 +437,17 @@ class Site:
                 if stream["name"].startswith("FAULTS_LOG"):
                     counts[f"{stream['name']} consumers"] = len(stream.get("consumer_detail") or [])
         subscriptions = 0
+        per_client: dict[str, int] = {}
         for node in self.cluster.nodes:
             status, body = await get(node.monitor, "/connz?limit=1024")
             if status == 200:
                 for connection in json.loads(body)["connections"]:
                     subscriptions += connection["subscriptions"]
+                    who = f"subscriptions of {connection.get('name', 'somebody')}"
+                    per_client[who] = per_client.get(who, 0) + connection["subscriptions"]
                     counts["nats connections"] = counts.get("nats connections", 0) + 1
         counts["nats subscriptions"] = subscriptions
+        self.in_use = per_client
         for service in self.services:
             if service.child.running:
                 counts[f"{service.name} descriptors"] = len(list(Path(f"/proc/{service.child.pid}/fd").iterdir()))
