@@ -13,7 +13,7 @@ import pytest
 from a2a_events import limits
 from a2a_events.agents import echo
 from a2a_events.log.memory import MemoryLog
-from a2a_events.log.port import Log
+from a2a_events.log.port import AgentEntry, Log
 from a2a_events.model import TaskState
 from a2a_events.runtime.agent import Deadlines, agent
 from a2a_events.runtime.examination import examine
@@ -46,6 +46,12 @@ async def becomes(log: Log, task: TaskRef, case: Case, timeout_seconds: float = 
 
     diagnosis: Diagnosis = await eventually(found, timeout_seconds=timeout_seconds, what=f"the task to be {case}")
     return diagnosis
+
+
+async def idle_worker(stack: Stack) -> None:
+    """A worker that announces its agent and takes nothing."""
+    await (await stack.log.follow("echo")).close()
+    await stack.log.announce(AgentEntry(name="echo", card=b"{}"), "elsewhere")
 
 
 @pytest.fixture
@@ -143,9 +149,7 @@ async def test_what_a_full_worker_has_taken_ahead_is_told_as_handed_out(serve: S
 
 async def test_what_nobody_takes_stands_behind_others_in_its_queue(serve: StackOf) -> None:
     stack = await serve(echo)
-    worker = await stack.worker()
-    await stack.calls.send_task("hi")
-    await worker.vanish()  # it is still announced for a while
+    await idle_worker(stack)
     tasks = [await stack.calls.send_task("hi", immediately=True) for _ in range(8)]
     shards: dict[int, int] = {}
 
@@ -227,9 +231,7 @@ async def test_a_cancel_that_the_agent_ignores_is_told_while_it_lasts(serve: Sta
 
 async def test_a_delivery_that_the_broker_forgot_is_told(serve: StackOf) -> None:
     stack = await serve(echo)
-    worker = await stack.worker()
-    await stack.calls.send_task("hi")
-    await worker.vanish()
+    await idle_worker(stack)
     task = await stack.calls.send_task("hi", immediately=True)
     await forget(stack)
 

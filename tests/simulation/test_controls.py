@@ -206,7 +206,7 @@ def steps_forgotten(patch: Patch) -> None:
     async def nothing(_self: Any, _name: str) -> None:
         return None
 
-    patch.setattr(turn_writer.TurnWriter, "recorded", nothing)
+    patch.setattr(turn_writer.TurnWriter, "result", nothing)
 
 
 SAFETIES: Final[dict[Callable[[Patch], None], str]] = {
