@@ -110,7 +110,7 @@ async def test_a_flood_larger_than_the_room_hides_nobody_and_ends_whole(serve_wi
 
 
 async def test_a_task_that_never_returns_and_one_that_raises_delay_no_other(serve_with: ServeWith) -> None:
-    impatient = agent(name="busy", deadlines=Deadlines(turn_seconds=1.0))(busy.handler)
+    impatient = agent(name="busy", deadlines=Deadlines(turn_seconds=8.0))(busy.handler)
     stack = await serve_with(impatient)
     await stack.worker(turns=2)
     calls = stack.calls
@@ -118,10 +118,10 @@ async def test_a_task_that_never_returns_and_one_that_raises_delay_no_other(serv
     poisoned = await submit(calls, 20, "poison")
     good = await submit(calls, 20, "0.01")
 
-    await all_end(calls, good, 20)
+    await all_end(calls, good, 30)
 
     assert (await calls.get(hangs)).status.state not in TERMINAL_STATES or await ended_before(stack, good, hangs)
-    await all_end(calls, [hangs, *poisoned], 20)
+    await all_end(calls, [hangs, *poisoned], 30)
     assert (await calls.get(hangs)).status.state is TaskState.FAILED
 
 
