@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -319,17 +318,6 @@ async def hangs(turn: Turn) -> None:
     """Never returns."""
     await asyncio.Event().wait()
 '''
-
-
-@pytest.fixture
-async def broker(tmp_path: Path) -> AsyncIterator[NatsServer]:
-    server = NatsServer(tmp_path / "nats")
-    await server.start()
-    try:
-        yield server
-    finally:
-        await server.stop()
-        server.clean()
 
 
 @pytest.mark.integration

@@ -45,17 +45,6 @@ async def keeper(turn: Turn) -> None:
 
 
 @pytest.fixture
-async def broker(tmp_path: Path) -> AsyncIterator[NatsServer]:
-    server = NatsServer(tmp_path / "nats")
-    await server.start()
-    try:
-        yield server
-    finally:
-        await server.stop()
-        server.clean()
-
-
-@pytest.fixture
 async def deployment(broker: NatsServer, tmp_path: Path) -> AsyncIterator[Deployment]:
     (tmp_path / "keeper.py").write_text(KEEPER)
     settings = {"ack_wait_seconds": "2"}
