@@ -91,14 +91,7 @@ def dead_letters() -> None:
 
 @dead_letters.command(name="list", short_help="Print every dead letter.")
 @click.option("--agent", default="", metavar="NAME", help="Of this agent's tasks only.")
-@click.option(
-    "-o",
-    "--output",
-    type=click.Choice(["table", "json", "ndjson"]),
-    default=None,
-    show_default="table on a terminal, ndjson elsewhere",
-    help="How to print.",
-)
+@flags.output("table", "ndjson", "json")
 @flags.settings(*flags.CONNECTION, "log", "log_level")
 def list_letters(agent: str, output: str | None, **given: Any) -> None:
     """Print every dead letter, the oldest first.
@@ -122,14 +115,7 @@ def list_letters(agent: str, output: str | None, **given: Any) -> None:
 
 @dead_letters.command(short_help="Print why a task was given up.")
 @click.argument("task")
-@click.option(
-    "-o",
-    "--output",
-    type=click.Choice(["text", "json"]),
-    default=None,
-    show_default="text on a terminal, json elsewhere",
-    help="How to print.",
-)
+@flags.output("text", "json")
 @flags.settings(*flags.CONNECTION, "log_level")
 def show(task: str, output: str | None, **given: Any) -> None:
     """Print why TASK was given up: its letter, its last status, and every attempt with what ended it.

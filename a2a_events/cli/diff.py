@@ -33,14 +33,7 @@ class _Changes(Struct, frozen=True):
 @click.argument("task", metavar="TASK_OR_BUNDLE")
 @click.argument("before", metavar="REV")
 @click.argument("after", metavar="REV")
-@click.option(
-    "-o",
-    "--output",
-    type=click.Choice(["text", "json"]),
-    default=None,
-    show_default="text on a terminal, json elsewhere",
-    help="How to print.",
-)
+@flags.output("text", "json")
 @flags.settings(*flags.CONNECTION, "log_level", log_level="error")
 def diff(*, task: str, before: str, after: str, output: str | None, **given: Any) -> None:
     """Print what changed from one REV to a later one, and the events that did it.

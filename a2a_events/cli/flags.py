@@ -117,16 +117,23 @@ def agents(command: Command) -> Command:
     )(command)
 
 
-def output(command: Command) -> Command:
-    """How ``send`` and ``watch`` print."""
+def output(on_terminal: str, elsewhere: str, *others: str, note: str = "") -> Callable[[Command], Command]:
+    """``--output``: None unless given, which means one format on a terminal and one elsewhere.
+
+    Args:
+        on_terminal: the format for people.
+        elsewhere: the format for pipes.
+        others: formats that have to be asked for.
+        note: what is to be said of them.
+    """
     return click.option(
         "-o",
         "--output",
-        type=click.Choice(["text", "ndjson"]),
+        type=click.Choice(list(dict.fromkeys((on_terminal, elsewhere, *others)))),
         default=None,
-        show_default="text on a terminal, ndjson elsewhere",
-        help="How to print.",
-    )(command)
+        show_default=f"{on_terminal} on a terminal, {elsewhere} elsewhere",
+        help=f"How to print. {note}".strip(),
+    )
 
 
 def addresses(given: tuple[str, ...]) -> list[str]:

@@ -6,12 +6,14 @@ import sys
 from contextlib import redirect_stdout
 from difflib import unified_diff
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 
 import click
 import msgspec
 
 from a2a_events.cli.outcome import Exit, Failure
+
+Texts: TypeAlias = Literal["exact", "whitespace", "ignore"]
 
 if TYPE_CHECKING:
     from a2a_events.runtime.rehearsal import Rehearsed, Replay
@@ -23,12 +25,10 @@ if TYPE_CHECKING:
 @click.argument("bundle", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option("--agent", required=True, metavar="MODULE:ATTR", help="Agent to run, importable from this folder.")
 @click.option("--ignore", multiple=True, metavar="PATH", help="What may differ within an event; repeatable.")
-@click.option(
-    "--text", type=click.Choice(["exact", "whitespace", "ignore"]), default="exact", help="How to compare texts."
-)
+@click.option("--text", type=click.Choice(get_args(Texts)), default="exact", help="How to compare texts.")
 @click.option("--merge-chunks", is_flag=True, help="Compare whole artifacts, however they were cut into chunks.")
 @click.option("-o", "--output", type=click.Choice(["text", "json"]), default="text", help="How to print.")
-def replay(bundle: Path, agent: str, ignore: tuple[str, ...], text: str, merge_chunks: bool, output: str) -> int:  # noqa: FBT001, PLR0917 -- click's way
+def replay(bundle: Path, agent: str, ignore: tuple[str, ...], text: Texts, merge_chunks: bool, output: str) -> int:  # noqa: FBT001, PLR0917 -- click's way
     """Run an agent against a task that `export` recorded in BUNDLE, and show the first difference.
 
     Needs no server. Every attempt is run by itself, from the state at its claim, with the messages that the agent was
@@ -56,7 +56,7 @@ def replay(bundle: Path, agent: str, ignore: tuple[str, ...], text: str, merge_c
     from a2a_events.timeline.comparison import Tolerance
 
     (served,) = load_agents(agent)[:1]
-    tolerance = Tolerance(ignore=ignore, text=text, merge_chunks=merge_chunks)  # type: ignore[arg-type]
+    tolerance = Tolerance(ignore=ignore, text=text, merge_chunks=merge_chunks)
     try:
         recorded = read(bundle.read_bytes())
         with redirect_stdout(sys.stderr):  # what the agent prints is not the product

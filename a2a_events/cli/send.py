@@ -34,7 +34,7 @@ def _json(_context: click.Context, parameter: click.Parameter, value: str | None
 @click.option("--stream/--no-stream", default=True, show_default=True, help="Show updates as they come.")
 @click.option("--return-immediately", is_flag=True, help="Do not wait: show the task as soon as it is stored.")
 @click.option("--idempotency-key", metavar="KEY", help="Sent again with this key, the message is taken once.")
-@flags.output
+@flags.output("text", "ndjson")
 def send(
     *,
     text: str | None,

@@ -33,14 +33,7 @@ class _Whole(Struct, frozen=True):
 @click.option(
     "--internal", is_flag=True, help="Also what the turn protocol knows: phase, epoch, claim, pending, steps, …"
 )
-@click.option(
-    "-o",
-    "--output",
-    type=click.Choice(["text", "json"]),
-    default=None,
-    show_default="text on a terminal, json elsewhere",
-    help="How to print.",
-)
+@flags.output("text", "json")
 @flags.settings(*flags.CONNECTION, "log_level", log_level="error")
 def show(*, task: str, internal: bool, output: str | None, **given: Any) -> None:
     """Print the Task that the events up to REV amount to; without @REV, up to the newest.

@@ -24,14 +24,7 @@ _LAST_ATTEMPTS: Final = 10
 
 @click.command(short_help="Say in a sentence why a task does not go on.")
 @click.argument("task")
-@click.option(
-    "-o",
-    "--output",
-    type=click.Choice(["text", "json"]),
-    default=None,
-    show_default="text on a terminal, json elsewhere",
-    help="How to print.",
-)
+@flags.output("text", "json")
 @flags.settings(*flags.CONNECTION, "log_level", log_level="error")
 def stuck(task: str, output: str | None, **given: Any) -> None:
     """Say why TASK stands where it stands, what to do about it, and what that rests on.

@@ -54,23 +54,16 @@ class Row(Struct, frozen=True):
 @click.option("--since", default="", metavar="WHEN", help="Changed since then: 90s, 10m, 2h, 3d or a timestamp.")
 @click.option("--limit", type=click.IntRange(1, 100_000), default=50, show_default=True, help="At most so many.")
 @click.option("-f", "--follow", is_flag=True, help="Then print each task that changes, until Ctrl-C.")
-@click.option(
-    "-o",
-    "--output",
-    type=click.Choice(["table", "json", "ndjson"]),
-    default=None,
-    show_default="table on a terminal, ndjson elsewhere",
-    help="How to print.",
-)
+@flags.output("table", "ndjson", "json")
 @flags.settings(*flags.CONNECTION, "log", "index", "log_level", log_level="error")
 def tasks(  # noqa: PLR0917 -- click's way
     agent: str,
     states: tuple[str, ...],
-    failed: bool,  # noqa: FBT001
+    failed: bool,  # noqa: FBT001 -- click's way
     text: str,
     since: str,
     limit: int,
-    follow: bool,  # noqa: FBT001
+    follow: bool,  # noqa: FBT001 -- click's way
     output: str | None,
     **given: Any,
 ) -> None:

@@ -57,13 +57,9 @@ _LIVE: Final = ("table", "ndjson")
 @click.option("--until", "last", type=click.IntRange(min=1), metavar="REV", help="Up to this revision.")
 @click.option("--compact", is_flag=True, help="One row for each run of chunks: count, bytes, seconds.")
 @click.option("-f", "--follow", is_flag=True, help="Print what is there, then what comes, until the task ends.")
-@click.option(
-    "-o",
-    "--output",
-    type=click.Choice(["table", "json", "ndjson", "mermaid", "markdown"]),
-    default=None,
-    show_default="table on a terminal, ndjson elsewhere",
-    help="How to print. The last two are a sequence diagram and a report for an issue, compact always.",
+@flags.output(
+    *("table", "ndjson", "json", "mermaid", "markdown"),
+    note="The last two are a sequence diagram and a report for an issue, compact always.",
 )
 @flags.settings(*flags.CONNECTION, "log_level", log_level="error")
 def timeline(

@@ -51,7 +51,7 @@ DEMO_AGENT: Final = "a2a_events.agents:scripted"
     nats="a server of our own",
     default_agent="the first --agent",
 )
-def up(gateways: int, workers: int, in_process: bool, agent: tuple[str, ...], **given: Any) -> None:  # noqa: FBT001
+def up(gateways: int, workers: int, in_process: bool, agent: tuple[str, ...], **given: Any) -> None:  # noqa: FBT001 -- click's way
     """Start everything on this machine, until Ctrl-C: a NATS server, a gateway, a worker, a notifier, a timeline page.
 
     Without --agent it serves the demo agent, which repeats what it is told, or does what a --script says. Tasks are

@@ -16,7 +16,7 @@ ATTEMPTS: Final = 40
 @click.argument("task")
 @flags.urls
 @click.option("--cursor", help="Show only what came after this cursor, also of a task that has ended.")
-@flags.output
+@flags.output("text", "ndjson")
 def watch(*, task: str, urls: tuple[str, ...], headers: tuple[str, ...], cursor: str | None, output: str | None) -> int:
     """Follow TASK until it ends, and show its updates as they come.
 
