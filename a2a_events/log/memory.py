@@ -244,7 +244,7 @@ class MemoryLog:
         since = _now() - 3000 * limits.AGENT_HEARTBEAT_SECONDS
         return {name: at for name, at in self._announced.get(agent, {}).items() if at > since}
 
-    async def queue(self, agent: str, shard: int, position: int = 0) -> Queue | None:  # noqa: ARG002 -- there is one
+    async def queue(self, agent: str, shard: int, position: int = 0) -> Queue | None:  # noqa: ARG002 -- a log in memory has one queue an agent
         """See ``port.Log``."""
         await asyncio.sleep(0)
         queue = self._queues.get(agent)

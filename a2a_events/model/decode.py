@@ -184,7 +184,7 @@ def _scalar(name: str, value: Any) -> Any:
         return _bytes(value)
     if name in _ENUM_NUMBERS and isinstance(value, int) and not isinstance(value, bool):
         return _ENUM_NUMBERS[name].get(value, value)
-    if name in _INTEGERS and isinstance(value, str) and value.isascii() and value.isdecimal() and len(value) < 20:  # noqa: PLR2004
+    if name in _INTEGERS and isinstance(value, str) and value.isascii() and value.isdecimal() and len(value) < 20:  # noqa: PLR2004 -- digits of an int64
         return int(value)
     return value
 

@@ -40,7 +40,7 @@ class RehearsalLoop(asyncio.SelectorEventLoop):
         """Seconds, those over which it jumped included."""
         return super().time() + self._jumped_seconds
 
-    def run_in_executor(self, executor: Executor | None, func: Callable[..., Any], *args: Any) -> Future[Any]:  # type: ignore[override]
+    def run_in_executor(self, executor: Executor | None, func: Callable[..., Any], *args: Any) -> Future[Any]:  # type: ignore[override]  # typeshed has variadic generics
         """As asyncio's; counted, because a thread at work is waited for."""
         work = super().run_in_executor(executor, func, *args)
         self._executing += 1

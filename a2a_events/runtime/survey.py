@@ -136,7 +136,7 @@ class Survey:
         if after is not None:
             where, values = f"{where} and (active, task_id) < (?, ?)", [*values, after.updated, after.task_id]
         rows = self._index.select(
-            f"select {_COLUMNS} from {_TABLES} where {where} order by active desc, task_id desc limit ?",  # noqa: S608
+            f"select {_COLUMNS} from {_TABLES} where {where} order by active desc, task_id desc limit ?",  # noqa: S608 -- of our own fragments; values are bound
             [*values, size],
         )
         return [self._seen(row) for row in rows]
@@ -159,7 +159,7 @@ class Survey:
             reached = self.mark
             while told < reached:
                 rows = self._index.select(
-                    f"select {_COLUMNS} from {_TABLES} where {where} and change > ? order by change limit ?",  # noqa: S608
+                    f"select {_COLUMNS} from {_TABLES} where {where} and change > ? order by change limit ?",  # noqa: S608 -- of our own fragments; values are bound
                     [*values, told, _CHUNK],
                 )
                 found = [self._seen(row) for row in rows]

@@ -27,6 +27,8 @@ from a2a_events.settings import PREFIX, Settings, SettingsError, load
 from a2a_events.timeline.bundle import DamagedBundle, moved, read
 from a2a_events.timeline.record import Record
 
+_NAMED: Final = 3  # bundles that the page's head has room for
+
 STOP_SECONDS: Final = 2.0
 """What requests under way get to end; streams end at once."""
 
@@ -36,7 +38,7 @@ logger = structlog.get_logger(__name__)
 def url(settings: Settings) -> str:
     """Where the page is, as somebody on this machine opens it."""
     host = settings.timeline_host
-    shown = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)  # noqa: S104
+    shown = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)  # noqa: S104 -- shown, not listened on
     return f"http://{shown}:{settings.timeline_port}"
 
 
@@ -111,7 +113,7 @@ async def run(settings: Settings, bundles: Sequence[Path] = ()) -> None:
     event_loop.on_stop(stop.set)
     if bundles:
         log = await recorded(bundles)
-        name = ", ".join(path.name for path in bundles[:3]) + (" …" if len(bundles) > 3 else "")  # noqa: PLR2004
+        name = ", ".join(path.name for path in bundles[:_NAMED]) + (" …" if len(bundles) > _NAMED else "")
         try:
             await serve(log, settings, stop, about=About(name, a2a_events.__version__, forks=False))
         finally:

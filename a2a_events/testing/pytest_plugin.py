@@ -64,7 +64,7 @@ class BundleItem(pytest.Item):
             AssertionError: the agent does something else now.
             UsageError: no agent is named for this bundle, or it cannot be imported.
         """
-        from a2a_events.testing.bundles import assert_replays, fold_every_prefix, load_bundle  # noqa: PLC0415
+        from a2a_events.testing.bundles import assert_replays, fold_every_prefix, load_bundle  # noqa: PLC0415 -- most runs of pytest hold no bundle; likewise below
         from a2a_events.timeline.bundle import without_content  # noqa: PLC0415
         from a2a_events.timeline.comparison import Tolerance  # noqa: PLC0415
 

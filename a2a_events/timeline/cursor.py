@@ -46,8 +46,8 @@ def parse(raw: str, task: TaskRef) -> Cursor:
     fields = raw.split(".")
     if len(fields) == _FIELDS and fields[0] == _VERSION:
         _, log, shard, incarnation, check, position, revision = fields
-        numbers = [int(n) for n in (position, revision) if n.isascii() and n.isdecimal() and len(n) < 20]  # noqa: PLR2004
-        if (log, shard, check) == (task.log, str(task.shard), _check(task)) and len(numbers) == 2:  # noqa: PLR2004
+        numbers = [int(n) for n in (position, revision) if n.isascii() and n.isdecimal() and len(n) < 20]  # noqa: PLR2004 -- digits of 2**64
+        if (log, shard, check) == (task.log, str(task.shard), _check(task)) and len(numbers) == 2:  # noqa: PLR2004 -- both
             at, seen = numbers
             if at < _LARGEST and seen < _LARGEST:
                 return Cursor(incarnation, at, seen)

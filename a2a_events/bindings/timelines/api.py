@@ -190,7 +190,7 @@ def whole(value: str, name: str, least: int = 0, most: int = 2**53) -> int:
     Raises:
         Problem: it is none, or out of bounds.
     """
-    if not (value.isascii() and value.isdecimal() and len(value) < 17 and least <= int(value) <= most):  # noqa: PLR2004
+    if not (value.isascii() and value.isdecimal() and len(value) < 17 and least <= int(value) <= most):  # noqa: PLR2004 -- digits of 2**53
         raise Problem(400, f"{name} is a whole number from {least} to {most}, not {value[:40]!r}")
     return int(value)
 

@@ -43,7 +43,7 @@ class Debugging:
         """
         request.operation = "Timeline"
         status = await answered(exchange, self._serve(exchange, request, path), candid=False)
-        if status != 200:  # noqa: PLR2004
+        if status != 200:  # noqa: PLR2004 -- HTTP
             request.outcome = str(status) if status else "client gone"
 
     async def _serve(self, exchange: Exchange, request: Request, path: str) -> None:

@@ -187,7 +187,7 @@ def create_app(operators: Operators, guard: Guard, page: Page) -> Litestar:
         raw = exchange.scope["raw_path"] or exchange.scope["path"].encode()
         path = [unquote(segment) for segment in raw.split(b"?")[0].decode("latin-1").strip("/").split("/")]
         status = await answered(exchange, serve(exchange, path), candid=True)
-        if status >= 500 or exchange.method != "GET":  # noqa: PLR2004
+        if status >= 500 or exchange.method != "GET":  # noqa: PLR2004 -- HTTP
             logger.info("request", binding="TIMELINES", operation="/".join(path[:2]), status=status)
 
     async def serve(exchange: Exchange, path: list[str]) -> None:

@@ -86,7 +86,7 @@ def push_config(value: Any) -> Json:
     given = _object(value)
     config = _object(given.get("pushNotificationConfig"))
     path = str(given.get("name", "")).split("/")  # tasks/{id}/pushNotificationConfigs/{id}, REST only
-    task_id, config_id = (path[1], path[3]) if len(path) == 4 else ("", "")  # noqa: PLR2004
+    task_id, config_id = (path[1], path[3]) if len(path) == 4 else ("", "")  # noqa: PLR2004 -- segments of that path
     flat: Json = {"taskId": given.get("taskId") or task_id, "id": config.get("id") or config_id}
     flat |= {name: config.get(name) for name in ("url", "token")}
     if authentication := _object(config.get("authentication")):
