@@ -7,7 +7,10 @@ from collections.abc import AsyncIterator
 from contextlib import aclosing
 from pathlib import Path
 
+import nats
 import pytest
+from nats.errors import NoRespondersError
+from nats.errors import TimeoutError as NatsTimeoutError
 
 from a2a_events.agents import scripted
 from a2a_events.errors import LogError
@@ -191,3 +194,42 @@ async def test_an_append_during_an_outage_is_stored_once(tmp_path: Path) -> None
     finally:
         await server.stop()
         server.clean()
+
+
+async def test_what_was_left_during_an_outage_is_not_listened_to_after_it(tmp_path: Path) -> None:
+    server = NatsServer(tmp_path)
+    await server.start()
+    connection = Connection([server.url], name="reader", raw=True)
+    try:
+        await connection.open()
+        before = await connection.subscribe("left.before", lambda *_: None)
+        kept = await connection.subscribe("kept", lambda *_: None)
+        server.kill()
+        await eventually(lambda: not connection.connected)
+        during = await connection.subscribe("left.during", lambda *_: None)
+        await connection.unsubscribe(before)
+        await connection.unsubscribe(during)
+        await server.start()
+        await eventually(lambda: connection.connected)
+        asker = await nats.connect(server.url)
+        try:
+            await eventually(lambda: heard(asker, kept.subject))
+            assert not await heard(asker, "left.before")
+            assert not await heard(asker, "left.during")
+        finally:
+            await asker.close()
+    finally:
+        await connection.close()
+        await server.stop()
+        server.clean()
+
+
+async def heard(asker: nats.NATS, subject: str) -> bool:
+    """Whether anybody listens; nobody answers."""
+    try:
+        await asker.request(subject, timeout=0.5)
+    except NoRespondersError:
+        return False
+    except NatsTimeoutError:
+        return True
+    raise AssertionError("somebody answered")

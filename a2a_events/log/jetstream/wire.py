@@ -175,7 +175,8 @@ class RawWire:
         """See :class:`Wire`."""
         client = self.client
         client.sinks.pop(token, None)
-        if client._subs.pop(token, None) is not None and client.is_connected:  # noqa: SLF001
+        # Also while there is no connection: what was sent in the meantime waits for the next one, the SUB among it.
+        if client._subs.pop(token, None) is not None and not client.is_closed:  # noqa: SLF001
             await self._send(f"UNSUB {token} \r\n".encode())
 
     async def _send(self, command: bytes) -> None:
