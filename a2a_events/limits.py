@@ -71,6 +71,9 @@ VERIFY_AFTER_SECONDS: Final = (0.05, 0.2, 1.0)
 """When a new tail asks the leader what it may have missed: interest takes a moment to spread through a cluster."""
 KEEP_ALIVE_SECONDS: Final = 15.0
 """Silence after which a stream sends a comment, and after which its tail is verified again. Proxies cut at 60 s."""
+SILENCE_SECONDS: Final = 5.0
+"""Silence after which a tail is verified the first time since its last record: a live copy that was lost while routes
+between servers broke may have been the task's end, and nothing else would tell."""
 WRITE_BYTES: Final = 256 * 1024
 """Bytes of an answer given to a socket at once: one large artifact must not keep the others waiting."""
 STREAM_STALL_SECONDS: Final = 120.0

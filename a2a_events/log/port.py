@@ -43,7 +43,7 @@ class Watch(Protocol):
         """Every record with a revision after this one, in order, without holes or repeats, as runs of one or more.
 
         Never ends by itself: the reader knows when a task has ended. An empty run means that the log was silent for
-        ``limits.KEEP_ALIVE_SECONDS`` and that the leader has confirmed it.
+        ``limits.SILENCE_SECONDS`` or, again, ``limits.KEEP_ALIVE_SECONDS``, and that the leader was asked.
 
         Args:
             position: of the record that holds ``revision``; 0 for the beginning.

@@ -3,7 +3,8 @@
 A :class:`Watched` task has one source of live records per process and any number of :class:`Tail` objects. Live
 records are hints that arrive early: a tail shows one only if it follows what it has shown, and reads the log for
 everything else. The guarantee rests on asking the leader: soon after the first interest, after every reconnect, and
-whenever the task has been silent for ``limits.KEEP_ALIVE_SECONDS``.
+whenever the task has been silent: first for ``limits.SILENCE_SECONDS``, because the record that is missing may be the
+task's last, and from then on for ``limits.KEEP_ALIVE_SECONDS``.
 """
 
 from __future__ import annotations
@@ -34,7 +35,10 @@ class Source(Protocol):
 class Tail:
     """One reader of one task. Bounded: when its buffer is full it forgets it and reads the log instead."""
 
-    __slots__ = ("_behind", "_buffer", "_bytes", "_source", "_waiter", "_waiting_since", "position", "revision", "task")
+    __slots__ = (
+        *("_behind", "_buffer", "_bytes", "_confirmed", "_source", "_waiter", "_waiting_since"),
+        *("position", "revision", "task"),
+    )
 
     def __init__(self, task: TaskRef, source: Source) -> None:
         self.task = task
@@ -42,6 +46,8 @@ class Tail:
         self._buffer: list[Record] = []
         self._bytes = 0
         self._behind = False
+        self._confirmed = False
+        """Whether the leader has said, since the last record, that nothing came after it."""
         self._waiter: asyncio.Future[None] | None = None
         self._waiting_since = 0.0
         self.position = 0
@@ -66,8 +72,11 @@ class Tail:
         self._wake()
 
     def tick(self, now: float) -> None:
-        """Wake a reader that has waited for ``limits.KEEP_ALIVE_SECONDS``."""
-        if self._waiter is not None and now - self._waiting_since >= limits.KEEP_ALIVE_SECONDS:
+        """Wake a reader that has waited for long enough."""
+        patience_seconds = limits.KEEP_ALIVE_SECONDS
+        if not self._confirmed:
+            patience_seconds = min(patience_seconds, limits.SILENCE_SECONDS)
+        if self._waiter is not None and now - self._waiting_since >= patience_seconds:
             self._wake()
 
     def _wake(self) -> None:
@@ -83,10 +92,12 @@ class Tail:
             if self._buffer:
                 run = self._take()
                 if run:
+                    self._confirmed = False
                     yield run
                 continue
             if self._behind:
                 self._behind = False
+                self._confirmed = False
                 async for records in self._catch_up():
                     yield records
                 continue
@@ -136,6 +147,7 @@ class Tail:
     async def _verify(self) -> AsyncIterator[list[Record]]:
         try:
             missed = await self._source.first_after(self.task, self.position)
+            self._confirmed = missed is None
         except Unavailable:
             missed = None
         if missed is None:

@@ -185,6 +185,26 @@ async def test_a_record_whose_live_copy_was_lost_is_found_at_the_next_keep_alive
         assert await taken(runs, 2) == author.records[1:]
 
 
+async def test_a_last_record_whose_live_copy_was_lost_is_found_before_the_first_keep_alive(
+    kit: Kit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "KEEP_ALIVE_SECONDS", 600.0)
+    monkeypatch.setattr(limits, "SILENCE_SECONDS", 0.1)
+    author = Author(kit.log, new_task(kit.log))
+    await author.write()
+    async with kit.other.watch(author.task) as watch, aclosing(watch.after(0, 0)) as runs:
+        await taken(runs, 1)
+        watched = kit.other._watched[author.task]  # type: ignore[attr-defined]
+        watched.stop()  # no other check is to find it
+        tails, watched.tails[:] = list(watched.tails), []
+        await author.write()
+        await _stored(kit.other, author)
+        await asyncio.sleep(0.02)  # the live copy goes to nobody
+        watched.tails[:] = tails
+        async with asyncio.timeout(20):
+            assert await taken(runs, 1) == author.records[1:]
+
+
 async def test_a_hole_in_the_live_records_is_read_from_the_log(kit: Kit, monkeypatch: pytest.MonkeyPatch) -> None:
     author = Author(kit.log, new_task(kit.log))
     await author.write()
