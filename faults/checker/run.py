@@ -55,7 +55,7 @@ class Terms(Struct, frozen=True, kw_only=True):
     progress_seconds: float = 30.0
     """After everything has healed, no task is still for longer until it rests."""
     close_seconds: float = 10.0
-    """A stream ends so long after its task, at the latest."""
+    """A stream ends so long after its task, at the latest; time during faults does not count."""
     answer_seconds: float = 5.0
     """How far over its deadline a request may be answered."""
     poison_attempts: int = 5
@@ -271,6 +271,16 @@ class Run:
             if call.ended_ns != NEVER:
                 until = max(until, call.ended_ns)
         return until
+
+    def calm_ns(self, begin_ns: int, end_ns: int) -> int:
+        """How much of the time between two moments no fault was active."""
+        calm, at = 0, begin_ns
+        for call, _ in self.faults_by_begin:
+            if call.invoked_ns >= end_ns:
+                break
+            calm += max(0, call.invoked_ns - at)
+            at = max(at, end_ns if call.ended_ns == NEVER else call.ended_ns)
+        return calm + max(0, end_ns - at)
 
     def fault_between(self, begin_ns: int, end_ns: int) -> bool:
         """Whether a fault was active at some moment between two."""

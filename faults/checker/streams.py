@@ -163,12 +163,12 @@ class Streams:
         over = max(self._appends.stored_ns(task, timeline.end.position), call.ended_ns, call.invoked_ns)
         if stream.updates and call.ended_ns == NEVER:
             over = max(self._appends.stored_ns(task, timeline.end.position), stream.updates[0].at_ns)
-        late = stream.ended_ns - self._run.excused_until(over)
+        late = self._run.calm_ns(over, stream.ended_ns)
         check(
             late <= terms.close_seconds * SECOND,
             "I6",
             task,
-            f"a stream went on for {late / SECOND:.1f} s after its task had ended",
+            f"a stream went on for {late / SECOND:.1f} s without a fault after its task had ended",
             call,
             stream.end,
         )
