@@ -46,25 +46,48 @@ def faults(run: Run) -> dict[str, FaultCount]:
 def recovery(run: Run, timelines: dict[str, Timeline], appends: Appends) -> dict[str, Figure]:
     """How long each loss was felt.
 
-    Of a leader: the longest time without an acknowledged append, told apart from where other faults came in between.
-    Of a worker: until another claims its turn. Of a gateway: until a stream that it had is open again elsewhere.
+    Of a leader: the longest time without an acknowledged append. Of a worker: until another claims its turn. Of a
+    gateway: until a stream that it had is open again elsewhere. Each is told apart from where other faults came in
+    between.
     """
     lost = [(call.invoked_ns, fault) for call, fault in run.faults_by_begin if fault.loses]
-    alone, among = _gaps(run, [(at, f) for at, f in lost if f.loses == "leader"])
-    figures = {
-        "leader": alone,
-        "leader, among other faults": among,
+    spans = {
+        "leader": _gaps(run, [(at, f) for at, f in lost if f.loses == "leader"]),
         "worker": _claims(timelines, appends, [(at, f) for at, f in lost if f.loses == "worker"]),
         "gateway": _streams(run, [(at, f) for at, f in lost if f.loses == "gateway"]),
     }
-    return {name: _figure(values) for name, values in figures.items() if values}
+    figures: dict[str, list[int]] = defaultdict(list)
+    for name, found in spans.items():
+        for span in found:
+            figures[f"{name}, among other faults" if _others(run, span) else name].append(span.length_ns)
+    return {name: _figure(values) for name, values in figures.items()}
 
 
-def _gaps(run: Run, lost: list[tuple[int, Fault]]) -> tuple[list[int], list[int]]:
-    alone: list[int] = []
-    among: list[int] = []
+class _Span(Struct, frozen=True):
+    """What was felt of one loss."""
+
+    at_ns: int
+    """When it was lost: also which fault it was."""
+    since_ns: int
+    until_ns: int
+
+    @property
+    def length_ns(self) -> int:
+        return max(0, self.until_ns - self.since_ns)
+
+
+def _others(run: Run, span: _Span) -> bool:
+    """Whether another fault was active meanwhile."""
+    return any(
+        c.invoked_ns != span.at_ns and c.invoked_ns <= span.until_ns and c.ended_ns >= span.since_ns
+        for c, _ in run.faults_by_begin
+    )
+
+
+def _gaps(run: Run, lost: list[tuple[int, Fault]]) -> list[_Span]:
+    found: list[_Span] = []
     if not lost:
-        return alone, among
+        return found
     acked: dict[int, list[int]] = defaultdict(list)
     for call, append in run.of(Append):
         if outcome(call, Stored) is not None:
@@ -80,16 +103,13 @@ def _gaps(run: Run, lost: list[tuple[int, Fault]]) -> tuple[list[int], list[int]
         gaps = zip(times[first:last], times[first + 1 : last + 1], strict=False)
         length, since, until = max(((after - before, before, after) for before, after in gaps), default=(0, 0, 0))
         if length:
-            others = any(
-                c.invoked_ns != at and c.invoked_ns <= until and c.ended_ns >= since for c, _ in run.faults_by_begin
-            )
-            (among if others else alone).append(length)
-    return alone, among
+            found.append(_Span(at, since, until))
+    return found
 
 
-def _claims(timelines: dict[str, Timeline], appends: Appends, lost: list[tuple[int, Fault]]) -> list[int]:
-    """Of each turn that a lost worker owned: when another claimed it, or it was given up, minus the loss."""
-    found: list[int] = []
+def _claims(timelines: dict[str, Timeline], appends: Appends, lost: list[tuple[int, Fault]]) -> list[_Span]:
+    """Of each turn that a lost worker owned: from the loss until another claimed it, or it was given up."""
+    found: list[_Span] = []
     named = {claim.instance for timeline in timelines.values() for claim in timeline.claims}
     for timeline in timelines.values():
         for claim, following in zip(timeline.claims, timeline.claims[1:], strict=False):
@@ -101,15 +121,15 @@ def _claims(timelines: dict[str, Timeline], appends: Appends, lost: list[tuple[i
             losses = [at for at, f in lost if f.target == claim.instance or f.target not in named]
             during = [at for at in losses if held <= at < taken]
             if held and taken and during:
-                found.append(taken - during[-1])
+                found.append(_Span(during[-1], during[-1], taken))
     return found
 
 
-def _streams(run: Run, lost: list[tuple[int, Fault]]) -> list[int]:
+def _streams(run: Run, lost: list[tuple[int, Fault]]) -> list[_Span]:
     if not lost:
         return []
     resumed = {(call.life, subscribe.resumes): call for call, subscribe in run.of(Subscribe) if subscribe.resumes}
-    found: list[int] = []
+    found: list[_Span] = []
     for kind in (Subscribe, Send):
         for call in run.calls[kind]:
             stream = run.streams.get((call.life, call.number))
@@ -119,7 +139,7 @@ def _streams(run: Run, lost: list[tuple[int, Fault]]) -> list[int]:
             losses = [at for at, f in lost if f.target == gateway and call.invoked_ns <= at <= stream.ended_ns]
             following = resumed.get((call.life, call.number))
             if losses and following is not None and following.ended_ns != NEVER:
-                found.append(max(0, following.ended_ns - losses[-1]))
+                found.append(_Span(losses[-1], losses[-1], following.ended_ns))
     return found
 
 
