@@ -49,6 +49,16 @@ APPEND_PATIENCE_SECONDS: Final = 15.0
 """How long an append is tried before it is reported: a killed leader stalls writes for about 5 s, a paused one 8 s."""
 START_PATIENCE_SECONDS: Final = 30.0
 """How long a service that starts waits for the log: who comes first is left to chance, and elections take seconds."""
+UNREADY_AFTER_SECONDS: Final = 5.0
+"""How long a check of readiness fails before the process says that it is unready: a reconnect is faster than this."""
+LEADER_SEEN_SECONDS: Final = 10.0
+"""How long no leader of the log need have answered before that is a failed check; elections take up to 5 s."""
+HEALTH_SECONDS: Final = 3.0
+"""How often a process asks NATS and a leader for a sign of life."""
+LOOP_DEAD_SECONDS: Final = 10.0
+"""How long an event loop need not have turned before its process is to be started anew."""
+CLIENT_DEAD_SECONDS: Final = 60.0
+"""How long a NATS client that was closed for good may take to be made anew: the same for its process."""
 
 # --- writers ---------------------------------------------------------------------------------------------------------
 WRITER_QUEUED_EVENTS: Final = 1024

@@ -102,6 +102,12 @@ class Settings(Struct, frozen=True, kw_only=True):
     """Where the embedded server keeps its data."""
     sync: str = "always"
     """sync_interval of the embedded server."""
+    admin_host: str = "127.0.0.1"
+    """Address of the admin port."""
+    admin_port: Annotated[int, Meta(ge=0, le=65535)] = 0
+    """Port for probes and metrics, of every service; 0: none."""
+    commit: str = ""
+    """What this was built of, for the metric ``a2a_build_info``."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["", "json", "pretty"] = ""
     """Default: pretty on a terminal, JSON elsewhere."""

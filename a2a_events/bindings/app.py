@@ -37,7 +37,8 @@ def create_app(
     *,
     streams: Streams | None = None,
     intake: Intake | None = None,
-    unready: Callable[[], str] = lambda: "",
+    unready: Callable[[], list[str]] = list,
+    dead: Callable[[], list[str]] = list,
     hybrid_card: bool = False,
     debugging: timelines.Debugging | None = None,
     lifespan: Sequence[Any] = (),
@@ -50,6 +51,7 @@ def create_app(
         streams: where open streams are kept, for who wants to end them.
         intake: what request bodies are counted against.
         unready: why requests should not be sent here right now; empty if they should.
+        dead: why the process should be started anew; empty if it is worth keeping.
         hybrid_card: whether the card also holds the members of A2A 0.3.
         debugging: shows timelines, below ``/debug/timelines`` of each agent; None: nothing is there.
         lifespan: Litestar lifespan managers.
@@ -67,12 +69,11 @@ def create_app(
 
     @asgi("/livez", copy_scope=False)
     async def livez(scope: Scope, receive: Receive, send: Send) -> None:
-        await _exchange(scope, receive, send, bodies).answer(200, b'{"status":"ok"}')
+        await _probe(_exchange(scope, receive, send, bodies), dead())
 
     @asgi("/readyz", copy_scope=False)
     async def readyz(scope: Scope, receive: Receive, send: Send) -> None:
-        why = unready()
-        await _exchange(scope, receive, send, bodies).answer(503 if why else 200, encode({"status": why or "ok"}))
+        await _probe(_exchange(scope, receive, send, bodies), unready())
 
     @asgi("/", is_mount=True, copy_scope=False)
     async def agents(scope: Scope, receive: Receive, send: Send) -> None:
@@ -120,6 +121,15 @@ def create_app(
         openapi_config=None,
         logging_config=None,
     )
+
+
+def probe(failing: list[str]) -> tuple[int, bytes]:
+    """Status and body of a probe: what is wrong, in plain words; nothing if nothing is."""
+    return (503, encode({"status": failing[0], "failing": failing})) if failing else (200, b'{"status":"ok"}')
+
+
+async def _probe(exchange: Exchange, failing: list[str]) -> None:
+    await exchange.answer(*probe(failing))
 
 
 def _exchange(scope: Scope, receive: Receive, send: Send, intake: Intake) -> Exchange:

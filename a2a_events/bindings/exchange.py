@@ -23,6 +23,7 @@ from a2a_events.errors import (
     UnsupportedEncodingError,
     UnsupportedMediaTypeError,
 )
+from a2a_events.metrics.catalog import RATE_LIMITED, SSE_DISCONNECTS, SSE_STREAMS
 from a2a_events.runtime.operations import Run, Updates
 
 JSON: Final = b"application/json"
@@ -36,6 +37,10 @@ _STREAM_HEADERS: Final = (
 )
 STOPPED: Final = "gateway stopped"
 """Why a stream ended whose gateway was asked to stop."""
+STALLED: Final = "stalled"
+CLIENT_GONE: Final = "client gone"
+_REASONS: Final = {STOPPED: "drain", STALLED: "slow", CLIENT_GONE: "client"}
+"""Why streams are ended from here, as metrics show it."""
 _DRAIN_LOOK_SECONDS: Final = 0.02
 """How often a gateway that stops looks for streams whose turn it is to end."""
 _STEWARD_SECONDS: Final = 1.0
@@ -66,6 +71,7 @@ class Intake:
             UnavailableError: too many, with those of other requests; they are not held.
         """
         if self._held + received > self._together:
+            RATE_LIMITED.inc("bodies")
             raise UnavailableError("Too much is being sent to this server at once; please retry", retry_after_seconds=1)
         self._held += received
 
@@ -255,6 +261,11 @@ class Streams:
         """How many are open."""
         return len(self._open)
 
+    @property
+    def full(self) -> bool:
+        """Whether as many are open as may be."""
+        return len(self._open) >= self._largest
+
     def check(self) -> None:
         """Whether one more may be opened; to be asked before anything is written.
 
@@ -267,7 +278,8 @@ class Streams:
                 retry_after_seconds=1,
                 metadata=UnavailableError.UNTOUCHED,
             )
-        if len(self._open) >= self._largest:
+        if self.full:
+            RATE_LIMITED.inc("streams")
             raise UnavailableError("Too many streams are open here; please retry", retry_after_seconds=5)
 
     def close(self) -> None:
@@ -301,38 +313,49 @@ class Streams:
             await asyncio.sleep(_DRAIN_LOOK_SECONDS)
         self.close()
 
-    def begin(self, sender: Sender, gone: Callable[[], Coroutine[Any, Any, None]] | None = None) -> OpenStream:
+    def begin(
+        self,
+        sender: Sender,
+        gone: Callable[[], Coroutine[Any, Any, None]] | None = None,
+        operation: str = "Timeline",
+    ) -> OpenStream:
         """Look after a stream of this asyncio task, which is cancelled when it is lost; :meth:`end` must follow.
 
         Args:
             sender: writes it.
             gone: waits until the client is, where nobody else tells.
+            operation: that it answers, for metrics.
         """
         task = asyncio.current_task()
         assert task is not None
-        stream = OpenStream(task, sender, gone)
+        stream = OpenStream(task, sender, gone, operation)
         self._open.add(stream)
+        SSE_STREAMS.add(1, operation)
         if self._steward is None:
             self._steward = asyncio.get_running_loop().create_task(self._look_after())
         return stream
 
     def end(self, stream: OpenStream) -> None:
         """The stream is over."""
-        self._open.discard(stream)
+        if stream in self._open:
+            self._open.discard(stream)
+            SSE_STREAMS.add(-1, stream.operation)
+            SSE_DISCONNECTS.inc(_REASONS.get(stream.lost, "error") if stream.lost else stream.over)
         stream.close()
 
-    async def run(self, exchange: Exchange, updates: Updates, frame: Callable[[Run], bytes]) -> str:
+    async def run(self, exchange: Exchange, updates: Updates, frame: Callable[[Run], bytes], operation: str) -> str:
         """Send a stream until it ends or its client is gone; why it ended.
 
         Args:
             exchange: the request; its body must have been read.
             updates: closed when this returns.
             frame: the bytes of a run.
+            operation: that it answers.
 
         Raises:
             Exception: before the response has begun, whatever getting the first update raised.
         """
-        stream = self.begin(exchange, exchange.gone)
+        stream = self.begin(exchange, exchange.gone, operation)
         try:
             runs = aiter(updates)
             run = await anext(runs)
@@ -345,6 +368,7 @@ class Streams:
                 run = await anext(runs)
             await exchange.end(frame(run))
             updates.sent(run)
+            stream.over = "terminal"
         except asyncio.CancelledError:
             if not stream.lost:
                 raise
@@ -373,14 +397,21 @@ class Streams:
 class OpenStream:
     """One open stream, as the steward sees it."""
 
-    __slots__ = ("_gone", "_sender", "_since", "_task", "_watching", "begun", "lost")
+    __slots__ = ("_gone", "_sender", "_since", "_task", "_watching", "begun", "lost", "operation", "over")
 
     def __init__(
-        self, task: asyncio.Task[Any], sender: Sender, gone: Callable[[], Coroutine[Any, Any, None]] | None
+        self,
+        task: asyncio.Task[Any],
+        sender: Sender,
+        gone: Callable[[], Coroutine[Any, Any, None]] | None,
+        operation: str,
     ) -> None:
         self._task = task
         self._sender = sender
         self._gone = gone
+        self.operation = operation
+        self.over = "error"
+        """Why it ended where it was not ended from here; an error, until somebody knows better."""
         self._since = time.monotonic()
         self._watching: asyncio.Task[None] | None = None
         self.begun = False
@@ -392,7 +423,7 @@ class OpenStream:
         """Cut a stream whose reader does not read, and notice one whose client is gone."""
         sending_since = self._sender.sending_since
         if sending_since and now - sending_since > limits.STREAM_STALL_SECONDS:
-            self.lose("stalled")
+            self.lose(STALLED)
         elif self._gone is not None and self._watching is None and now - self._since > _STEWARD_SECONDS:
             self._watching = asyncio.get_running_loop().create_task(self._watch(self._gone))
 
@@ -403,7 +434,7 @@ class OpenStream:
 
     async def _watch(self, gone: Callable[[], Coroutine[Any, Any, None]]) -> None:
         await gone()
-        self.lose("client gone")
+        self.lose(CLIENT_GONE)
 
     def lose(self, why: str) -> None:
         """End it, for a reason; the first one counts."""

@@ -54,7 +54,8 @@ class HttpJson:
             updates = await self._serve(exchange, request, dialect, path)
             if updates is not None:
                 exchange.release()
-                request.outcome = await self._streams.run(exchange, updates, dialect.framed(sse.plain))
+                frame = dialect.framed(sse.plain)
+                request.outcome = await self._streams.run(exchange, updates, frame, request.operation)
         except ClientGone:
             request.outcome = "client gone"
         except Exception as error:  # noqa: BLE001 -- the edge: whatever it is, the client gets the protocol's error

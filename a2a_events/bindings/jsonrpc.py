@@ -85,7 +85,8 @@ class JsonRpc:
             if updates is not None:
                 del envelope  # a stream may be open for days
                 exchange.release()
-                request.outcome = await self._streams.run(exchange, updates, dialect.framed(sse.jsonrpc(request_id)))
+                frame = dialect.framed(sse.jsonrpc(request_id))
+                request.outcome = await self._streams.run(exchange, updates, frame, operation)
         except ClientGone:
             request.outcome = "client gone"
         except Exception as error:  # noqa: BLE001 -- the edge: whatever it is, the client gets the protocol's error

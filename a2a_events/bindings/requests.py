@@ -3,17 +3,27 @@
 from __future__ import annotations
 
 import time
-from typing import Any
+from typing import Any, Final
 
 import structlog
 
 from a2a_events import limits
 from a2a_events.bindings.dialect import V1_0, Dialect
 from a2a_events.errors import A2AError, InvalidParamsError, TaskNotFoundError
+from a2a_events.metrics.catalog import OK, REQUEST_SECONDS, REQUESTS, REQUESTS_IN_FLIGHT
 from a2a_events.runtime.caller import Caller, Result
 from a2a_events.runtime.directory import Directory, ServedAgent
 from a2a_events.runtime.operations import Updates
 from a2a_events.timeline.ids import parse_task_id
+
+_CODES: Final = {
+    "ok": OK,
+    "ended": OK,
+    "client gone": "CLIENT_GONE",
+    "stalled": "STALLED",
+    "gateway stopped": "STOPPED",
+}
+"""What a line says of an end that is no error, as metrics show it."""
 
 logger = structlog.get_logger("a2a_events.request")
 
@@ -37,6 +47,7 @@ class Request:
     )
 
     def __init__(self, agent: str, directory: Directory, binding: str) -> None:
+        REQUESTS_IN_FLIGHT.add(1)
         self._directory = directory
         self.agent_name = agent
         self._started = time.perf_counter()
@@ -109,6 +120,10 @@ class Request:
 
     def log(self) -> None:
         """The request's line."""
+        seconds = time.perf_counter() - self._started
+        REQUESTS_IN_FLIGHT.add(-1)
+        REQUESTS.inc(self.binding, self.operation, _CODES.get(self.outcome, self.outcome))
+        REQUEST_SECONDS.observe(seconds, self.binding, self.operation)
         logger.info(
             "request",
             binding=self.binding,
@@ -118,5 +133,5 @@ class Request:
             context_id=self.context_id or None,
             revision=(self.updates.revision if self.updates else self.revision) or None,
             outcome=self.outcome,
-            seconds=round(time.perf_counter() - self._started, 4),
+            seconds=round(seconds, 4),
         )

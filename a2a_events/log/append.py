@@ -9,12 +9,26 @@ from __future__ import annotations
 import asyncio
 import random
 import time
+from typing import Final
 
 from a2a_events import limits
 from a2a_events.errors import Conflict, Unavailable, Uncertain
 from a2a_events.log.port import Log
+from a2a_events.metrics.catalog import (
+    APPEND_DUPLICATES,
+    APPEND_INDETERMINATE,
+    APPEND_SECONDS,
+    DEAD_LETTERS,
+    EVENTS_APPENDED,
+    TASKS_CREATED,
+)
+from a2a_events.metrics.kinds import OTHER
+from a2a_events.timeline.events import Kind
 from a2a_events.timeline.ids import TaskRef
 from a2a_events.timeline.record import Draft
+
+_TYPES: Final = {kind.value: kind.name.lower() for kind in Kind}
+_GIVEN_UP: Final = {Kind.TASK_DEAD_LETTERED.value: "given_up", Kind.DEAD_LETTER.value: "webhook"}
 
 
 async def append(
@@ -45,6 +59,16 @@ async def append(
         Uncertain: it may be stored; nothing else may be claimed (turns 3.5).
         RecordTooLarge: nothing was written and repeating cannot help.
     """
+    begun = time.perf_counter()
+    position = await _append(log, task, draft, expected, trace, patience_seconds)
+    APPEND_SECONDS.observe(time.perf_counter() - begun)
+    _count(draft)
+    return position
+
+
+async def _append(  # noqa: PLR0917 -- as above
+    log: Log, task: TaskRef, draft: Draft, expected: int, trace: str, patience_seconds: float
+) -> int:
     deadline = time.monotonic() + patience_seconds
     tried = False
     pause = 0.02
@@ -57,6 +81,7 @@ async def append(
             position = await _resolve(log, task, draft, expected, deadline)
             if position is None:
                 raise
+            APPEND_DUPLICATES.inc()
             return position
         except Unavailable:
             if tried:
@@ -70,13 +95,38 @@ async def append(
                 raise
         except Uncertain:
             tried = True
-            position = await _resolve(log, task, draft, expected, deadline)
+            position = await _settle(log, task, draft, expected, deadline)
             if position is not None:
                 return position
             if time.monotonic() >= deadline:
                 raise
         await asyncio.sleep(pause * random.uniform(0.5, 1.5))  # noqa: S311 -- jitter
         pause = min(pause * 2, 1.0)
+
+
+async def _settle(log: Log, task: TaskRef, draft: Draft, expected: int, deadline: float) -> int | None:
+    """As :func:`_resolve`, and count what came of a lost answer."""
+    try:
+        position = await _resolve(log, task, draft, expected, deadline)
+    except Conflict:
+        APPEND_INDETERMINATE.inc("conflict")
+        raise
+    except Uncertain:
+        APPEND_INDETERMINATE.inc("unknown")
+        raise
+    APPEND_INDETERMINATE.inc("absent" if position is None else "present")
+    return position
+
+
+def _count(draft: Draft) -> None:
+    """What a record that is stored says."""
+    kinds = draft.header.kinds
+    for code in kinds if len(kinds) == 1 else set(kinds):
+        EVENTS_APPENDED.inc(_TYPES.get(code, OTHER), by=kinds.count(code))
+        if code in _GIVEN_UP:
+            DEAD_LETTERS.inc(_GIVEN_UP[code])
+    if draft.header.revision == 1 and not draft.past:
+        TASKS_CREATED.inc()
 
 
 async def _resolve(log: Log, task: TaskRef, draft: Draft, expected: int, deadline: float) -> int | None:

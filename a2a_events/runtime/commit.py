@@ -9,10 +9,12 @@ from a2a_events import limits
 from a2a_events.errors import Conflict, UnavailableError
 from a2a_events.log.append import append
 from a2a_events.log.port import Log
+from a2a_events.metrics.catalog import TASKS_TERMINAL
+from a2a_events.model import TaskState
 from a2a_events.runtime.load import advance
 from a2a_events.timeline.fold import TaskFold, draft_after
 from a2a_events.timeline.ids import TaskRef
-from a2a_events.timeline.record import Entry, Record, Writer
+from a2a_events.timeline.record import Draft, Entry, Record, Writer
 
 
 async def create(log: Log, writer: Writer, task: TaskRef, entries: list[Entry]) -> TaskFold | None:
@@ -59,8 +61,23 @@ async def _append(log: Log, writer: Writer, task: TaskRef, fold: TaskFold, entri
         fold.head, entries, record_id=os.urandom(9).hex(), writer=writer, incarnation=log.incarnation(task)
     )
     try:
-        position = await append(log, task, made, fold.head.position)
+        await store(log, task, fold, made)
     except Conflict:
         return False
-    fold.apply(Record(position, made.header, made.payload, made.inbound))
     return True
+
+
+async def store(
+    log: Log, task: TaskRef, fold: TaskFold, made: Draft, *, patience_seconds: float = limits.APPEND_PATIENCE_SECONDS
+) -> None:
+    """Append a record behind the fold that it was made of, and advance the fold; errors as ``append.append``."""
+    rested = fold.head.terminal
+    position = await append(log, task, made, fold.head.position, patience_seconds=patience_seconds)
+    fold.apply(Record(position, made.header, made.payload, made.inbound))
+    if fold.head.terminal and not rested:
+        TASKS_TERMINAL.inc(state_label(fold.head.state))
+
+
+def state_label(state: TaskState) -> str:
+    """A state as metrics show it."""
+    return state.name.lower()

@@ -18,6 +18,7 @@ from a2a_events import limits
 from a2a_events.errors import Conflict, LogError, RecordTooLarge, Unreadable
 from a2a_events.log.append import append
 from a2a_events.log.port import Letter, Log
+from a2a_events.metrics.catalog import DEAD_LETTERS
 from a2a_events.model import Message, encode
 from a2a_events.runtime.load import advance, load
 from a2a_events.runtime.seal import SealBroken, Seals, available
@@ -75,6 +76,7 @@ async def letter_of(log: Log, task: TaskRef, head: Head) -> Letter:
 
 async def put_unreadable(log: Log, task: TaskRef, deliveries: int, reason: str, now: int) -> None:
     """Put a letter for a task that nobody could read so far. The log stays as it is, and its delivery comes back."""
+    DEAD_LETTERS.inc("unreadable")
     try:
         await log.put_dead_letter(Letter(task=task, time=now, reason=f"unreadable: {reason}", attempts=deliveries))
     except LogError as error:

@@ -17,6 +17,7 @@ import structlog
 from a2a_events import limits
 from a2a_events.errors import LogError, UnavailableError
 from a2a_events.log.port import Log
+from a2a_events.metrics.catalog import RATE_LIMITED
 
 FRESH_SECONDS: Final = 5.0
 """How old what is known of workers may be when it is relied on."""
@@ -128,6 +129,7 @@ class Admission:
                 break
             await queue.reading.renew()
         if queue.known >= self._limit:
+            RATE_LIMITED.inc("queue")
             logger.warning("task refused", agent=agent, queued=queue.known, limit=self._limit)
             raise UnavailableError(
                 f"Agent {agent!r} has {queue.known} messages that wait or are being worked on, and "

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import time
+
 from a2a_events import limits
 from a2a_events.log.port import Log
+from a2a_events.metrics.catalog import FOLD_SECONDS, UNKNOWN_EVENTS
 from a2a_events.timeline.fold import TaskFold
 from a2a_events.timeline.ids import TaskRef
 from a2a_events.timeline.snapshot import restore, take
@@ -19,6 +22,13 @@ async def load(log: Log, task: TaskRef) -> TaskFold:
         Unavailable: no answer; repeating is safe.
         Unreadable: a record is damaged or newer than this version.
     """
+    begun = time.perf_counter()
+    fold = await _load(log, task)
+    FOLD_SECONDS.observe(time.perf_counter() - begun)
+    return fold
+
+
+async def _load(log: Log, task: TaskRef) -> TaskFold:
     stored = await log.snapshot(task)
     fold = restore(stored) if stored else None
     if fold is None or fold.head.incarnation != log.incarnation(task):
@@ -35,9 +45,12 @@ async def load(log: Log, task: TaskRef) -> TaskFold:
 async def advance(log: Log, task: TaskRef, fold: TaskFold) -> bool:
     """Bring a fold up to what the leader has now; whether anything was new. Errors as :func:`load`."""
     moved = False
+    unknown = fold.head.unknown
     async for records in log.read(task, fold.head.position + 1):
         for record in records:
             moved = fold.apply(record) or moved
+    if fold.head.unknown > unknown:
+        UNKNOWN_EVENTS.inc(by=fold.head.unknown - unknown)
     return moved
 
 

@@ -29,6 +29,7 @@ from msgspec import Struct
 from a2a_events import limits
 from a2a_events.errors import Conflict
 from a2a_events.log.port import Handle, Log, Watch
+from a2a_events.metrics.catalog import PUSH_ATTEMPTS, PUSH_LAG_SECONDS
 from a2a_events.runtime.commit import commit
 from a2a_events.runtime.load import advance, content, load
 from a2a_events.runtime.seal import SealBroken, Seals
@@ -377,6 +378,8 @@ class Notification:
                         if not await self._send(webhook, progress, revision, line):
                             return
                         progress.position, progress.revision, progress.failures = record.position, revision, 0
+                        said = record.header.times[revision - record.header.revision]
+                        PUSH_LAG_SECONDS.observe(max(0.0, time.time() - said / 1000))
                         await self._put(held=True)
                     progress.position, progress.revision = record.position, record.header.last_revision
                 finally:
@@ -393,7 +396,9 @@ class Notification:
             except (NotTaken, SealBroken) as error:
                 progress.failures += 1
                 reason = str(error)
+                PUSH_ATTEMPTS.inc(error.result if isinstance(error, NotTaken) else "sealed")
             else:
+                PUSH_ATTEMPTS.inc("taken")
                 logger.debug("notified", task_id=self._task.task_id, config=webhook.id, revision=revision)
                 return True
             logger.warning(

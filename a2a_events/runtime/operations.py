@@ -31,6 +31,7 @@ from a2a_events.errors import (
     UnsupportedOperationError,
 )
 from a2a_events.log.port import Log, Watch
+from a2a_events.metrics.catalog import SSE_EVENTS, SSE_LAG_SECONDS, SSE_RESUMES
 from a2a_events.model import (
     TERMINAL_STATES,
     CancelTaskRequest,
@@ -75,6 +76,8 @@ class Run(Struct, frozen=True):
 
     updates: list[Update]
     last: bool = False
+    time: int = 0
+    """When the newest of them was written, by its writer's clock, milliseconds; 0 where that says nothing."""
 
 
 class _Sent(Struct, frozen=True):
@@ -95,13 +98,14 @@ class Updates:
     Iterate to get its runs. Always close it (``aclose``), or use ``aclosing``.
     """
 
-    __slots__ = ("_runs", "_watch", "context_id", "revision", "task")
+    __slots__ = ("_begun", "_runs", "_watch", "context_id", "revision", "task")
 
     def __init__(self, task: TaskRef, context_id: str, runs: AsyncGenerator[Run], watch: Watch) -> None:
         self.task = task
         self.context_id = context_id
         self.revision = 0
         """The newest one sent."""
+        self._begun = int(time.time() * 1000)
         self._runs = runs
         self._watch = watch
 
@@ -112,6 +116,9 @@ class Updates:
         """Note what the client has been sent."""
         if run.updates:
             self.revision = run.updates[-1].revision
+            SSE_EVENTS.inc(by=len(run.updates))
+            if run.time >= self._begun:  # what is older was replayed, and waited for its client
+                SSE_LAG_SECONDS.observe(max(0.0, time.time() - run.time / 1000))
 
     async def aclose(self) -> None:
         """Give up the interest in the task; the task goes on."""
@@ -335,12 +342,14 @@ class Operations:
                     raise UnsupportedOperationError("The task has ended: GetTask shows it")
                 runs = self._follow(task, watch, fold, None, framing, until_interrupted=False)
             elif at.incarnation != self._log.incarnation(task):
+                SSE_RESUMES.inc("snapshot")
                 runs = self._after_gap(task, watch, fold, framing)
             elif at.revision > fold.head.revision or at.position > fold.head.position:
                 raise InvalidParamsError(
                     "The cursor is ahead of the task", violations=(("Last-Event-ID", "ahead of the task"),)
                 )
             else:
+                SSE_RESUMES.inc("hit")
                 runs = self._replay(task, watch, fold, at, framing)
             return Updates(task, fold.head.context_id, runs, watch)
         except BaseException:
@@ -520,7 +529,7 @@ class Operations:
                         head.apply(record)
                 ended = head.terminal or (until_interrupted and head.phase is Phase.RESTING)
                 if shown or ended or not records:
-                    yield Run(shown, ended)
+                    yield Run(shown, ended, _newest(records))
                 if ended:
                     return
 
@@ -545,10 +554,11 @@ class Operations:
                     # Webhooks may have come and gone after the end: a cursor may stand behind the terminal event.
                     ended = ended or (fold.head.terminal and revision >= fold.head.revision)
                     if shown or ended or not records:
-                        yield Run(shown, ended)
+                        yield Run(shown, ended, _newest(records))
                     if ended:
                         return
         except Unreadable:
+            SSE_RESUMES.inc("expired")
             logger.info("cursor overtaken by retention", task_id=task.task_id, revision=at.revision)
             async for run in self._after_gap(task, watch, await load(self._log, task), framing):
                 yield run
@@ -568,7 +578,7 @@ class Operations:
                     head.apply(record)
                 ended = head.terminal
                 if updates or ended or not records:
-                    yield Run(updates, ended)
+                    yield Run(updates, ended, _newest(records))
                 if ended:
                     return
 
@@ -652,6 +662,10 @@ async def _replayed(
                 seen = after[-1].header.last_revision
             if after or not records:
                 yield after
+
+
+def _newest(records: list[Record]) -> int:
+    return records[-1].header.times[-1] if records else 0
 
 
 async def _just(update: Update) -> AsyncGenerator[Run]:

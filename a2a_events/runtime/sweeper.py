@@ -25,9 +25,9 @@ from msgspec import Struct
 
 from a2a_events import limits
 from a2a_events.errors import Conflict, LogError, Uncertain, Unreadable
-from a2a_events.log.append import append
 from a2a_events.log.port import End, Log, Stored
 from a2a_events.model import TERMINAL_STATES
+from a2a_events.runtime.commit import store
 from a2a_events.runtime.load import load
 from a2a_events.timeline import decide
 from a2a_events.timeline.events import Kind, StatusChanged, decode_line
@@ -184,7 +184,7 @@ class Sweeper:
             writer=self._writer,
             incarnation=self._log.incarnation(task),
         )
-        await append(self._log, task, made, fold.head.position, patience_seconds=limits.REQUEST_TIMEOUT_SECONDS)
+        await store(self._log, task, fold, made, patience_seconds=limits.REQUEST_TIMEOUT_SECONDS)
 
 
 class Watcher:

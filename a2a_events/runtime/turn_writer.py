@@ -21,10 +21,10 @@ from msgspec import Raw
 
 from a2a_events import limits
 from a2a_events.errors import Conflict, LogError, RecordTooLarge, Unavailable, Uncertain, Unreadable
-from a2a_events.log.append import append
 from a2a_events.log.port import Log
 from a2a_events.model import Artifact, TaskState
 from a2a_events.runtime.artifacts import Reported
+from a2a_events.runtime.commit import store
 from a2a_events.runtime.load import advance, worth_a_snapshot
 from a2a_events.runtime.turn import check_size
 from a2a_events.timeline import decide
@@ -32,7 +32,7 @@ from a2a_events.timeline.decide import Ending, Leaving, Outcome, Ownership, Term
 from a2a_events.timeline.events import PUBLIC_CODES, Kind, Step, Timer
 from a2a_events.timeline.fold import TaskFold, draft_after
 from a2a_events.timeline.ids import TaskRef
-from a2a_events.timeline.record import Draft, Entry, Record, Writer, entry
+from a2a_events.timeline.record import Draft, Entry, Writer, entry
 from a2a_events.timeline.render import artifact_entry, status_entry
 from a2a_events.timeline.snapshot import take
 
@@ -421,15 +421,13 @@ class TurnWriter:
         )
 
     async def _store(self, made: Draft, *, patience_seconds: float) -> None:
-        expected = self.fold.head.position
         try:
-            position = await append(self._log, self._task, made, expected, patience_seconds=patience_seconds)
+            await store(self._log, self._task, self.fold, made, patience_seconds=patience_seconds)
         except RecordTooLarge as error:
             raise AssertionError("sizes are checked when events are queued") from error
         except (Unavailable, Uncertain):
             logger.warning("log did not take a record", task_id=self._task.task_id, epoch=self.epoch)
             raise
-        self.fold.apply(Record(position, made.header, made.payload, made.inbound))
 
     def now(self) -> int:
         """See ``turn.Reports``."""

@@ -18,7 +18,15 @@ class NotTaken(Exception):
     """An attempt that the webhook did not answer with 2xx; it may have been received all the same.
 
     The text says why, holds nothing that the webhook sent, and may stand in the log.
+
+    Args:
+        message: the text.
+        result: the same in one word, as metrics show it.
     """
+
+    def __init__(self, message: str, result: str = "refused") -> None:
+        super().__init__(message)
+        self.result = result
 
 
 class Webhooks(Protocol):

@@ -10,7 +10,7 @@ import asyncio
 import os
 import time
 from collections.abc import Callable, Coroutine, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from functools import partial
 from typing import Any, Final, assert_never
 
@@ -18,12 +18,20 @@ import structlog
 
 from a2a_events import limits
 from a2a_events.errors import Conflict, LogError, Unavailable, Unreadable
-from a2a_events.log.append import append
 from a2a_events.log.patience import patiently
 from a2a_events.log.port import AgentEntry, Dispatch, Handle, Log, Notice, Wakeup
+from a2a_events.metrics.catalog import (
+    QUEUE_WAIT_SECONDS,
+    REDELIVERIES,
+    TASK_SECONDS,
+    TASKS_ACTIVE,
+    WORKER_FENCED,
+    WORKER_LEASES,
+)
 from a2a_events.model import INTERRUPTED_STATES, TaskState
 from a2a_events.runtime import dead_letters, stacks
 from a2a_events.runtime.agent import Agent
+from a2a_events.runtime.commit import state_label, store
 from a2a_events.runtime.load import content, load
 from a2a_events.runtime.turn import Suspended, Turn, left_by, message_of, turn_of
 from a2a_events.runtime.turn_writer import Fenced, TurnWriter
@@ -107,6 +115,13 @@ class Worker:
             Unfit: an agent was told to stop, did not, and cannot be made to: its turn was ended without it, no more
                 deliveries were taken, and the other turns were let go as by :meth:`stop`.
         """
+        with ExitStack() as gauges:
+            running = self._running
+            gauges.callback(TASKS_ACTIVE.read_by(lambda: {(): sum(one is not None for one in list(running.values()))}))
+            gauges.callback(WORKER_LEASES.read_by(lambda: {(): len(running) + len(self._room)}))
+            await self._run()
+
+    async def _run(self) -> None:
         for agent in self._agents.values():
             dispatch = await patiently(partial(self._log.follow, agent.name), f"work for {agent.name}")
             self._dispatches.append(dispatch)
@@ -168,6 +183,8 @@ class Worker:
 
     async def _take(self, agent: Agent, dispatch: Dispatch) -> None:
         async for handle in dispatch:
+            if handle.count > 1:
+                REDELIVERIES.inc()
             self._room.enter(agent, handle, time.monotonic())
             self._serve_next()
 
@@ -245,9 +262,9 @@ class Worker:
                 writer=self._writer,
                 incarnation=self._log.incarnation(wakeup.task),
             )
+            woken = fold.head.phase is Phase.SUSPENDED
             try:
-                await append(self._log, wakeup.task, made, fold.head.position)
-                woken = fold.head.phase is Phase.SUSPENDED
+                await store(self._log, wakeup.task, fold, made)
                 logger.info(
                     "turn woken" if woken else "task expired",
                     task_id=wakeup.task.task_id,
@@ -262,56 +279,9 @@ class Worker:
         """One delivery, from reading to acknowledgement."""
         task = handle.task
         try:
-            fold = await self._fold_for(handle)
-            delivery = _delivery(handle)
-            graced = False
-            while True:
-                verdict: Verdict = decide.on_delivery(
-                    fold.head, delivery, agent.terms, task.task_id, _now(), graced=graced
-                )
-                match verdict:
-                    case Settled():
-                        if handle.count > 1:
-                            await self._arm(agent, task, fold)
-                        await handle.acknowledge()
-                        return
-                    case LetGo():
-                        return
-                    case Answer():
-                        # An owner looks at the log once in this time even if it was not told of the nudge.
-                        for _ in range(2):
-                            await asyncio.sleep(self._in_progress_seconds)
-                            await handle.in_progress()
-                        fold, graced = await load(self._log, task), True
-                    case Claim():
-                        running = _Running(self._log, self._writer, self._spawn, self._recycle, agent, handle, fold)
-                        try:
-                            await running.writer.store_claim(verdict)
-                        except Conflict:
-                            fold = await load(self._log, task)
-                            continue
-                        if verdict.runs:
-                            current = asyncio.current_task()
-                            if current is not None:
-                                self._running[current] = running
-                            if self._stopping.is_set():
-                                running.hand_over("its worker was stopped")
-                            await running.run()
-                        else:
-                            logger.warning(
-                                "turn ended without running",
-                                task_id=task.task_id,
-                                epoch=verdict.epoch,
-                                attempt=verdict.attempt,
-                                state=fold.head.state.value,
-                            )
-                        await self._arm(agent, task, fold)
-                        if decide.settled(fold.head, delivery):
-                            await handle.acknowledge()
-                        return
-                    case _:
-                        assert_never(verdict)
+            await self._act_on(agent, handle)
         except Fenced:
+            WORKER_FENCED.inc()
             logger.warning("fenced", task_id=task.task_id, agent=agent.name)
         except Unreadable as error:
             logger.error("unreadable task", task_id=task.task_id, delivered=handle.count, error=str(error))
@@ -320,6 +290,60 @@ class Worker:
         except LogError as error:
             # Not acknowledged: the delivery comes back.
             logger.warning("turn given up", task_id=task.task_id, error=str(error) or type(error).__name__)
+
+    async def _act_on(self, agent: Agent, handle: Handle) -> None:
+        task = handle.task
+        fold = await self._fold_for(handle)
+        delivery = _delivery(handle)
+        graced = False
+        while True:
+            verdict: Verdict = decide.on_delivery(fold.head, delivery, agent.terms, task.task_id, _now(), graced=graced)
+            match verdict:
+                case Settled():
+                    if handle.count > 1:
+                        await self._arm(agent, task, fold)
+                    await handle.acknowledge()
+                    return
+                case LetGo():
+                    return
+                case Answer():
+                    # An owner looks at the log once in this time even if it was not told of the nudge.
+                    for _ in range(2):
+                        await asyncio.sleep(self._in_progress_seconds)
+                        await handle.in_progress()
+                    fold, graced = await load(self._log, task), True
+                case Claim():
+                    running = _Running(self._log, self._writer, self._spawn, self._recycle, agent, handle, fold)
+                    try:
+                        await running.writer.store_claim(verdict)
+                    except Conflict:
+                        fold = await load(self._log, task)
+                        continue
+                    if handle.count == 1:
+                        QUEUE_WAIT_SECONDS.observe(_since(handle))
+                    if verdict.runs:
+                        current = asyncio.current_task()
+                        if current is not None:
+                            self._running[current] = running
+                        if self._stopping.is_set():
+                            running.hand_over("its worker was stopped")
+                        await running.run()
+                    else:
+                        logger.warning(
+                            "turn ended without running",
+                            task_id=task.task_id,
+                            epoch=verdict.epoch,
+                            attempt=verdict.attempt,
+                            state=fold.head.state.value,
+                        )
+                    if fold.head.terminal:
+                        TASK_SECONDS.observe(_since(handle), state_label(fold.head.state))
+                    await self._arm(agent, task, fold)
+                    if decide.settled(fold.head, delivery):
+                        await handle.acknowledge()
+                    return
+                case _:
+                    assert_never(verdict)
 
     async def _fold_for(self, handle: Handle) -> TaskFold:
         """A fold that contains the delivered record (turns 4.1); of that record alone if it is the task's first.
@@ -706,6 +730,11 @@ def _delivery(handle: Handle) -> Delivery:
     if set(record.header.kinds) & {"n", "r"}:
         epoch = next((e.epoch for e in record.events() if isinstance(e, TurnNudged | TurnReleased)), 0)
     return Delivery(record.position, handle.count, record.header.kinds, epoch)
+
+
+def _since(handle: Handle) -> float:
+    """Seconds since what was delivered was said, by two clocks that may differ."""
+    return max(0.0, _now() - handle.record.header.times[0]) / 1000
 
 
 def _record_id() -> str:

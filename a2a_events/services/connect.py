@@ -6,7 +6,7 @@ import asyncio
 import os
 import socket
 from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from functools import partial
 from typing import Final
 
@@ -15,6 +15,7 @@ from a2a_events import limits
 from a2a_events.errors import Unavailable
 from a2a_events.log.jetstream import Connection, JetStreamLog, Names, StreamSettings
 from a2a_events.log.patience import patiently
+from a2a_events.services.health import Health
 from a2a_events.settings import Settings
 from a2a_events.timeline.record import Writer
 
@@ -67,7 +68,7 @@ async def connection(
 
 @asynccontextmanager
 async def jetstream_log(
-    settings: Settings, role: str, *, patience_seconds: float = PATIENCE_SECONDS
+    settings: Settings, role: str, *, patience_seconds: float = PATIENCE_SECONDS, health: Health | None = None
 ) -> AsyncGenerator[tuple[JetStreamLog, Connection]]:
     """The provisioned log, closed at the end.
 
@@ -75,6 +76,7 @@ async def jetstream_log(
         settings: of this process.
         role: for the server's monitoring.
         patience_seconds: for a server that answers, and after that for streams that have leaders.
+        health: is told of the connection.
 
     Raises:
         NotProvisioned: nothing was provisioned.
@@ -86,6 +88,7 @@ async def jetstream_log(
         )
         log = await patiently(opened, "the log", patience_seconds=patience_seconds)
         try:
-            yield log, made
+            async with health.watching(log, made) if health is not None else nullcontext():
+                yield log, made
         finally:
             await log.close()

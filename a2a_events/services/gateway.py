@@ -24,7 +24,9 @@ from a2a_events.runtime.operations import Operations
 from a2a_events.runtime.push_configs import Targets
 from a2a_events.services import event_loop, logs, push
 from a2a_events.services.connect import jetstream_log, writer
+from a2a_events.services.health import Health
 from a2a_events.services.listener import BACKLOG, Server, listen
+from a2a_events.services.operated import operated
 from a2a_events.settings import Settings, SettingsError, load
 
 if TYPE_CHECKING:
@@ -52,6 +54,8 @@ async def serve(
     settings: Settings,
     stop: asyncio.Event,
     hurry: asyncio.Event | None = None,
+    *,
+    health: Health | None = None,
 ) -> None:
     """Serve until ``stop`` is set, and then end in good order: no client loses an update.
 
@@ -65,6 +69,7 @@ async def serve(
         settings: of this process.
         stop: asks it to end.
         hurry: do not wait for load balancers, and end all streams at once.
+        health: what probes are told; None: only whether there is a connection.
 
     Raises:
         SettingsError: the card file or the keys cannot be read, or the gRPC binding is not installed.
@@ -90,17 +95,21 @@ async def serve(
     streams = Streams()
     intake = Intake(settings.request_bytes)
 
-    def unready() -> str:
-        if stop.is_set():
-            return "draining"
-        return "" if connection.connected else "not connected to NATS"
+    def unready() -> list[str]:
+        if health is not None:
+            return health.unready()
+        return ["draining"] if stop.is_set() else [] if connection.connected else ["not connected to NATS"]
 
+    if health is not None:
+        health.drains_when(stop.is_set)
+        health.check(lambda: "as many streams are open as may be" if streams.full else "")
     app = create_app(
         operations,
         directory,
         streams=streams,
         intake=intake,
         unready=unready,
+        dead=health.dead if health is not None else list,
         hybrid_card=settings.hybrid_card,
         debugging=Debugging(operations, log, streams) if settings.debug_api else None,
     )
@@ -161,8 +170,11 @@ async def run(settings: Settings) -> None:
         stop.set()
 
     event_loop.on_signals(asked)
-    async with jetstream_log(settings, "gateway") as (log, connection):
-        await serve(log, connection, settings, stop, hurry)
+    async with (
+        operated(settings) as health,
+        jetstream_log(settings, "gateway", health=health) as (log, connection),
+    ):
+        await serve(log, connection, settings, stop, hurry, health=health)
 
 
 def _grpc_server() -> type[GrpcServer]:

@@ -17,6 +17,7 @@ from typing import Final, Self
 import structlog
 
 from a2a_events import limits
+from a2a_events.metrics.catalog import LOOP_BLOCKS
 from a2a_events.runtime import stacks
 
 _LOOKS: Final = 8
@@ -83,6 +84,7 @@ class LoopWatchdog:
             blocked += min(time.monotonic() - begun, 2 * self._look_seconds)
             if not warned and blocked >= self._warning_seconds:
                 warned = True
+                LOOP_BLOCKS.inc()
                 logger.error(
                     "event loop is blocked",
                     by=self._running(),

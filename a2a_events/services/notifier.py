@@ -10,6 +10,7 @@ from a2a_events.runtime.notifier import Notifier
 from a2a_events.runtime.seal import Seals
 from a2a_events.services import event_loop, logs, push
 from a2a_events.services.connect import jetstream_log, writer
+from a2a_events.services.operated import operated
 from a2a_events.services.webhook_client import WebhookClient
 from a2a_events.settings import Settings, SettingsError, load
 
@@ -47,7 +48,8 @@ async def run(settings: Settings) -> None:
     """The notifier as a process: until SIGTERM or SIGINT."""
     stop = asyncio.Event()
     event_loop.on_stop(stop.set)
-    async with jetstream_log(settings, "notifier") as (log, _):
+    async with operated(settings) as health, jetstream_log(settings, "notifier", health=health) as (log, _):
+        health.drains_when(stop.is_set)
         await serve(log, settings, stop)
 
 

@@ -23,6 +23,7 @@ from a2a_events.runtime.survey import Survey
 from a2a_events.services import event_loop, logs
 from a2a_events.services.connect import jetstream_log, writer
 from a2a_events.services.listener import Server, listen
+from a2a_events.services.operated import operated
 from a2a_events.settings import PREFIX, Settings, SettingsError, load
 from a2a_events.timeline.bundle import DamagedBundle, moved, read
 from a2a_events.timeline.record import Record
@@ -115,11 +116,14 @@ async def run(settings: Settings, bundles: Sequence[Path] = ()) -> None:
         log = await recorded(bundles)
         name = ", ".join(path.name for path in bundles[:_NAMED]) + (" …" if len(bundles) > _NAMED else "")
         try:
-            await serve(log, settings, stop, about=About(name, a2a_events.__version__, forks=False))
+            async with operated(settings, connected=False) as health:
+                health.drains_when(stop.is_set)
+                await serve(log, settings, stop, about=About(name, a2a_events.__version__, forks=False))
         finally:
             await log.close()
         return
-    async with jetstream_log(settings, "timeline") as (stored, _):
+    async with operated(settings) as health, jetstream_log(settings, "timeline", health=health) as (stored, _):
+        health.drains_when(stop.is_set)
         await serve(stored, settings, stop)
 
 

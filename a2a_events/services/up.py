@@ -29,6 +29,7 @@ from a2a_events.services import event_loop, gateway, notifier, provisioner, push
 from a2a_events.services.connect import jetstream_log
 from a2a_events.services.loop_watchdog import LoopWatchdog
 from a2a_events.services.nats_server import NatsServer, NatsServerFailed
+from a2a_events.services.operated import operated
 from a2a_events.services.replacement import STEADY_SECONDS, pause_seconds
 from a2a_events.settings import PREFIX, Settings
 
@@ -170,12 +171,20 @@ def _numbered(settings: Settings, number: int) -> Settings:
 def _services(
     plan: Plan, settings: Settings, gateways: list[Settings], agents: list[Agent], hurry: asyncio.Event
 ) -> list[tuple[str, Coroutine[Any, Any, None]]]:
-    """Name and work of each service. Cancelling the work stops the service in good order."""
+    """Name and work of each service. Cancelling the work stops the service in good order.
+
+    Their admin ports are consecutive, if there are any, in the order: workers, gateways, timeline page, notifier.
+    """
     named = [(f"worker-{number + 1}", "worker", settings) for number in range(plan.workers)]
     named += [(f"gateway-{number + 1}", "gateway", one) for number, one in enumerate(gateways)]
     named.append(("timeline-1", "timeline-page", settings))
     if push.offered(settings):
         named.append(("notifier-1", "notifier", settings))
+    if settings.admin_port:
+        named = [
+            (name, role, replace(own, admin_port=settings.admin_port + number))
+            for number, (name, role, own) in enumerate(named)
+        ]
     if plan.command is not None:
         return [
             (name, _supervise(Child(name, plan.command(role), own), hurry, settings.drain_seconds + STOP_SECONDS))
@@ -188,7 +197,8 @@ def _services(
 
 
 async def _service(role: str, settings: Settings, agents: list[Agent], stop: asyncio.Event) -> None:
-    async with jetstream_log(settings, role) as (log, connection):
+    async with operated(settings) as health, jetstream_log(settings, role, health=health) as (log, connection):
+        health.drains_when(stop.is_set)
         if role == "worker":
             with LoopWatchdog(None, bound_seconds=settings.blocked_loop_bound_seconds):
                 await worker.serve(log, settings, agents, stop)
@@ -197,7 +207,7 @@ async def _service(role: str, settings: Settings, agents: list[Agent], stop: asy
         elif role == "timeline-page":
             await timeline.serve(log, settings, stop)
         else:
-            await gateway.serve(log, connection, settings, stop)
+            await gateway.serve(log, connection, settings, stop, health=health)
 
 
 async def _in_process(start: Callable[[asyncio.Event], Coroutine[Any, Any, None]], hurry: asyncio.Event) -> None:

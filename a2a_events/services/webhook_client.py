@@ -19,6 +19,7 @@ import httpcore
 
 import a2a_events
 from a2a_events import limits
+from a2a_events.metrics.catalog import PUSH_BLOCKED
 from a2a_events.runtime.webhook import NotTaken
 from a2a_events.runtime.webhook_url import Target, TargetRefused, check_address, target
 
@@ -70,7 +71,8 @@ class WebhookClient:
         try:
             to = target(url, allow_private=self._allow_private)
         except TargetRefused as refused:
-            raise NotTaken(f"its URL {refused}") from None
+            PUSH_BLOCKED.inc("url")
+            raise NotTaken(f"its URL {refused}", "blocked") from None
         async with self._room_at(to.origin) as pool:
             status = await self._attempt(pool, to, headers, body)
         if not 200 <= status < 300:  # noqa: PLR2004 -- the status codes of success; a redirect is none
@@ -93,10 +95,13 @@ class WebhookClient:
                 status = response.status
                 await _drain(response)
         except TargetRefused as refused:
-            raise NotTaken(f"it {refused}") from None
+            PUSH_BLOCKED.inc("address")
+            raise NotTaken(f"it {refused}", "blocked") from None
         except TimeoutError:
             if not status:
-                raise NotTaken(f"it did not answer within {limits.WEBHOOK_TIMEOUT_SECONDS:g} seconds") from None
+                raise NotTaken(
+                    f"it did not answer within {limits.WEBHOOK_TIMEOUT_SECONDS:g} seconds", "timeout"
+                ) from None
         except (
             httpcore.NetworkError,
             httpcore.TimeoutException,
@@ -104,12 +109,12 @@ class WebhookClient:
             OSError,
         ) as error:
             if not status:
-                raise NotTaken(f"it could not be reached ({type(error).__name__})") from None
+                raise NotTaken(f"it could not be reached ({type(error).__name__})", "unreachable") from None
         except AttributeError as error:
             if "getpeername" not in str(error):
                 raise
             # anyio, where the event loop is uvloop's: the connection was reset before it was looked at, and not used.
-            raise NotTaken("it could not be reached (reset)") from None
+            raise NotTaken("it could not be reached (reset)", "unreachable") from None
         return status
 
     @asynccontextmanager

@@ -17,6 +17,7 @@ from a2a_events.runtime.worker import Unfit, Worker
 from a2a_events.services import event_loop, logs, replacement
 from a2a_events.services.connect import jetstream_log, writer
 from a2a_events.services.loop_watchdog import LoopWatchdog
+from a2a_events.services.operated import operated
 from a2a_events.settings import Settings, SettingsError, load
 
 logger = structlog.get_logger(__name__)
@@ -98,7 +99,8 @@ async def run(settings: Settings) -> None:
         await event_loop.set_within(stop, replacement.pause_seconds(lives))
     try:
         with LoopWatchdog(replacement.replace, bound_seconds=settings.blocked_loop_bound_seconds):
-            async with jetstream_log(settings, "worker") as (log, _):
+            async with operated(settings) as health, jetstream_log(settings, "worker", health=health) as (log, _):
+                health.drains_when(stop.is_set)
                 await serve(log, settings, agents, stop)
     except Unfit as unfit:
         if not stop.is_set():

@@ -36,6 +36,8 @@ class ServiceProcess:
     def __init__(self, role: str, name: str, environment: Mapping[str, str], folder: Path, log_file: Path) -> None:
         self.role = role
         self.name = name
+        self.admin_url = f"http://127.0.0.1:{environment.get(f'{PREFIX}ADMIN_PORT', '0')}"
+        """Where probes and metrics are, of a deployment with admin ports."""
         self._log_file = log_file
         command = f"from a2a_events.services.{role} import main; main()"
         with log_file.open("ab") as output:
@@ -146,6 +148,7 @@ class Deployment:
         notifiers: how many to start.
         settings: further settings of all processes, by name (``ack_wait_seconds``), as text.
         folder: current directory of the processes; default: this one's.
+        admin: whether each process has an admin port.
     """
 
     def __init__(
@@ -158,7 +161,9 @@ class Deployment:
         notifiers: int = 0,
         settings: Mapping[str, str] | None = None,
         folder: Path | None = None,
+        admin: bool = False,
     ) -> None:
+        self._admin = admin
         self.nats = nats
         self.namespace = unique_namespace()
         self.gateways: list[GatewayProcess] = []
@@ -257,6 +262,8 @@ class Deployment:
     def _environment(self, name: str, **more: str) -> dict[str, str]:
         inherited = {key: value for key, value in os.environ.items() if not key.startswith(PREFIX)}
         values = {**self._settings, "instance": name, **more}
+        if self._admin:
+            values["admin_port"] = str(free_port())
         return {**inherited, **{f"{PREFIX}{key.upper()}": value for key, value in values.items()}}
 
 

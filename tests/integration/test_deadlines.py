@@ -67,7 +67,7 @@ async def quick(turn: Turn) -> None:
 AGENT_NAMES = "awkward:asks,awkward:hangs,awkward:silent,awkward:again,awkward:watches,awkward:quick"
 
 
-def deployed(url: str, folder: Path, **counts: int) -> Deployment:
+def deployed(url: str, folder: Path, **counts: Any) -> Deployment:
     (folder / "awkward.py").write_text(AGENTS)
     settings = {"ack_wait_seconds": "2"}
     return Deployment(url, agents=AGENT_NAMES, settings=settings, folder=folder, **counts)

@@ -87,7 +87,7 @@ async def test_a_gateway_that_drains_says_so_refuses_new_streams_and_serves_ever
             return (await http.get("/readyz")).status_code == 503
 
         await eventually(unready)
-        assert (await http.get("/readyz")).json() == {"status": "draining"}
+        assert (await http.get("/readyz")).json() == {"status": "draining", "failing": ["draining"]}
         assert (await http.get("/livez")).status_code == 200
         for path, body in (("/message:stream", message(LONG)), ("/", rpc("SendStreamingMessage", message(LONG)))):
             refused = await http.post(path, json=body)

@@ -109,7 +109,7 @@ class A2AService:
         try:
             answer = await self._answer(method, content, context, request)
             if isinstance(answer, Updates):
-                request.outcome = await self._send(context, answer, method.answered)
+                request.outcome = await self._send(context, answer, method)
                 return b""
             return answer
         except asyncio.CancelledError:
@@ -156,29 +156,32 @@ class A2AService:
         request.streams(updates)
         return updates
 
-    async def _send(self, context: Context, updates: Updates, of: type[Message]) -> str:
+    async def _send(self, context: Context, updates: Updates, method: _Method) -> str:
         """Send a stream until it ends or its client is gone; why it ended.
 
         Raises:
             _StreamLost: it was ended from here, as when the gateway stops.
         """
         call = _Call(context)
-        stream = self._streams.begin(call)
+        stream = self._streams.begin(call, operation=method.name)
         try:
             async for run in updates:
                 stream.begun = True
                 for update in run.updates:
-                    await call.write(await _translated(len(update.line), messages.answer, update.line, of))
+                    await call.write(await _translated(len(update.line), messages.answer, update.line, method.answered))
                 updates.sent(run)
                 if run.last:
+                    stream.over = "terminal"
                     break
                 del run  # what was sent is not kept while nothing comes
         except asyncio.CancelledError:
             if not stream.lost:
+                stream.over = "client"
                 raise
             stream.uncancel()
             raise _StreamLost(stream.lost) from None
         except aio.BaseError:  # nobody is there to be written to
+            stream.over = "client"
             return "client gone"
         finally:
             self._streams.end(stream)

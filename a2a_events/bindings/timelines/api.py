@@ -404,6 +404,7 @@ async def stream(exchange: Exchange, streams: Streams, parts: AsyncGenerator[byt
             async for part in parts:
                 await exchange.part(part)
         await exchange.end(b"")
+        kept.over = "terminal"
     except asyncio.CancelledError:
         if not kept.lost:
             raise

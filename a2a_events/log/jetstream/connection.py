@@ -11,6 +11,7 @@ import itertools
 import os
 import re
 import ssl
+import time
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -23,6 +24,7 @@ from nats.aio.client import Client
 from a2a_events import limits
 from a2a_events.errors import Forbidden, Unavailable, Uncertain
 from a2a_events.log.jetstream.wire import RawClient, RawWire, Sink, StockWire, Wire, raw_is_safe
+from a2a_events.metrics.catalog import NATS_RECONNECTS
 
 PING_SECONDS: Final = 3
 """A server that hangs is noticed after two missed pings; nats-py's default takes four minutes."""
@@ -90,11 +92,29 @@ class Connection:
         self.on_return: list[Callable[[], None]] = []
         """Called after each reconnect: what was missed must be read from the log."""
         self.reconnects = 0
+        self.closed_since = 0.0
+        """When nats-py closed its client for good (``time.monotonic``), until there is another; 0 otherwise."""
 
     @property
     def connected(self) -> bool:
         """Whether a server is there right now."""
         return self._wire is not None and bool(self._wire.client.is_connected)
+
+    async def round_trip(self, timeout: float = limits.REQUEST_TIMEOUT_SECONDS) -> float:
+        """Seconds that a ping to the server and back takes.
+
+        Raises:
+            Unavailable: not connected, or no answer in time.
+        """
+        wire = self._wire
+        if wire is None or not wire.client.is_connected:
+            raise Unavailable("not connected to NATS")
+        begun = time.perf_counter()
+        try:
+            await wire.client.flush(timeout)  # type: ignore[arg-type]  # a number of seconds
+        except (TimeoutError, nats_errors.Error) as error:
+            raise Unavailable(f"no answer to a ping: {str(error) or type(error).__name__}") from None
+        return time.perf_counter() - begun
 
     @property
     def max_payload(self) -> int:
@@ -246,12 +266,14 @@ class Connection:
 
     async def _on_reconnect(self) -> None:
         self.reconnects += 1
+        NATS_RECONNECTS.inc()
         logger.info("nats reconnected", reconnects=self.reconnects)
         self._returned()
 
     async def _on_closed(self) -> None:
         self._fail_requests("the connection was closed")
         if not self._closing:
+            self.closed_since = time.monotonic()
             self._rebuilding = asyncio.get_running_loop().create_task(self._rebuild())
 
     async def _rebuild(self) -> None:
@@ -268,7 +290,9 @@ class Connection:
                 pause = min(pause * 2, 2.0)
         for subscription in list(self._subscriptions):
             await self._subscribe(subscription)
+        self.closed_since = 0.0
         self.reconnects += 1
+        NATS_RECONNECTS.inc()
         self._returned()
 
     def _returned(self) -> None:

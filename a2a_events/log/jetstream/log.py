@@ -40,6 +40,7 @@ from a2a_events.log.jetstream.streams import (
 from a2a_events.log.jetstream.wire import header_block, header_value, status
 from a2a_events.log.port import AgentEntry, Dispatch, End, Letter, Queue, Stored, Wakeup
 from a2a_events.log.tail import Silence, Tail, TailWatch, Watched
+from a2a_events.metrics.catalog import APPEND_CONFLICTS
 from a2a_events.model import timestamp_of
 from a2a_events.timeline.ids import TaskRef, is_name, parse_task_id
 from a2a_events.timeline.record import Draft, Record, pack, unpack
@@ -185,6 +186,8 @@ class JetStreamLog:
             if watched is not None:
                 watched.appended(ack.seq)
             return ack.seq
+        if ack.error.err_code in {n.WRONG_LAST_SEQUENCE, n.IN_FLIGHT}:
+            APPEND_CONFLICTS.inc(str(ack.error.err_code))
         if ack.error.err_code == n.WRONG_LAST_SEQUENCE:
             raise Conflict(ack.error.description)
         if ack.error.err_code == n.IN_FLIGHT:
@@ -318,6 +321,16 @@ class JetStreamLog:
             metadata: dict[str, str] = info["config"].get("metadata") or {}
             ends[shard] = End(metadata.get(INCARNATION, ""), info["state"]["last_seq"], _milliseconds(info["ts"]))
         return ends
+
+    async def ask_leader(self, shard: int) -> None:
+        """A sign of life of a shard's leader; one round trip.
+
+        Raises:
+            Unavailable, Uncertain: there is none.
+        """
+        info = await self._connection.api(f"STREAM.INFO.{self._names.log_stream(self.name, shard)}")
+        if "error" in info:
+            raise Unavailable(f"cannot read the stream of shard {shard}: {info['error'].get('description')}")
 
     async def scan(self, shard: int, start: int, end: int) -> AsyncIterator[list[Stored]]:
         """See ``port.Log``."""

@@ -1,0 +1,88 @@
+"""What operators and orchestrators ask a process, on a port of its own: probes and metrics.
+
+Served by a thread with an event loop of its own, so that it answers while an agent blocks the other one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import threading
+from types import TracebackType
+from typing import Final, Self
+
+import uvicorn
+from litestar import Litestar, Request, Response, get
+from litestar.datastructures import State
+
+from a2a_events.bindings.app import probe
+from a2a_events.services.exposition import exposed
+from a2a_events.services.health import Health
+from a2a_events.services.listener import Server
+
+_END_SECONDS: Final = 2.0
+"""What a scrape under way gets when the process ends."""
+
+
+class Admin:
+    """The port, while it is entered.
+
+    Args:
+        health: that probes ask for.
+        listener: where.
+    """
+
+    def __init__(self, health: Health, listener: socket.socket) -> None:
+        config = uvicorn.Config(
+            create_app(health),
+            loop="asyncio",
+            log_config=None,
+            access_log=False,
+            proxy_headers=False,
+            server_header=False,
+            lifespan="off",
+            timeout_graceful_shutdown=1,
+        )
+        self._server = Server(config)
+        self._listener = listener
+        self._thread = threading.Thread(target=self._serve, name="admin", daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._server.should_exit = True
+        self._thread.join(_END_SECONDS)
+
+    def _serve(self) -> None:
+        asyncio.run(self._server.serve([self._listener]))
+
+
+def create_app(health: Health) -> Litestar:
+    """What is served there."""
+
+    def answer(failing: list[str]) -> Response[bytes]:
+        status, body = probe(failing)
+        return Response(body, status_code=status, media_type="application/json", headers={"cache-control": "no-store"})
+
+    @get("/startupz", sync_to_thread=False)
+    def startupz() -> Response[bytes]:
+        return answer(health.not_started())
+
+    @get("/livez", sync_to_thread=False)
+    def livez() -> Response[bytes]:
+        return answer(health.dead())
+
+    @get("/readyz", sync_to_thread=False)
+    def readyz() -> Response[bytes]:
+        return answer(health.unready())
+
+    @get("/metrics", sync_to_thread=False)
+    def metrics(request: Request[None, None, State]) -> Response[bytes]:
+        content, media_type = exposed(request.headers.get("accept", ""))
+        return Response(content, media_type=media_type)
+
+    return Litestar(route_handlers=[startupz, livez, readyz, metrics], openapi_config=None, logging_config=None)
