@@ -59,6 +59,8 @@ LOOP_DEAD_SECONDS: Final = 10.0
 """How long an event loop need not have turned before its process is to be started anew."""
 CLIENT_DEAD_SECONDS: Final = 60.0
 """How long a NATS client that was closed for good may take to be made anew: the same for its process."""
+TRACE_SECONDS: Final = 900.0
+"""How old a message may be for its turn to be part of its trace; a later one begins its own, which is linked."""
 
 # --- writers ---------------------------------------------------------------------------------------------------------
 WRITER_QUEUED_EVENTS: Final = 1024

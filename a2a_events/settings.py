@@ -108,6 +108,9 @@ class Settings(Struct, frozen=True, kw_only=True):
     """Port for probes and metrics, of every service; 0: none."""
     commit: str = ""
     """What this was built of, for the metric ``a2a_build_info``."""
+    traces: str = ""
+    """Where spans go: ``otlp`` (the variables ``OTEL_…`` say more) or ``file:FOLDER``; empty: nowhere. Needs the extra
+    ``tracing``."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["", "json", "pretty"] = ""
     """Default: pretty on a terminal, JSON elsewhere."""

@@ -86,23 +86,21 @@ def create_app(
             await card(exchange, name, form)
             return
         if debugging is not None and path.startswith(f"/{timelines.PREFIX}"):
-            request = Request(name, directory, "DEBUG")
-            try:
+            request = _request(exchange, name, directory, "DEBUG")
+            with request.served(exchange.trace):
                 await debugging(exchange, request, path.removeprefix(f"/{timelines.PREFIX}"))
-            finally:
-                request.log()
             return
         rpc = endpoints.get(path.strip("/"))
         if rpc is not None and exchange.method != "POST":
             refused = MethodNotAllowed("POST")
             await exchange.answer(refused.http_status, http_body(refused), headers=[(b"allow", b"POST")])
             return
-        request = Request(name, directory, "JSONRPC" if rpc else "HTTP+JSON")
-        try:
-            await (rpc(exchange, request) if rpc else http_json(exchange, request, path.strip("/")))
-        finally:
-            exchange.release()
-            request.log()
+        request = _request(exchange, name, directory, "JSONRPC" if rpc else "HTTP+JSON")
+        with request.served(exchange.trace):
+            try:
+                await (rpc(exchange, request) if rpc else http_json(exchange, request, path.strip("/")))
+            finally:
+                exchange.release()
 
     async def card(exchange: Exchange, name: str, form: CardForm) -> None:
         try:
@@ -130,6 +128,13 @@ def probe(failing: list[str]) -> tuple[int, bytes]:
 
 async def _probe(exchange: Exchange, failing: list[str]) -> None:
     await exchange.answer(*probe(failing))
+
+
+def _request(exchange: Exchange, agent: str, directory: Directory, binding: str) -> Request:
+    """A request, whose answer will say by which id our log knows it."""
+    request = Request(agent, directory, binding, exchange.header(b"x-request-id"))
+    exchange.add_header(b"x-request-id", request.request_id.encode())
+    return request
 
 
 def _exchange(scope: Scope, receive: Receive, send: Send, intake: Intake) -> Exchange:

@@ -15,7 +15,7 @@ from typing import Any, Final, Protocol
 
 from litestar.types import HTTPScope, Receive, Send
 
-from a2a_events import limits
+from a2a_events import limits, tracing
 from a2a_events.bindings import sse
 from a2a_events.errors import (
     PayloadTooLargeError,
@@ -124,6 +124,12 @@ class Exchange:
         """What the client wants its message to be known by; None if it says nothing."""
         given = any(name == b"idempotency-key" for name, _ in self.scope["headers"])
         return self.header(b"idempotency-key") if given else None
+
+    @property
+    def trace(self) -> str:
+        """The trace context that the client has sent; empty without one, or if it is none."""
+        parent = self.header(b"traceparent")
+        return tracing.parse(parent, self.header(b"tracestate")) if parent else ""
 
     def header(self, name: bytes) -> str:
         """A request header's value, latin-1; empty without one, joined by commas if there are several."""
@@ -360,6 +366,7 @@ class Streams:
             runs = aiter(updates)
             run = await anext(runs)
             stream.begun = True
+            tracing.event("first update")
             await exchange.begin_stream()
             while not run.last:
                 await exchange.part(frame(run) if run.updates else _KEEP_ALIVE)

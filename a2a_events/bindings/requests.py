@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import itertools
+import os
+import re
 import time
+from collections.abc import Generator
+from contextlib import contextmanager
 from typing import Any, Final
 
 import structlog
+from structlog.contextvars import bind_contextvars
 
-from a2a_events import limits
+from a2a_events import limits, tracing
 from a2a_events.bindings.dialect import V1_0, Dialect
 from a2a_events.errors import A2AError, InvalidParamsError, TaskNotFoundError
-from a2a_events.metrics.catalog import OK, REQUEST_SECONDS, REQUESTS, REQUESTS_IN_FLIGHT
+from a2a_events.metrics.catalog import OK, OPERATIONS, REQUEST_SECONDS, REQUESTS, REQUESTS_IN_FLIGHT
 from a2a_events.runtime.caller import Caller, Result
 from a2a_events.runtime.directory import Directory, ServedAgent
 from a2a_events.runtime.operations import Updates
@@ -23,7 +29,12 @@ _CODES: Final = {
     "stalled": "STALLED",
     "gateway stopped": "STOPPED",
 }
-"""What a line says of an end that is no error, as metrics show it."""
+"""Ends that are no error, as lines and metrics show them."""
+_OURS: Final = frozenset({"INTERNAL_ERROR", "UNAVAILABLE", "INVALID_AGENT_RESPONSE"})
+"""What is not the client's fault."""
+_REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._:/+=@-]{1,128}")
+_HERE: Final = os.urandom(5).hex()
+_numbers: Final = itertools.count(1)
 
 logger = structlog.get_logger("a2a_events.request")
 
@@ -41,12 +52,14 @@ class Request:
         "dialect",
         "operation",
         "outcome",
+        "request_id",
         "revision",
+        "span",
         "task_id",
         "updates",
     )
 
-    def __init__(self, agent: str, directory: Directory, binding: str) -> None:
+    def __init__(self, agent: str, directory: Directory, binding: str, given_id: str = "") -> None:
         REQUESTS_IN_FLIGHT.add(1)
         self._directory = directory
         self.agent_name = agent
@@ -60,6 +73,46 @@ class Request:
         self.code = 0
         self.revision = 0
         self.updates: Updates | None = None
+        self.span = tracing.NOTHING
+        """Its span."""
+        self.request_id = given_id if _REQUEST_ID.fullmatch(given_id) else f"{_HERE}-{next(_numbers):x}"
+        """The request's id: the client's own, or one of ours."""
+        bind_contextvars(request_id=self.request_id)
+
+    @contextmanager
+    def served(self, trace: str) -> Generator[None]:
+        """The request's span, and its line at the end.
+
+        Args:
+            trace: the context that it came with.
+        """
+        with tracing.span("server", self.binding, parent=trace) as self.span:
+            try:
+                yield
+            finally:
+                if tracing.recording():
+                    self._describe()
+                self.log()
+
+    def _describe(self) -> None:
+        code = _CODES.get(self.outcome, self.outcome)
+        attributes: dict[str, str | int] = {
+            "rpc.system": self.binding.lower(),
+            "a2a.operation": self.operation,
+            "a2a.dialect": self.dialect,
+            "a2a.code": code,
+            "a2a.request.id": self.request_id,
+        }
+        if self.task_id:
+            attributes["a2a.task.id"] = self.task_id
+        if self.context_id:
+            attributes["a2a.context.id"] = self.context_id
+        if self.updates is not None:
+            attributes["a2a.stream.revision"] = self.updates.revision
+        name = self.operation if self.operation in OPERATIONS else self.binding
+        self.span.set(attributes, name=name)
+        if code in _OURS:
+            self.span.failed(code)
 
     def caller(
         self,
@@ -122,16 +175,17 @@ class Request:
         """The request's line."""
         seconds = time.perf_counter() - self._started
         REQUESTS_IN_FLIGHT.add(-1)
-        REQUESTS.inc(self.binding, self.operation, _CODES.get(self.outcome, self.outcome))
+        code = _CODES.get(self.outcome, self.outcome)
+        REQUESTS.inc(self.binding, self.operation, code)
         REQUEST_SECONDS.observe(seconds, self.binding, self.operation)
         logger.info(
             "request",
             binding=self.binding,
             dialect=self.dialect,
-            operation=self.operation,
+            op=self.operation,
             task_id=self.task_id or None,
             context_id=self.context_id or None,
             revision=(self.updates.revision if self.updates else self.revision) or None,
-            outcome=self.outcome,
-            seconds=round(seconds, 4),
+            code=code,
+            dur_ms=round(seconds * 1000, 1),
         )

@@ -203,7 +203,7 @@ def _load(given: dict[str, Any]) -> Any:
     from a2a_events.settings import load
 
     settings = load(given)
-    logs.configure(settings.log_level, settings.log_format)
+    logs.configure(settings.log_level, settings.log_format, click.get_current_context().info_name or "")
     return settings
 
 

@@ -11,7 +11,7 @@ import random
 import time
 from typing import Final
 
-from a2a_events import limits
+from a2a_events import limits, tracing
 from a2a_events.errors import Conflict, Unavailable, Uncertain
 from a2a_events.log.port import Log
 from a2a_events.metrics.catalog import (
@@ -26,7 +26,10 @@ from a2a_events.metrics.kinds import OTHER
 from a2a_events.timeline.events import Kind
 from a2a_events.timeline.ids import TaskRef
 from a2a_events.timeline.record import Draft
+from a2a_events.tracing import Span
 
+DESTINATION: Final = "log.{log}.{shard}.{agent}.{tenant}.{task}.{lane}"
+"""Where records go, as spans say it: a subject without its names."""
 _TYPES: Final = {kind.value: kind.name.lower() for kind in Kind}
 _GIVEN_UP: Final = {Kind.TASK_DEAD_LETTERED.value: "given_up", Kind.DEAD_LETTER.value: "webhook"}
 
@@ -47,7 +50,7 @@ async def append(
         task: whose record it is.
         draft: the record; its id must be its own (turns 3.6).
         expected: position of the task's last record as the writer knows it, 0 for none.
-        trace: W3C ``traceparent`` to keep beside the record.
+        trace: trace context to keep beside the record (``tracing``); empty: the current one.
         patience_seconds: how long to try.
 
     Returns:
@@ -60,7 +63,8 @@ async def append(
         RecordTooLarge: nothing was written and repeating cannot help.
     """
     begun = time.perf_counter()
-    position = await _append(log, task, draft, expected, trace, patience_seconds)
+    with _span(task, draft) as span:
+        position = await _append(log, task, draft, expected, trace or span.context, patience_seconds)
     APPEND_SECONDS.observe(time.perf_counter() - begun)
     _count(draft)
     return position
@@ -116,6 +120,23 @@ async def _settle(log: Log, task: TaskRef, draft: Draft, expected: int, deadline
         raise
     APPEND_INDETERMINATE.inc("absent" if position is None else "present")
     return position
+
+
+def _span(task: TaskRef, draft: Draft) -> Span:
+    if not tracing.recording():
+        return tracing.NOTHING
+    attributes: dict[str, str | int] = {
+        "messaging.system": "nats",
+        "messaging.operation.type": "send",
+        "messaging.operation.name": "append",
+        "messaging.destination.name": f"log.{task.log}.{task.shard}",
+        "messaging.destination.template": DESTINATION,
+        "messaging.message.id": draft.header.record_id,
+        "messaging.message.body.size": len(draft.payload),
+        "a2a.task.id": task.task_id,
+        "a2a.record.kinds": draft.header.kinds,
+    }
+    return tracing.span("producer", f"send {DESTINATION}", attributes)
 
 
 def _count(draft: Draft) -> None:

@@ -26,7 +26,7 @@ import msgspec
 import structlog
 from msgspec import Struct
 
-from a2a_events import limits
+from a2a_events import limits, tracing
 from a2a_events.errors import Conflict
 from a2a_events.log.port import Handle, Log, Watch
 from a2a_events.metrics.catalog import PUSH_ATTEMPTS, PUSH_LAG_SECONDS
@@ -140,6 +140,8 @@ class Notification:
         """How often we were asked to read on before we let go of the task."""
         self._stopping = asyncio.Event()
         self._over = False
+        self.posted = 0
+        """Updates that webhooks have taken from us."""
 
     async def cover(self, handle: Handle) -> None:
         """Another record of the task was delivered here; of two, only the newer need come back if we fail."""
@@ -375,7 +377,7 @@ class Notification:
                 self._busy += 1
                 try:
                     for revision, line in record.updates(progress.revision):
-                        if not await self._send(webhook, progress, revision, line):
+                        if not await self._send(webhook, progress, revision, line, record.trace):
                             return
                         progress.position, progress.revision, progress.failures = record.position, revision, 0
                         said = record.header.times[revision - record.header.revision]
@@ -386,19 +388,20 @@ class Notification:
                     self._busy -= 1
                     self._changed.set()
 
-    async def _send(self, webhook: Webhook, progress: _Progress, revision: int, line: bytes) -> bool:
+    async def _send(self, webhook: Webhook, progress: _Progress, revision: int, line: bytes, trace: str) -> bool:
         """One update, until it is taken; False if it was given up, or we were asked to stop."""
         while not self._stopping.is_set():
             if asyncio.get_running_loop().time() - self._confirmed > self._sign_seconds:
                 await self._check()  # who was suspended should not send what a successor has sent
             try:
-                await self._post(webhook, revision, line)
+                await self._post(webhook, revision, line, trace)
             except (NotTaken, SealBroken) as error:
                 progress.failures += 1
                 reason = str(error)
                 PUSH_ATTEMPTS.inc(error.result if isinstance(error, NotTaken) else "sealed")
             else:
                 PUSH_ATTEMPTS.inc("taken")
+                self.posted += 1
                 logger.debug("notified", task_id=self._task.task_id, config=webhook.id, revision=revision)
                 return True
             logger.warning(
@@ -421,11 +424,18 @@ class Notification:
                 pass  # the next attempt is due
         return False
 
-    async def _post(self, webhook: Webhook, revision: int, line: bytes) -> None:
+    async def _post(self, webhook: Webhook, revision: int, line: bytes, trace: str) -> None:
+        task_id = self._task.task_id
+        attributes = {"http.request.method": "POST", "a2a.task.id": task_id, "a2a.push.config": webhook.id}
+        with tracing.span("client", "push", attributes, parent=trace) as span:
+            await self._post_in(span.context, webhook, revision, line)
+
+    async def _post_in(self, trace: str, webhook: Webhook, revision: int, line: bytes) -> None:
         task_id = self._task.task_id
         secrets = await self._seals.open(webhook.sealed, task_id, webhook.id)
         body, media_type = await self._body_of(self._head.dialect, line, self._whole)
-        await self._client.post(webhook.url, headers_of(task_id, revision, media_type, webhook, secrets), body)
+        headers = headers_of(task_id, revision, media_type, webhook, secrets) | tracing.headers(trace)
+        await self._client.post(webhook.url, headers, body)
 
     async def _whole(self) -> bytes:
         fold = await load(self._log, self._task)

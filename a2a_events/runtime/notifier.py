@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 
 import structlog
+from structlog.contextvars import bind_contextvars
 
 from a2a_events import limits
 from a2a_events.errors import LogError
@@ -137,8 +138,11 @@ class Notifier:
 
     async def _notify(self, notification: Notification, handle: Handle) -> None:
         task, elsewhere = handle.task, False
+        bind_contextvars(task_id=task.task_id)
         try:
             elsewhere = not await notification.run()
+            if not elsewhere:
+                logger.info("webhooks notified", task_id=task.task_id, posted=notification.posted)
         except* LogError as errors:
             # Not acknowledged: the delivery comes back.
             logger.warning("webhooks not notified", task_id=task.task_id, error=_first(errors))

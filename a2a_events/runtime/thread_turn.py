@@ -55,6 +55,11 @@ class ThreadTurn:
         return list(self._turn.messages)
 
     @property
+    def trace_headers(self) -> dict[str, str]:
+        """See :attr:`Turn.trace_headers`."""
+        return self._turn.trace_headers
+
+    @property
     def text(self) -> str:
         """See :attr:`Turn.text`."""
         return self._turn.text

@@ -20,7 +20,7 @@ from typing import Any, ParamSpec, Protocol, TypeAlias, TypeVar, overload
 import msgspec
 from msgspec import UNSET, Raw
 
-from a2a_events import limits
+from a2a_events import limits, tracing
 from a2a_events.model import (
     INTERRUPTED_STATES,
     TERMINAL_STATES,
@@ -236,6 +236,14 @@ class Turn:
             BaseException: what the function raised.
         """
         return await in_thread(self.task_id, work, *args, **kwargs)
+
+    @property
+    def trace_headers(self) -> dict[str, str]:
+        """``traceparent`` and ``tracestate`` for requests to others, so that they are part of this turn's trace.
+
+        Of the span that is current where this is asked; empty if neither the client nor the deployment traces.
+        """
+        return tracing.headers(tracing.current())
 
     # --- reports ------------------------------------------------------------------------------------------------------
 

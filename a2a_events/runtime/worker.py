@@ -15,9 +15,11 @@ from functools import partial
 from typing import Any, Final, assert_never
 
 import structlog
+from structlog.contextvars import bind_contextvars
 
-from a2a_events import limits
+from a2a_events import limits, tracing
 from a2a_events.errors import Conflict, LogError, Unavailable, Unreadable
+from a2a_events.log.append import DESTINATION
 from a2a_events.log.patience import patiently
 from a2a_events.log.port import AgentEntry, Dispatch, Handle, Log, Notice, Wakeup
 from a2a_events.metrics.catalog import (
@@ -59,6 +61,7 @@ from a2a_events.timeline.ids import TaskRef
 from a2a_events.timeline.record import Record, Writer
 from a2a_events.timeline.render import segment_keys
 from a2a_events.timeline.render import task as render_task
+from a2a_events.tracing import Span
 
 STEWARD_SECONDS: Final = 0.25
 """How often running turns are looked after; a turn shorter than this costs no subscription and no check."""
@@ -278,8 +281,10 @@ class Worker:
     async def _serve(self, agent: Agent, handle: Handle) -> None:
         """One delivery, from reading to acknowledgement."""
         task = handle.task
+        bind_contextvars(task_id=task.task_id, agent=agent.name)
         try:
-            await self._act_on(agent, handle)
+            with _span(agent, handle):
+                await self._act_on(agent, handle)
         except Fenced:
             WORKER_FENCED.inc()
             logger.warning("fenced", task_id=task.task_id, agent=agent.name)
@@ -327,6 +332,15 @@ class Worker:
                             self._running[current] = running
                         if self._stopping.is_set():
                             running.hand_over("its worker was stopped")
+                        logger.info(
+                            "turn begun",
+                            task_id=task.task_id,
+                            context_id=fold.head.context_id,
+                            agent=agent.name,
+                            epoch=verdict.epoch,
+                            attempt=verdict.attempt,
+                            delivered=handle.count,
+                        )
                         await running.run()
                     else:
                         logger.warning(
@@ -703,13 +717,13 @@ class _Running:
             task_id=self._handle.task.task_id,
             context_id=head.context_id,
             agent=self._agent.name,
-            operation="turn",
+            op="turn",
             state=head.state.value,
             epoch=self.writer.epoch,
             attempt=self._attempt,
             revision=head.revision,
             reason=None if isinstance(leaving, Suspend) else leaving.reason or None,
-            seconds=round(time.monotonic() - self._started, 4),
+            dur_ms=round((time.monotonic() - self._started) * 1000, 1),
         )
 
 
@@ -735,6 +749,28 @@ def _delivery(handle: Handle) -> Delivery:
 def _since(handle: Handle) -> float:
     """Seconds since what was delivered was said, by two clocks that may differ."""
     return max(0.0, _now() - handle.record.header.times[0]) / 1000
+
+
+def _span(agent: Agent, handle: Handle) -> Span:
+    """The turn's; a child of what asked for it, or linked to that where it is long ago."""
+    asked = handle.record.trace
+    if not tracing.recording():
+        return tracing.span("consumer", "", parent=asked)
+    task = handle.task
+    attributes: dict[str, str | int] = {
+        "messaging.system": "nats",
+        "messaging.operation.type": "process",
+        "messaging.operation.name": "process",
+        "messaging.destination.name": f"log.{task.log}.{task.shard}",
+        "messaging.destination.template": DESTINATION,
+        "messaging.consumer.group.name": f"worker-{agent.name}",
+        "messaging.message.id": handle.record.header.record_id,
+        "messaging.nats.delivery_count": handle.count,
+        "a2a.task.id": task.task_id,
+        "a2a.agent": agent.name,
+    }
+    parent = asked if _since(handle) < limits.TRACE_SECONDS else ""
+    return tracing.span("consumer", f"process {agent.name}", attributes, parent=parent, links=[asked])
 
 
 def _record_id() -> str:

@@ -171,7 +171,7 @@ async def run(settings: Settings) -> None:
 
     event_loop.on_signals(asked)
     async with (
-        operated(settings) as health,
+        operated(settings, "gateway") as health,
         jetstream_log(settings, "gateway", health=health) as (log, connection),
     ):
         await serve(log, connection, settings, stop, hurry, health=health)
@@ -218,5 +218,5 @@ def _cards(path: str) -> dict[str, AgentCard]:
 def main() -> None:
     """Entry point of the service."""
     settings = load()
-    logs.configure(settings.log_level, settings.log_format)
+    logs.configure(settings.log_level, settings.log_format, "gateway")
     event_loop.run(run(settings))

@@ -48,7 +48,7 @@ async def run(settings: Settings) -> None:
     """The notifier as a process: until SIGTERM or SIGINT."""
     stop = asyncio.Event()
     event_loop.on_stop(stop.set)
-    async with operated(settings) as health, jetstream_log(settings, "notifier", health=health) as (log, _):
+    async with operated(settings, "notifier") as health, jetstream_log(settings, "notifier", health=health) as (log, _):
         health.drains_when(stop.is_set)
         await serve(log, settings, stop)
 
@@ -56,5 +56,5 @@ async def run(settings: Settings) -> None:
 def main() -> None:
     """Entry point of the service."""
     settings = load()
-    logs.configure(settings.log_level, settings.log_format)
+    logs.configure(settings.log_level, settings.log_format, "notifier")
     event_loop.run(run(settings))

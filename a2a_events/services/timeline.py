@@ -116,13 +116,16 @@ async def run(settings: Settings, bundles: Sequence[Path] = ()) -> None:
         log = await recorded(bundles)
         name = ", ".join(path.name for path in bundles[:_NAMED]) + (" …" if len(bundles) > _NAMED else "")
         try:
-            async with operated(settings, connected=False) as health:
+            async with operated(settings, "timeline", connected=False) as health:
                 health.drains_when(stop.is_set)
                 await serve(log, settings, stop, about=About(name, a2a_events.__version__, forks=False))
         finally:
             await log.close()
         return
-    async with operated(settings) as health, jetstream_log(settings, "timeline", health=health) as (stored, _):
+    async with (
+        operated(settings, "timeline") as health,
+        jetstream_log(settings, "timeline", health=health) as (stored, _),
+    ):
         health.drains_when(stop.is_set)
         await serve(stored, settings, stop)
 
@@ -164,5 +167,5 @@ def _names(servers: Sequence[str]) -> list[str]:
 def main() -> None:
     """Entry point of the service."""
     settings = load()
-    logs.configure(settings.log_level, settings.log_format)
+    logs.configure(settings.log_level, settings.log_format, "timeline")
     event_loop.run(run(settings))

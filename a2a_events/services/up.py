@@ -197,7 +197,7 @@ def _services(
 
 
 async def _service(role: str, settings: Settings, agents: list[Agent], stop: asyncio.Event) -> None:
-    async with operated(settings) as health, jetstream_log(settings, role, health=health) as (log, connection):
+    async with operated(settings, role) as health, jetstream_log(settings, role, health=health) as (log, connection):
         health.drains_when(stop.is_set)
         if role == "worker":
             with LoopWatchdog(None, bound_seconds=settings.blocked_loop_bound_seconds):

@@ -99,7 +99,10 @@ async def run(settings: Settings) -> None:
         await event_loop.set_within(stop, replacement.pause_seconds(lives))
     try:
         with LoopWatchdog(replacement.replace, bound_seconds=settings.blocked_loop_bound_seconds):
-            async with operated(settings) as health, jetstream_log(settings, "worker", health=health) as (log, _):
+            async with (
+                operated(settings, "worker") as health,
+                jetstream_log(settings, "worker", health=health) as (log, _),
+            ):
                 health.drains_when(stop.is_set)
                 await serve(log, settings, agents, stop)
     except Unfit as unfit:
@@ -117,5 +120,5 @@ def _another(settings: Settings) -> Settings:
 def main() -> None:
     """Entry point of the service."""
     settings = load()
-    logs.configure(settings.log_level, settings.log_format)
+    logs.configure(settings.log_level, settings.log_format, "worker")
     event_loop.run(run(settings))

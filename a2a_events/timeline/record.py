@@ -96,7 +96,7 @@ class Record(Struct, frozen=True):
     payload: bytes
     inbound: bool
     trace: str = ""
-    """W3C ``traceparent`` of the request or turn that wrote it."""
+    """Trace context of the request or turn that wrote it: W3C's ``traceparent``, and ``tracestate`` behind a space."""
 
     def lines(self) -> list[bytes]:
         """The events' lines, in order."""

@@ -226,7 +226,7 @@ async def test_a_rolling_restart_of_everything_fails_no_task_and_no_operation(de
     turns = [line for line in outcomes if line.get("event") == "turn"]
     assert len(turns) == load.streams + load.sends
     assert {line["state"] for line in turns} == {"TASK_STATE_COMPLETED"}
-    assert sum(gateway.output.count('"outcome":"gateway stopped"') for gateway in deployment.gateways) > 0
+    assert sum(gateway.output.count('"code":"STOPPED"') for gateway in deployment.gateways) > 0
 
 
 async def _more(load: Load, running: asyncio.Task[None], done: int) -> None:

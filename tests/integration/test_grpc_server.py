@@ -159,11 +159,11 @@ async def test_every_call_is_one_line_without_content(lines: list[Any]) -> None:
         requests = await eventually(lambda: _requests(lines, 4), what="a line for each call")
     assert {"GRPC"} == {line["binding"] for line in requests}
     assert [
-        ("SendMessage", "ok"),
-        ("SendStreamingMessage", "ended"),
+        ("SendMessage", "OK"),
+        ("SendStreamingMessage", "OK"),
         ("GetTask", "TASK_NOT_FOUND"),
-        ("SendStreamingMessage", "client gone"),
-    ] == [(line["operation"], line["outcome"]) for line in requests]
+        ("SendStreamingMessage", "CLIENT_GONE"),
+    ] == [(line["op"], line["code"]) for line in requests]
     assert (task["id"], task["contextId"]) == (requests[0]["task_id"], requests[0]["context_id"])
     assert requests[1]["revision"] > 1
     assert "secret" not in str(requests)
@@ -258,7 +258,7 @@ async def test_stopping_ends_streams_at_once_and_tells_their_clients_to_subscrib
         assert "UNAVAILABLE" == refused.code
         assert STOPPED in refused.message
         assert health_pb2.HealthCheckResponse.NOT_SERVING == (await health.read()).status
-    assert STOPPED in [line.get("outcome") for line in lines]
+    assert "STOPPED" in [line.get("code") for line in lines]
 
 
 async def test_a_gateway_that_is_stopping_takes_no_more_streams() -> None:

@@ -21,7 +21,7 @@ from google.protobuf.message_factory import GetMessageClass
 from grpc import aio
 from msgspec import Struct
 
-from a2a_events import limits
+from a2a_events import limits, tracing
 from a2a_events.bindings.dialect import V1_0
 from a2a_events.bindings.errors import shown
 from a2a_events.bindings.exchange import Intake, Streams
@@ -103,8 +103,13 @@ class A2AService:
 
     async def _serve(self, method: _Method, content: bytes, context: Context) -> bytes:
         """Serve one call; every failure is a status."""
-        request = Request("", self._directory, "GRPC")
+        request = Request("", self._directory, "GRPC", _metadata(context, "x-request-id"))
         request.operation = method.name
+        trace = tracing.parse(_metadata(context, "traceparent"), _metadata(context, "tracestate"))
+        with request.served(trace):
+            return await self._serve_one(method, content, context, request)
+
+    async def _serve_one(self, method: _Method, content: bytes, context: Context, request: Request) -> bytes:
         seen: A2AError
         try:
             answer = await self._answer(method, content, context, request)
@@ -120,8 +125,6 @@ class A2AService:
         except Exception as error:  # noqa: BLE001 -- the edge: whatever it is, the client gets the protocol's error
             seen = shown(error)
             request.failed(seen)
-        finally:
-            request.log()
         return await refuse(context, seen)
 
     async def _answer(self, method: _Method, content: bytes, context: Context, request: Request) -> bytes | Updates:

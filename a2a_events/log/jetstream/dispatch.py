@@ -225,7 +225,7 @@ class JetStreamDispatch:
                 logger.error("unreadable record delivered", position=position, count=count, error=str(error))
                 return
             inbound = subject.endswith("." + n.IN)
-            record = Record(position, header, payload, inbound, header_value(headers, n.TRACE.encode()))
+            record = Record(position, header, payload, inbound, trace_of(headers))
             task = self._names.task_of(subject)
             if header.encoding and self._whole is not None:
                 fetching = asyncio.get_running_loop().create_task(self._fetch(self._whole, task, record, count, reply))
@@ -318,6 +318,12 @@ class JetStreamDispatch:
                 await pulls.ask(batch, seconds)
                 budget -= batch
                 self._next_shard = shard + 1  # only a shard that was asked has had its turn
+
+
+def trace_of(headers: bytes) -> str:
+    """The trace context of a record."""
+    parent, state = header_value(headers, n.TRACE.encode()), header_value(headers, n.TRACE_STATE.encode())
+    return f"{parent} {state}" if state else parent
 
 
 class JetStreamWakeup:

@@ -16,14 +16,14 @@ import msgspec
 import structlog
 from msgspec import Struct
 
-from a2a_events import limits
+from a2a_events import limits, tracing
 from a2a_events.errors import Conflict, LogError, NotProvisioned, RecordTooLarge, Unavailable, Uncertain, Unreadable
 from a2a_events.log.jetstream import names as n
 from a2a_events.log.jetstream import reads
 from a2a_events.log.jetstream.claim_check import ClaimCheck
 from a2a_events.log.jetstream.connection import Connection, Subscription
 from a2a_events.log.jetstream.dead_letters import DeadLetters
-from a2a_events.log.jetstream.dispatch import Ensure, JetStreamDispatch, Whole, wakeups
+from a2a_events.log.jetstream.dispatch import Ensure, JetStreamDispatch, Whole, trace_of, wakeups
 from a2a_events.log.jetstream.names import Names
 from a2a_events.log.jetstream.object_store import stream_of
 from a2a_events.log.jetstream.reads import Message
@@ -174,7 +174,7 @@ class JetStreamLog:
             n.RECORD: pack(draft.header),
         }
         if trace:
-            fields[n.TRACE] = trace
+            fields |= tracing.headers(trace)
         headers = header_block(fields)
         if len(headers) > limits.HEADER_BYTES:
             raise RecordTooLarge(f"{len(headers)} bytes of headers are over the limit of {limits.HEADER_BYTES}")
@@ -778,4 +778,4 @@ def _record(message: Message) -> Record:
     except ValueError as error:
         raise Unreadable(f"record at {message.position}: {error}") from None
     inbound = message.subject.endswith("." + n.IN)
-    return Record(message.position, header, message.payload, inbound, header_value(headers, n.TRACE.encode()))
+    return Record(message.position, header, message.payload, inbound, trace_of(headers))

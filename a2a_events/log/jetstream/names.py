@@ -27,6 +27,8 @@ from a2a_events.timeline.ids import TaskRef
 RECORD: Final = "A2A-Record"
 """The packed record header (``timeline.record``)."""
 TRACE: Final = "traceparent"
+TRACE_STATE: Final = "tracestate"
+"""With ``TRACE``, the trace context of who wrote the record, as the W3C names them."""
 EXPECTED: Final = "Nats-Expected-Last-Subject-Sequence"
 EXPECTED_FILTER: Final = "Nats-Expected-Last-Subject-Sequence-Subject"
 SCHEDULE: Final = "Nats-Schedule"
