@@ -94,14 +94,14 @@ async def test_one_trace_shows_a_task_across_processes(nats_url: str, tmp_path: 
         return str(by_id[span["parent_id"]]["name"])
 
     send = "send log.{log}.{shard}.{agent}.{tenant}.{task}.{lane}"
-    server, process, own = one("SendStreamingMessage"), one("process curious"), one("look it up")
+    server, turn, own = one("SendStreamingMessage"), one("process curious"), one("look it up")
     assert (server["kind"], server["parent_id"]) == ("SpanKind.SERVER", "0xb7ad6b7169203331")
-    assert server["attributes"]["a2a.task.id"] == process["attributes"]["a2a.task.id"] == story.task_id
+    assert server["attributes"]["a2a.task.id"] == turn["attributes"]["a2a.task.id"] == story.task_id
     assert server["attributes"]["a2a.code"] == "OK"
     assert [event["name"] for event in server["events"]] == ["first update"]
-    assert process["kind"] == "SpanKind.CONSUMER"
-    assert (above(process), above(by_id[process["parent_id"]])) == (send, "SendStreamingMessage")
-    assert [link["context"]["span_id"] for link in process["links"]] == [process["parent_id"]]
+    assert turn["kind"] == "SpanKind.CONSUMER"
+    assert (above(turn), above(by_id[turn["parent_id"]])) == (send, "SendStreamingMessage")
+    assert [link["context"]["span_id"] for link in turn["links"]] == [turn["parent_id"]]
     assert above(own) == "process curious"
     written = [span for span in found if span["name"] == send]
     assert {span["attributes"]["messaging.system"] for span in written} == {"nats"}
