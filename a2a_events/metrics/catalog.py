@@ -190,7 +190,7 @@ PUSH_BLOCKED: Final = Counter(
 # --- the process -----------------------------------------------------------------------------------------------------
 NATS_CONNECTED: Final = Gauge("a2a_nats_connected", "Connections to NATS that are up: 1 or 0 for one service")
 NATS_RECONNECTS: Final = Counter("a2a_nats_reconnects_total", "How often the connection to NATS came back")
-NATS_RTT_SECONDS: Final = Gauge("a2a_nats_rtt_seconds", "The last round trip to NATS and back")
+NATS_RTT_SECONDS: Final = Gauge("a2a_nats_rtt_seconds", "The last question to a leader of the log, and its answer")
 BUILD_INFO: Final = Gauge("a2a_build_info", "Always 1; the labels say what runs", version=None, commit=None)
 
 ALL: Final[tuple[Metric, ...]] = tuple(found for found in list(globals().values()) if isinstance(found, Metric))

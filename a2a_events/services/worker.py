@@ -98,13 +98,12 @@ async def run(settings: Settings) -> None:
         settings = _another(settings)
         await event_loop.set_within(stop, replacement.pause_seconds(lives))
     try:
-        with LoopWatchdog(replacement.replace, bound_seconds=settings.blocked_loop_bound_seconds):
-            async with (
-                operated(settings, "worker") as health,
-                jetstream_log(settings, "worker", health=health) as (log, _),
-            ):
-                health.drains_when(stop.is_set)
-                await serve(log, settings, agents, stop)
+        async with operated(settings, "worker") as health:
+            health.drains_when(stop.is_set)
+            # Only now: what has been imported until here took as long as it took.
+            with LoopWatchdog(replacement.replace, bound_seconds=settings.blocked_loop_bound_seconds):
+                async with jetstream_log(settings, "worker", health=health) as (log, _):
+                    await serve(log, settings, agents, stop)
     except Unfit as unfit:
         if not stop.is_set():
             replacement.replace(str(unfit))

@@ -100,22 +100,6 @@ class Connection:
         """Whether a server is there right now."""
         return self._wire is not None and bool(self._wire.client.is_connected)
 
-    async def round_trip(self, timeout: float = limits.REQUEST_TIMEOUT_SECONDS) -> float:
-        """Seconds that a ping to the server and back takes.
-
-        Raises:
-            Unavailable: not connected, or no answer in time.
-        """
-        wire = self._wire
-        if wire is None or not wire.client.is_connected:
-            raise Unavailable("not connected to NATS")
-        begun = time.perf_counter()
-        try:
-            await wire.client.flush(timeout)  # type: ignore[arg-type]  # a number of seconds
-        except (TimeoutError, nats_errors.Error) as error:
-            raise Unavailable(f"no answer to a ping: {str(error) or type(error).__name__}") from None
-        return time.perf_counter() - begun
-
     @property
     def max_payload(self) -> int:
         """Bytes of headers and payload that the server takes in one message."""
