@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import threading
+from contextlib import suppress
 from types import TracebackType
 from typing import Final, Self
 
@@ -22,6 +23,28 @@ from a2a_events.services.listener import Server
 
 _END_SECONDS: Final = 2.0
 """What a scrape under way gets when the process ends."""
+
+
+class _Server(Server):
+    """As any, but it sleeps until it is asked or ended: uvicorn's own loop looks around ten times a second."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._over = asyncio.Event()
+
+    async def main_loop(self) -> None:
+        """Wait for the end."""
+        self._loop = asyncio.get_running_loop()
+        if not self.should_exit:
+            await self._over.wait()
+
+    def end(self) -> None:
+        """Take no more, from any thread."""
+        self.should_exit = True
+        if self._loop is not None:
+            with suppress(RuntimeError):  # it has ended
+                self._loop.call_soon_threadsafe(self._over.set)
 
 
 class Admin:
@@ -40,10 +63,11 @@ class Admin:
             access_log=False,
             proxy_headers=False,
             server_header=False,
+            date_header=False,
             lifespan="off",
             timeout_graceful_shutdown=1,
         )
-        self._server = Server(config)
+        self._server = _Server(config)
         self._listener = listener
         self._thread = threading.Thread(target=self._serve, name="admin", daemon=True)
 
@@ -54,7 +78,7 @@ class Admin:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._server.should_exit = True
+        self._server.end()
         self._thread.join(_END_SECONDS)
 
     def _serve(self) -> None:
