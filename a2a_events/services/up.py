@@ -168,10 +168,8 @@ def _numbered(settings: Settings, number: int) -> Settings:
     )
 
 
-def _services(
-    plan: Plan, settings: Settings, gateways: list[Settings], agents: list[Agent], hurry: asyncio.Event
-) -> list[tuple[str, Coroutine[Any, Any, None]]]:
-    """Name and work of each service. Cancelling the work stops the service in good order.
+def planned(plan: Plan, settings: Settings, gateways: list[Settings]) -> list[tuple[str, str, Settings]]:
+    """Name, role and settings of each service.
 
     Their admin ports are consecutive, if there are any, in the order: workers, gateways, timeline page, notifier.
     """
@@ -180,11 +178,17 @@ def _services(
     named.append(("timeline-1", "timeline-page", settings))
     if push.offered(settings):
         named.append(("notifier-1", "notifier", settings))
-    if settings.admin_port:
-        named = [
-            (name, role, replace(own, admin_port=settings.admin_port + number))
-            for number, (name, role, own) in enumerate(named)
-        ]
+    return [
+        (name, role, replace(own, admin_port=settings.admin_port and settings.admin_port + number))
+        for number, (name, role, own) in enumerate(named)
+    ]
+
+
+def _services(
+    plan: Plan, settings: Settings, gateways: list[Settings], agents: list[Agent], hurry: asyncio.Event
+) -> list[tuple[str, Coroutine[Any, Any, None]]]:
+    """Name and work of each service. Cancelling the work stops the service in good order."""
+    named = planned(plan, settings, gateways)
     if plan.command is not None:
         return [
             (name, _supervise(Child(name, plan.command(role), own), hurry, settings.drain_seconds + STOP_SECONDS))
