@@ -22,7 +22,8 @@
     └── LogError                          answers one question: may I retry?
         ├── Conflict                      nothing was written; read, decide again
         ├── Unavailable                   nothing was written; the same call may be repeated
-        │   └── NotProvisioned            the log's streams are not there: provision, then repeat
+        │   ├── NotProvisioned            the log's streams are not there: provision, then repeat
+    │   └── Unreachable               the task's region is cut off: repeat much later
         ├── Uncertain                     may have been written; read first
         ├── Forbidden                     nothing was written; the operator must allow it first
         ├── RecordTooLarge                nothing was written; repeating cannot help
@@ -325,6 +326,10 @@ class Forbidden(LogError):
 
 class NotProvisioned(Unavailable):
     """The log's streams are not there: provisioning helps, waiting does not."""
+
+
+class Unreachable(Unavailable):
+    """The region in which the task is written cannot be reached from here: waiting a moment does not help."""
 
 
 class Uncertain(LogError):

@@ -47,6 +47,17 @@ REQUEST_TIMEOUT_SECONDS: Final = 5.0
 """How long the broker may take to answer one request."""
 APPEND_PATIENCE_SECONDS: Final = 15.0
 """How long an append is tried before it is reported: a killed leader stalls writes for about 5 s, a paused one 8 s."""
+MIRROR_PATIENCE_SECONDS: Final = 5.0
+"""How long who has just written in another region waits until the mirror here shows it: it is behind by one way of the
+link, and by more only while it catches up."""
+MIRROR_LOOK_SECONDS: Final = (0.001, 0.1)
+"""How soon the mirror is looked at then, and at most how much later again."""
+REGION_LOOK_SECONDS: Final = 1.0
+"""How often a gateway compares its mirrors with the logs they follow; staleness is known so exactly."""
+REGION_SILENT_SECONDS: Final = 3.0
+"""Silence of another region after which nothing is sent there before it has answered: a dead link swallows requests."""
+REGION_RETRY_SECONDS: Final = 5
+"""Retry-After of what cannot be written because the task's region cannot be reached."""
 START_PATIENCE_SECONDS: Final = 30.0
 """How long a service that starts waits for the log: who comes first is left to chance, and elections take seconds."""
 UNREADY_AFTER_SECONDS: Final = 5.0

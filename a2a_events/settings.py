@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Final, Literal, get_args, get_origin, get_type_hints
 from urllib.parse import urlsplit
@@ -13,6 +14,8 @@ from msgspec import Meta, Struct
 from a2a_events import limits
 
 PREFIX: Final = "A2A_EVENTS_"
+_LOG: Final = re.compile(r"[a-z0-9]{1,16}")
+_DOMAIN: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 
 class SettingsError(ValueError):
@@ -32,6 +35,11 @@ class Settings(Struct, frozen=True, kw_only=True):
     """First token of every subject, and of stream names in upper case."""
     log: str = "main"
     """Log that new tasks go to."""
+    regions: str = ""
+    """Logs of all regions and the JetStream domain of each, as log=domain, comma-separated; empty: one region. The own
+    log may be among them, so every region can have the same value."""
+    tenant_homes: str = ""
+    """Tenants whose new tasks go to one log from wherever they are sent, as tenant=log, comma-separated."""
     shards: int = 4
     """Shards that provisioning makes: 4 for one server that syncs each write, 1 for a cluster."""
     replicas: int = 1
@@ -152,9 +160,45 @@ class Settings(Struct, frozen=True, kw_only=True):
         return self.silence_seconds or limits.SILENCE_ACK_WAITS * self.ack_wait_seconds
 
     @property
+    def other_logs(self) -> dict[str, str]:
+        """The logs of other regions, and the JetStream domain of each.
+
+        Raises:
+            SettingsError: a log or a domain cannot have this name.
+        """
+        found = _pairs("REGIONS", self.regions)
+        for log, domain in found.items():
+            if not _LOG.fullmatch(log) or not _DOMAIN.fullmatch(domain):
+                raise SettingsError(f"{PREFIX}REGIONS: {log}={domain} is not a log's name and a JetStream domain's")
+        return {log: domain for log, domain in found.items() if log != self.log}
+
+    @property
+    def homes(self) -> dict[str, str]:
+        """Raw names of tenants, and the log of each.
+
+        Raises:
+            SettingsError: a log is in no region that is known here.
+        """
+        found = _pairs("TENANT_HOMES", self.tenant_homes)
+        for tenant, log in found.items():
+            if log != self.log and log not in self.other_logs:
+                raise SettingsError(f"{PREFIX}TENANT_HOMES: tenant {tenant!r} is at home in log {log!r}, of no region")
+        return found
+
+    @property
     def servers(self) -> list[str]:
         """NATS servers to try."""
         return [url.strip() for url in self.nats.split(",") if url.strip()]
+
+
+def _pairs(name: str, text: str) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for pair in filter(None, (pair.strip() for pair in text.split(","))):
+        key, equals, value = (part.strip() for part in pair.rpartition("="))
+        if not (key and equals and value) or key in found:
+            raise SettingsError(f"{PREFIX}{name}: {pair!r} is not name=name, or names something twice")
+        found[key] = value
+    return found
 
 
 def load(flags: Mapping[str, Any] | None = None, environment: Mapping[str, str] | None = None) -> Settings:

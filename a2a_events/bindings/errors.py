@@ -6,6 +6,7 @@ from typing import Any, Final
 
 import structlog
 
+from a2a_events import limits
 from a2a_events.errors import (
     A2AError,
     InternalError,
@@ -15,6 +16,7 @@ from a2a_events.errors import (
     Unavailable,
     UnavailableError,
     Uncertain,
+    Unreachable,
 )
 from a2a_events.model import encode
 
@@ -31,6 +33,12 @@ def shown(error: Exception) -> A2AError:
             return error
         case RecordTooLarge():
             return PayloadTooLargeError("The message is larger than this server can store")
+        case Unreachable():
+            return UnavailableError(
+                "The task's region cannot be reached from here; nothing was done, please retry later",
+                retry_after_seconds=limits.REGION_RETRY_SECONDS,
+                metadata=UnavailableError.UNTOUCHED,
+            )
         case Unavailable():
             return UnavailableError()
         case Uncertain():

@@ -8,6 +8,7 @@ end goes with the last. A client that is gone ends its stream, and only that; on
 from __future__ import annotations
 
 import asyncio
+import math
 import random
 import time
 from collections.abc import Callable, Coroutine, Sequence
@@ -35,6 +36,8 @@ _STREAM_HEADERS: Final = (
     (b"cache-control", b"no-store"),
     (b"x-accel-buffering", b"no"),
 )
+STALENESS: Final = b"a2a-staleness-seconds"
+"""Header of answers that were read from another region's mirror: how old they are at most."""
 STOPPED: Final = "gateway stopped"
 """Why a stream ended whose gateway was asked to stop."""
 STALLED: Final = "stalled"
@@ -139,6 +142,12 @@ class Exchange:
     def add_header(self, name: bytes, value: bytes) -> None:
         """Have the answer, whatever it will be, carry this header."""
         self._headers.append((name, value))
+
+    def says_staleness(self, seconds: float | None) -> None:
+        """Have the answer say how old it is at most, if it was read from a mirror; whole seconds, rounded up."""
+        if seconds is not None:
+            shown = b"unknown" if math.isinf(seconds) else b"%d" % math.ceil(seconds)
+            self.add_header(STALENESS, shown)
 
     async def body(self) -> bytes:
         """The request's body, counted as it arrives.

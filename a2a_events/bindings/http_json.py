@@ -88,6 +88,7 @@ class HttpJson:
         if operation in UNARY:
             result = await dialect.call(operation)(self._operations, caller, agent, asked)
             request.shows(result)
+            exchange.says_staleness(result.staleness_seconds)
             # Mirrored, because the specification's media type is a SHOULD and some clients insist on plain JSON.
             plain = dialect is V0_3 or exchange.header(b"content-type").startswith("application/json")
             await exchange.answer(200, dialect.shown(operation, result.json), JSON if plain else A2A_JSON)
@@ -95,6 +96,7 @@ class HttpJson:
         self._streams.check()
         updates = await STREAMING[operation][1](self._operations, caller, agent, asked, exchange.cursor)
         request.streams(updates)
+        exchange.says_staleness(updates.staleness_seconds)
         return updates
 
 

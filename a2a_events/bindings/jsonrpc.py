@@ -113,6 +113,7 @@ class JsonRpc:
         if operation in UNARY:
             result = await dialect.call(operation)(self._operations, caller, agent, asked)
             request.shows(result)
+            exchange.says_staleness(result.staleness_seconds)
             content = dialect.shown(operation, result.json)
             answer = b'{"jsonrpc":"2.0","id":' + bytes(envelope.id) + b',"result":' + content + b"}"
             await exchange.answer(200, answer)
@@ -120,6 +121,7 @@ class JsonRpc:
         self._streams.check()
         updates = await STREAMING[operation][1](self._operations, caller, agent, asked, exchange.cursor)
         request.streams(updates)
+        exchange.says_staleness(updates.staleness_seconds)
         return updates
 
 

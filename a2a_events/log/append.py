@@ -12,7 +12,7 @@ import time
 from typing import Final
 
 from a2a_events import limits, tracing
-from a2a_events.errors import Conflict, Unavailable, Uncertain
+from a2a_events.errors import Conflict, Unavailable, Uncertain, Unreachable
 from a2a_events.log.port import Log
 from a2a_events.metrics.catalog import (
     APPEND_DUPLICATES,
@@ -58,7 +58,7 @@ async def append(
 
     Raises:
         Conflict: another record stands there; this one was not and never will be stored. Read, fold, decide again.
-        Unavailable: nothing was written.
+        Unavailable: nothing was written. ``Unreachable``, for a task of another region, comes without any patience.
         Uncertain: it may be stored; nothing else may be claimed (turns 3.5).
         RecordTooLarge: nothing was written and repeating cannot help.
     """
@@ -87,6 +87,10 @@ async def _append(  # noqa: PLR0917 -- as above
                 raise
             APPEND_DUPLICATES.inc()
             return position
+        except Unreachable:
+            if tried:
+                raise Uncertain("the task's region cannot be reached; the record may be stored") from None
+            raise
         except Unavailable:
             if tried:
                 # An earlier try may still have landed: only the log can tell.
@@ -161,6 +165,8 @@ async def _resolve(log: Log, task: TaskRef, draft: Draft, expected: int, deadlin
     while True:
         try:
             record = await log.first_after(task, expected)
+        except Unreachable:
+            raise Uncertain("the task's region cannot be reached; the record may be stored") from None
         except Unavailable:
             if time.monotonic() >= deadline:
                 raise Uncertain("the log did not answer; the record may be stored") from None

@@ -16,7 +16,7 @@ import msgspec
 
 from a2a_events import limits
 from a2a_events.errors import Conflict, RecordTooLarge
-from a2a_events.log.port import AgentEntry, Dispatch, End, Handle, Letter, Queue, Stored, Wakeup
+from a2a_events.log.port import AgentEntry, Dispatch, End, Handle, Home, Letter, Queue, Stored, Wakeup
 from a2a_events.log.tail import Silence, Tail, TailWatch, Watched
 from a2a_events.timeline.ids import TaskRef
 from a2a_events.timeline.record import Draft, Record
@@ -42,6 +42,7 @@ class MemoryLog:
         content_bytes: int = limits.CONTENT_BYTES,
     ) -> None:
         self.name = name
+        self.logs: tuple[str, ...] = (name,)
         self.shards = self.keyed_shards = shards
         self.content_bytes = content_bytes
         self._ack_wait_seconds = ack_wait_seconds
@@ -73,6 +74,17 @@ class MemoryLog:
         self._sealing_key = os.urandom(32)
         self._letters: dict[TaskRef, Letter] = {}
         """Dead letters in the order in which they came, and marks of those that were forgotten."""
+
+    def home(self, tenant: str, key: str = "") -> Home:  # noqa: ARG002 -- there is one log
+        """See ``port.Log``."""
+        return Home(self.name, self.shards, self.keyed_shards)
+
+    def staleness(self, log: str = "") -> float | None:  # noqa: ARG002 -- it is read where it is written
+        """See ``port.Log``."""
+        return None
+
+    async def reach(self, task: TaskRef, position: int) -> None:
+        """See ``port.Log``: it is read where it is written."""
 
     def incarnation(self, task: TaskRef) -> str:  # noqa: ARG002 -- one incarnation for all shards
         """See ``port.Log``."""
@@ -208,7 +220,7 @@ class MemoryLog:
         self._notified[task] = (content, version + 1)
         return version + 1
 
-    async def sealing_key(self) -> bytes:
+    async def sealing_key(self, log: str = "") -> bytes:  # noqa: ARG002 -- there is one log
         """See ``port.Log``."""
         return self._sealing_key
 
@@ -306,11 +318,11 @@ class MemoryLog:
         if kept is None or kept.revision <= letter.revision:
             self._letters[letter.task] = msgspec.structs.replace(letter, forgotten=True)
 
-    async def ends(self) -> dict[int, End]:
+    async def ends(self, log: str = "") -> dict[int, End]:  # noqa: ARG002 -- there is one log
         """See ``port.Log``."""
         return {0: End(self._incarnation, self._position, _now())}
 
-    async def scan(self, shard: int, start: int, end: int) -> AsyncIterator[list[Stored]]:
+    async def scan(self, shard: int, start: int, end: int, log: str = "") -> AsyncIterator[list[Stored]]:  # noqa: ARG002
         """See ``port.Log``."""
         assert shard == 0, "a log in memory has one shard"
         found = [

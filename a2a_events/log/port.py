@@ -140,6 +140,16 @@ class Stored(Struct, frozen=True):
     """When it was stored, by the log's own clock, milliseconds."""
 
 
+class Home(Struct, frozen=True):
+    """Where a new task goes."""
+
+    log: str
+    shards: int
+    """New tasks are spread over this many shards."""
+    keyed_shards: int
+    """New tasks under an idempotency key are spread over the first so many; never changes for a log (turns 7.3)."""
+
+
 class Queue(Struct, frozen=True):
     """How far the deliveries of one agent's ``in`` records of one shard are."""
 
@@ -191,11 +201,44 @@ class Log(Protocol):
     """New tasks are spread over this many shards."""
     keyed_shards: int
     """New tasks under an idempotency key are spread over the first so many; never changes for a log (turns 7.3)."""
+    logs: tuple[str, ...]
+    """Every log whose tasks can be read here, this process's own first; those of other regions from their mirrors."""
     content_bytes: int
     """Largest payload of one record. One over ``limits.RECORD_BYTES`` costs more, and comes back as it was offered."""
 
     def incarnation(self, task: TaskRef) -> str:
         """Changes when the task's shard is made anew; a cursor of another incarnation is no place in this one."""
+        ...
+
+    def home(self, tenant: str, key: str = "") -> Home:
+        """Where a new task goes: its tenant's home, or else the own log.
+
+        Args:
+            tenant: its raw name.
+            key: where it is not empty, the same key gives the same log at every process and in every region, so that
+                a message under it is taken once (ADR 0025).
+        """
+        ...
+
+    def staleness(self, log: str = "") -> float | None:
+        """How old what is read here of a log is at most, in seconds.
+
+        Args:
+            log: its name; empty: the oldest of all.
+
+        Returns:
+            None: it is read where it is written.
+        """
+        ...
+
+    async def reach(self, task: TaskRef, position: int) -> None:
+        """Wait until the task is read at least as far as a position, for ``limits.MIRROR_PATIENCE_SECONDS``.
+
+        No round trip for a log that is read where it is written.
+
+        Raises:
+            Unavailable: it is not; repeating is safe.
+        """
         ...
 
     async def try_append(self, task: TaskRef, draft: Draft, expected: int, *, trace: str = "") -> int:
@@ -206,7 +249,7 @@ class Log(Protocol):
 
         Raises:
             Conflict: another record stands after ``expected``; nothing was written by this attempt.
-            Unavailable: nothing was written.
+            Unavailable: nothing was written. ``Unreachable``: nor will it be for a while.
             Uncertain: no answer: it may be stored now, later or never.
             RecordTooLarge: over :attr:`content_bytes`; nothing was written.
         """
@@ -329,8 +372,11 @@ class Log(Protocol):
         """
         ...
 
-    async def sealing_key(self) -> bytes:
+    async def sealing_key(self, log: str = "") -> bytes:
         """32 random bytes that every process of this deployment gets alike, made when first asked for.
+
+        Args:
+            log: whose secrets they seal; empty: those of the own one.
 
         Raises:
             Unavailable: no answer; repeating is safe.
@@ -455,20 +501,29 @@ class Log(Protocol):
         """
         ...
 
-    async def ends(self) -> dict[int, End]:
-        """Where each shard ends, from the leaders; one round trip a shard, all at once.
+    async def ends(self, log: str = "") -> dict[int, End]:
+        """Where each shard of a log ends, from the leaders; one round trip a shard, all at once.
+
+        Args:
+            log: one of :attr:`logs`; empty: the own one.
 
         Raises:
             Unavailable: no answer; repeating is safe.
         """
         ...
 
-    def scan(self, shard: int, start: int, end: int) -> AsyncIterator[list[Stored]]:
+    def scan(self, shard: int, start: int, end: int, log: str = "") -> AsyncIterator[list[Stored]]:
         """Records of all tasks of a shard, in order, from one position to another, both included.
 
         For projections of the whole log. A record that cannot be read is left out and logged: it must not stop them.
         The lines of artifacts may be empty where they are large: a projection does not fetch what it does not show.
         One request per ``limits.SCAN_BATCH_RECORDS``.
+
+        Args:
+            shard: of the log.
+            start: position of the first record.
+            end: position of the last one.
+            log: one of :attr:`logs`; empty: the own one.
 
         Raises:
             Unavailable: no answer; scanning on after the last record received is safe.

@@ -28,3 +28,5 @@ class Result(Struct, frozen=True):
     task_id: str = ""
     context_id: str = ""
     revision: int = 0
+    staleness_seconds: float | None = None
+    """How old it is at most; None: it was read where it is written."""

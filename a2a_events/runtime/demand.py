@@ -18,6 +18,7 @@ from a2a_events import limits
 from a2a_events.errors import LogError, UnavailableError
 from a2a_events.log.port import Log
 from a2a_events.metrics.catalog import RATE_LIMITED
+from a2a_events.timeline.ids import TaskRef
 
 FRESH_SECONDS: Final = 5.0
 """How old what is known of workers may be when it is relied on."""
@@ -106,7 +107,7 @@ class Admission:
         self._queues: dict[str, _Queue] = {}
 
     @asynccontextmanager
-    async def admit(self, agent: str) -> AsyncGenerator[None]:
+    async def admit(self, task: TaskRef) -> AsyncGenerator[None]:
         """For as long as it takes to write one new task. No round trip, unless the last reading alone refuses nothing.
 
         A queue that cannot be read refuses nobody: the append that follows finds out what is the matter.
@@ -114,9 +115,10 @@ class Admission:
         Raises:
             UnavailableError: the queue is full; nothing was written.
         """
-        if not self._limit:
+        if not self._limit or task.log != self._log.name:  # how deep queues are in other regions is not known here
             yield
             return
+        agent = task.agent
         queue = self._queues.get(agent)
         if queue is None:
             queue = self._queues[agent] = _Queue(self._log, agent)

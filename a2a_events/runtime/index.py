@@ -29,13 +29,14 @@ from a2a_events.model import TERMINAL_STATES, TaskState, encode, milliseconds_of
 from a2a_events.timeline.events import Forked, Kind, StatusChanged, StatusLine, Submitted, decode_line
 from a2a_events.timeline.ids import TaskRef
 
-_SCHEMA_VERSION: Final = 2
+_SCHEMA_VERSION: Final = 3
 _SCHEMA: Final = """
-create table shards (shard integer primary key, incarnation text not null, position integer not null);
+-- a shard is named <log>.<shard> here: one index shows the logs of all regions
+create table shards (shard text primary key, incarnation text not null, position integer not null);
 create table scopes (scope integer primary key, agent text, tenant text, subject text, unique (agent, tenant, subject));
 create table tasks (
     task_id text primary key,
-    shard integer not null,
+    shard text not null,
     scope integer,            -- null until clients may see a task
     owner integer not null,   -- the scope that it will be in
     context_id text not null,
@@ -58,7 +59,7 @@ create index by_state on tasks (scope, state, updated, task_id);
 create index by_activity on tasks (active, task_id);
 create index by_change on tasks (change);
 create table moved (
-    shard integer not null,
+    shard text not null,
     until integer not null,   -- position of the record that changed the status; the place holds before it
     task_id text not null,
     since integer not null,
@@ -136,8 +137,8 @@ class TaskIndex:
         self._asked = 0.0
 
     @property
-    def ends(self) -> Mapping[int, End]:
-        """How far each shard has been read."""
+    def ends(self) -> Mapping[str, End]:
+        """How far each shard, named ``<log>.<shard>``, has been read."""
         return self._ends
 
     async def caught_up(self, patience_seconds: float = limits.INDEX_PATIENCE_SECONDS) -> None:
@@ -148,7 +149,7 @@ class TaskIndex:
             Unavailable: no answer; repeating is safe.
         """
         deadline = time.monotonic() + patience_seconds
-        wanted = await self._log.ends()
+        wanted = await self._wanted()
         while any(self._behind(shard, end) for shard, end in wanted.items()):
             feeding = self._fed(wanted)
             done, _ = await asyncio.wait([feeding], timeout=max(0.0, deadline - time.monotonic()))
@@ -188,7 +189,7 @@ class TaskIndex:
         return int(found)
 
     def page(
-        self, scope: Scope, filters: Filters, size: int, *, as_of: Mapping[int, int], after: Place | None = None
+        self, scope: Scope, filters: Filters, size: int, *, as_of: Mapping[str, int], after: Place | None = None
     ) -> list[Row]:
         """The next tasks of a listing.
 
@@ -203,11 +204,12 @@ class TaskIndex:
         below, bounds = "", []
         if after is not None:
             below, bounds = " and (updated, task_id) < (?, ?)", [after.updated, after.task_id]
-        seen = "case shard " + " ".join(f"when {int(s)} then {int(p)}" for s, p in as_of.items()) + " else -1 end"
+        seen = "case shard " + "when ? then ? " * len(as_of) + "else -1 end"
+        known = [value for place in as_of.items() for value in place]
         rows: list[tuple[Any, ...]] = self._database.execute(
             f"select updated, task_id, shard, context_id, status from tasks where {where}{below} and since <= {seen}"  # noqa: S608 -- as above
             " order by updated desc, task_id desc limit ?",
-            [*values, *bounds, size],
+            [*values, *bounds, *known, size],
         ).fetchall()
         for shard, position in as_of.items():
             rows += self._database.execute(
@@ -221,7 +223,7 @@ class TaskIndex:
         return [
             Row(
                 Place(updated, task_id),
-                TaskRef(self._log.name, shard, scope.agent, scope.tenant, task_id),
+                TaskRef(*log_and_shard(shard), scope.agent, scope.tenant, task_id),
                 context,
                 s or b"",
             )
@@ -239,11 +241,17 @@ class TaskIndex:
 
     # --- feeding ------------------------------------------------------------------------------------------------------
 
-    def _behind(self, shard: int, end: End) -> bool:
+    async def _wanted(self) -> dict[str, End]:
+        """Where every shard of every log ends now."""
+        logs = self._log.logs
+        ends = await asyncio.gather(*(self._log.ends(log) for log in logs))
+        return {_key(log, shard): end for log, of in zip(logs, ends, strict=True) for shard, end in of.items()}
+
+    def _behind(self, shard: str, end: End) -> bool:
         known = self._ends.get(shard)
         return known is None or known.incarnation != end.incarnation or known.position < end.position
 
-    def _fed(self, wanted: Mapping[int, End]) -> asyncio.Task[None]:
+    def _fed(self, wanted: Mapping[str, End]) -> asyncio.Task[None]:
         """The reading that goes on, whoever began it, or a new one: there is never more than one."""
         if self._feeding is None or self._feeding.done():
             self._feeding = asyncio.get_running_loop().create_task(self._feed(wanted))
@@ -254,13 +262,13 @@ class TaskIndex:
         while time.monotonic() - self._asked < limits.INDEX_WARM_SECONDS:
             await asyncio.sleep(limits.INDEX_KEEP_UP_SECONDS)
             try:
-                feeding = self._fed(await self._log.ends())
+                feeding = self._fed(await self._wanted())
                 await asyncio.wait([feeding])
                 feeding.result()
             except LogError as error:
                 logger.info("task index not fed", error=str(error))
 
-    async def _feed(self, wanted: Mapping[int, End]) -> None:
+    async def _feed(self, wanted: Mapping[str, End]) -> None:
         """Read every shard up to its end, all at once: while one answers, what another gave is taken in."""
         shards = [self._feed_shard(shard, end) for shard, end in wanted.items() if self._behind(shard, end)]
         failures = [result for result in await asyncio.gather(*shards, return_exceptions=True) if result is not None]
@@ -269,16 +277,17 @@ class TaskIndex:
         if failures:
             raise failures[0]
 
-    async def _feed_shard(self, shard: int, end: End) -> None:
+    async def _feed_shard(self, shard: str, end: End) -> None:
         known = self._ends.get(shard)
         if known is None or known.incarnation != end.incarnation:
             self._forget(shard, end.incarnation)
-        async for batch in self._log.scan(shard, self._ends[shard].position + 1, end.position):
+        log, number = log_and_shard(shard)
+        async for batch in self._log.scan(number, self._ends[shard].position + 1, end.position, log):
             self._apply(shard, batch)
         if self._ends[shard].position < end.position:  # the newest records are deleted
             self._reached(shard, end.position)
 
-    def _forget(self, shard: int, incarnation: str) -> None:
+    def _forget(self, shard: str, incarnation: str) -> None:
         """A shard that is new, or made anew."""
         for table in ("tasks", "moved", "shards"):
             self._database.execute(f"delete from {table} where shard = ?", [shard])  # noqa: S608 -- as above
@@ -286,7 +295,7 @@ class TaskIndex:
         self._database.commit()
         self._ends[shard] = End(incarnation, 0)
 
-    def _apply(self, shard: int, batch: Iterable[Stored]) -> None:
+    def _apply(self, shard: str, batch: Iterable[Stored]) -> None:
         position = self._ends[shard].position
         newest: dict[str, Stored] = {}
         for stored in batch:
@@ -311,7 +320,7 @@ class TaskIndex:
             "update tasks set revision = ?, position = ?, active = ?, change = ? where task_id = ?", rows
         )
 
-    def _reached(self, shard: int, position: int) -> None:
+    def _reached(self, shard: str, position: int) -> None:
         self._database.execute("update shards set position = ? where shard = ?", [position, shard])
         self._database.commit()
         self._ends[shard] = End(self._ends[shard].incarnation, position)
@@ -352,7 +361,7 @@ class TaskIndex:
             "insert or replace into tasks values (?, ?, ?, ?, ?, ?, ?, ?, 0, ?, ?, 0, 0, 0, 0, 0)",
             [
                 task.task_id,
-                task.shard,
+                _key(task.log, task.shard),
                 scope,
                 owner,
                 event.context_id,
@@ -392,6 +401,16 @@ class TaskIndex:
                 "insert into scopes values (?, ?, ?, ?)", [number, scope.agent, scope.tenant, scope.subject]
             )
         return number
+
+
+def log_and_shard(key: str) -> tuple[str, int]:
+    """Log and shard that the index calls so."""
+    log, _, shard = key.rpartition(".")
+    return log, int(shard)
+
+
+def _key(log: str, shard: int) -> str:
+    return f"{log}.{shard}"
 
 
 def _open(path: str) -> sqlite3.Connection:

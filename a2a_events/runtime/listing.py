@@ -77,7 +77,7 @@ class Listing:
             positions = {shard: end.position for shard, end in ends.items()}
             total, after = self._index.count(scope, filters), None
         else:
-            positions = dict(enumerate(at.positions))
+            positions = dict(zip(sorted(ends), at.positions, strict=True))
             total, after = at.total, Place(at.updated, at.task_id)
         rows = self._index.page(scope, filters, size + 1, as_of=positions, after=after)
         following = ""
@@ -96,7 +96,8 @@ class Listing:
         shown = await asyncio.gather(*(self._task(row, request) for row in rows[:size]))
         return Result(
             b'{"tasks":[%b],"nextPageToken":%b,"pageSize":%d,"totalSize":%d}'
-            % (b",".join(shown), encode(following), size, total)
+            % (b",".join(shown), encode(following), size, total),
+            staleness_seconds=self._log.staleness(),
         )
 
     async def _task(self, row: Row, request: ListTasksRequest) -> bytes:
@@ -137,7 +138,7 @@ def _filters(request: ListTasksRequest) -> Filters:
     return Filters(request.context_id, state, not_before)
 
 
-def _check(scope: Scope, filters: Filters, ends: Mapping[int, End]) -> str:
+def _check(scope: Scope, filters: Filters, ends: Mapping[str, End]) -> str:
     log = [(shard, ends[shard].incarnation) for shard in sorted(ends)]
     return hashlib.blake2s(encode((scope, filters, log)), digest_size=8).hexdigest()
 

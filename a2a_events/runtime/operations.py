@@ -98,14 +98,23 @@ class Updates:
     Iterate to get its runs. Always close it (``aclose``), or use ``aclosing``.
     """
 
-    __slots__ = ("_begun", "_runs", "_watch", "context_id", "revision", "task")
+    __slots__ = ("_begun", "_runs", "_watch", "context_id", "revision", "staleness_seconds", "task")
 
-    def __init__(self, task: TaskRef, context_id: str, runs: AsyncGenerator[Run], watch: Watch) -> None:
+    def __init__(
+        self,
+        task: TaskRef,
+        context_id: str,
+        runs: AsyncGenerator[Run],
+        watch: Watch,
+        staleness_seconds: float | None = None,
+    ) -> None:
         self.task = task
         self.context_id = context_id
         self.revision = 0
         """The newest one sent."""
         self._begun = int(time.time() * 1000)
+        self.staleness_seconds = staleness_seconds
+        """How old the log was at most, when the stream began; None: it is read where it is written."""
         self._runs = runs
         self._watch = watch
 
@@ -197,7 +206,7 @@ class Operations:
                             break
             with _written(task):
                 shown = await self._response(task, fold, length)
-            return Result(shown, task.task_id, fold.head.context_id, fold.head.revision)
+            return self._result(shown, task, fold)
         finally:
             await sent.watch.close()
 
@@ -224,7 +233,7 @@ class Operations:
             runs = _just(framing.reply(head, sent.fold.content.reply))
         else:
             runs = self._follow(task, watch, sent.fold, length, framing, until_interrupted=True)
-        return Updates(task, head.context_id, runs, watch)
+        return Updates(task, head.context_id, runs, watch, self._log.staleness(task.log))
 
     # --- GetTask, CancelTask ------------------------------------------------------------------------------------------
 
@@ -239,7 +248,7 @@ class Operations:
         if self._generations and request.current_generation is not None:
             fold = await self._newer(task, fold, request.current_generation)
         shown = await self._shown(task, fold, request.history_length, patient=True)
-        return Result(shown, task.task_id, fold.head.context_id, fold.head.revision)
+        return self._result(shown, task, fold)
 
     async def visible(self, caller: Caller, agent: ServedAgent, raw_id: str) -> TaskRef:
         """The task of this id, if :meth:`get` would show it to this caller; costs what loading it costs.
@@ -292,7 +301,7 @@ class Operations:
                     pass  # the worker ends it within its grace time; the answer is the task as it is
             with _written(task):
                 shown = await self._shown(task, fold, None)
-            return Result(shown, task.task_id, fold.head.context_id, fold.head.revision)
+            return self._result(shown, task, fold)
 
     async def list_tasks(self, caller: Caller, agent: ServedAgent, request: ListTasksRequest) -> Result:
         """ListTasks (specification 3.1.4). See ``listing.Listing.page``."""
@@ -336,6 +345,8 @@ class Operations:
         framing = self._framing(caller, task)
         watch = await self._log.watch(task).__aenter__()
         try:
+            if at is not None and at.incarnation == self._log.incarnation(task):
+                await self._log.reach(task, at.position)  # the cursor may come from a region that is ahead
             fold = await self._visible(caller, task)
             if at is None:
                 if fold.head.terminal:
@@ -351,7 +362,7 @@ class Operations:
             else:
                 SSE_RESUMES.inc("hit")
                 runs = self._replay(task, watch, fold, at, framing)
-            return Updates(task, fold.head.context_id, runs, watch)
+            return Updates(task, fold.head.context_id, runs, watch, self._log.staleness(task.log))
         except BaseException:
             await watch.close()
             raise
@@ -368,13 +379,15 @@ class Operations:
         if self._match_generation(request) is not None:
             text = "only a message to an existing task can ask for its generation"
             raise InvalidParamsError(violations=(("configuration.ifGenerationMatch", text),))
-        log = self._log
-        if caller.idempotency_key is None:
-            shard = os.urandom(1)[0] % log.shards if log.shards > 1 else 0
-            new_id = task_id(log.name, shard, os.urandom(RANDOM_BYTES))
+        log, key = self._log, caller.idempotency_key
+        if key is None:
+            home = log.home(caller.tenant)
+            shard = os.urandom(1)[0] % home.shards if home.shards > 1 else 0
+            new_id = task_id(home.log, shard, os.urandom(RANDOM_BYTES))
         else:
-            new_id, shard = derived_task_id(caller.idempotency_key, _scope(caller, agent), log.name, log.keyed_shards)
-        task = TaskRef(log.name, shard, agent.name, token(caller.tenant), new_id)
+            home = log.home(caller.tenant, f"{caller.tenant}\n{caller.subject}\n{agent.name}\n{key}")
+            new_id, shard = derived_task_id(key, _scope(caller, agent), home.log, home.keyed_shards)
+        task = TaskRef(home.log, shard, agent.name, token(caller.tenant), new_id)
         context_id = request.message.context_id or f"c-{base64.urlsafe_b64encode(os.urandom(15)).decode()}"
         actor = Actor(tenant=caller.tenant, subject=caller.subject)
         known_by = _mark(caller, agent, request)
@@ -411,7 +424,7 @@ class Operations:
         for _ in range(limits.DECIDE_ATTEMPTS):
             refused: UnavailableError | None = None
             try:
-                async with self._admission.admit(task.agent):
+                async with self._admission.admit(task):
                     fold = await create(self._log, self._writer, task, entries)
                 if fold is not None:
                     return fold, False
@@ -582,6 +595,10 @@ class Operations:
                 if ended:
                     return
 
+    def _result(self, shown: bytes, task: TaskRef, fold: TaskFold) -> Result:
+        head = fold.head
+        return Result(shown, task.task_id, head.context_id, head.revision, self._log.staleness(task.log))
+
     def _framing(self, caller: Caller, task: TaskRef) -> Framing:
         return Framing(
             task,
@@ -604,8 +621,8 @@ class Operations:
 
     async def _why_waiting(self, task: TaskRef, head: Head, *, patient: bool) -> Raw:
         """The status message of a task that nobody works on because there is no worker; shown and not recorded."""
-        if head.state is not TaskState.SUBMITTED or head.phase is not Phase.QUEUED:
-            return NOTHING
+        if head.state is not TaskState.SUBMITTED or head.phase is not Phase.QUEUED or task.log != self._log.name:
+            return NOTHING  # who works in other regions is not known here
         since = await self._attendance.absent_since(task.agent, patient=patient)
         if since is None:
             return NOTHING

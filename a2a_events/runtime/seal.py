@@ -16,6 +16,7 @@ import msgspec
 from msgspec import Struct
 
 from a2a_events.log.port import Log
+from a2a_events.timeline.ids import parse_task_id
 
 KEY_BYTES: Final = 32
 _NONCE_BYTES: Final = 12
@@ -62,6 +63,7 @@ class Seals:
     def __init__(self, log: Log, keys: Sequence[bytes] = ()) -> None:
         self._log = log
         self._keys = {_name(key): key for key in keys}
+        self._of_logs: dict[str, dict[str, bytes]] = {}
 
     async def seal(self, secrets: Secrets, task_id: str, config_id: str) -> str:
         """The secrets as they may stand in the log; empty if there are none.
@@ -73,7 +75,7 @@ class Seals:
             return ""
         from cryptography.hazmat.primitives.ciphers.aead import AESGCM  # noqa: PLC0415 -- an extra
 
-        name, key = next(iter((await self._known()).items()))
+        name, key = next(iter((await self._known(task_id)).items()))
         nonce = os.urandom(_NONCE_BYTES)
         sealed = nonce + AESGCM(key).encrypt(nonce, msgspec.json.encode(secrets), _bound(task_id, config_id))
         return f"{_VERSION}.{name}.{base64.urlsafe_b64encode(sealed).decode()}"
@@ -92,7 +94,7 @@ class Seals:
 
         version, _, rest = sealed.partition(".")
         name, _, content = rest.partition(".")
-        key = (await self._known()).get(name)
+        key = (await self._known(task_id)).get(name)
         if version != _VERSION or key is None:
             raise SealBroken("sealed with a key that is not known here")
         try:
@@ -102,11 +104,16 @@ class Seals:
         except (InvalidTag, ValueError):
             raise SealBroken("the seal does not fit") from None
 
-    async def _known(self) -> dict[str, bytes]:
-        if not self._keys:
-            key = await self._log.sealing_key()
-            self._keys = {_name(key): key}
-        return self._keys
+    async def _known(self, task_id: str) -> dict[str, bytes]:
+        """Those that were given, or the one of the task's log: its notifiers have no other."""
+        if self._keys:
+            return self._keys
+        place = parse_task_id(task_id)
+        log = place[0] if place is not None else ""
+        if log not in self._of_logs:
+            key = await self._log.sealing_key(log)
+            self._of_logs[log] = {_name(key): key}
+        return self._of_logs[log]
 
 
 def _name(key: bytes) -> str:

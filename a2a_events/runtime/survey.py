@@ -24,7 +24,7 @@ from msgspec import Struct
 from a2a_events import limits
 from a2a_events.log.port import Log
 from a2a_events.model import TaskState
-from a2a_events.runtime.index import Place, TaskIndex
+from a2a_events.runtime.index import Place, TaskIndex, log_and_shard
 from a2a_events.timeline.ids import TaskRef
 
 FAILED: Final = frozenset({TaskState.FAILED, TaskState.REJECTED})
@@ -176,7 +176,7 @@ class Survey:
     def _seen(self, row: tuple[Any, ...]) -> Seen:
         task_id, shard, agent, tenant, context_id, subject, state, created, active, revision, position, up, change = row
         return Seen(
-            task=TaskRef(self._log.name, shard, agent, tenant, task_id),
+            task=TaskRef(*log_and_shard(shard), agent, tenant, task_id),
             context_id=context_id,
             subject=subject,
             state=TaskState(state),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager, nullcontext
 from functools import partial
 from typing import Final
@@ -13,7 +13,7 @@ from typing import Final
 import a2a_events
 from a2a_events import limits
 from a2a_events.errors import Unavailable
-from a2a_events.log.jetstream import Connection, JetStreamLog, Names, StreamSettings
+from a2a_events.log.jetstream import Connection, JetStreamLog, Names, StreamSettings, open_regional
 from a2a_events.log.patience import patiently
 from a2a_events.services.health import Health
 from a2a_events.settings import Settings
@@ -70,7 +70,7 @@ async def connection(
 async def jetstream_log(
     settings: Settings, role: str, *, patience_seconds: float = PATIENCE_SECONDS, health: Health | None = None
 ) -> AsyncGenerator[tuple[JetStreamLog, Connection]]:
-    """The provisioned log, closed at the end.
+    """The provisioned log, or the logs of all regions where there are several; closed at the end.
 
     Args:
         settings: of this process.
@@ -83,9 +83,18 @@ async def jetstream_log(
         Unavailable: no server answers, or they elect no leaders.
     """
     async with connection(settings, role, patience_seconds=patience_seconds) as made:
-        opened = partial(
-            JetStreamLog.open, made, names(settings), stream_settings(settings), content_bytes=settings.content_bytes
+        where = (made, names(settings), stream_settings(settings))
+        opened: Callable[[], Awaitable[JetStreamLog]] = partial(
+            JetStreamLog.open, *where, content_bytes=settings.content_bytes
         )
+        if settings.other_logs:
+            opened = partial(
+                open_regional,
+                *where,
+                regions=settings.other_logs,
+                homes=settings.homes,
+                content_bytes=settings.content_bytes,
+            )
         log = await patiently(opened, "the log", patience_seconds=patience_seconds)
         try:
             async with health.watching(log, made) if health is not None else nullcontext():

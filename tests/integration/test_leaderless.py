@@ -245,9 +245,9 @@ async def test_a_registry_whose_replica_answers_nothing_is_read_from_its_leader(
         entries = {name: AgentEntry(name=name, card=b"{}") for name in ("one", "two")}
         for entry in entries.values():
             await log.announce(entry, "worker-1")
-        info = await connection.api(f"STREAM.INFO.{names.agents_stream}")
+        info = await connection.api(f"STREAM.INFO.{names.registry_stream('main')}")
         changed = await connection.api(
-            f"STREAM.UPDATE.{names.agents_stream}", {**info["config"], "allow_direct": False}
+            f"STREAM.UPDATE.{names.registry_stream('main')}", {**info["config"], "allow_direct": False}
         )
         assert "error" not in changed
 
@@ -263,10 +263,10 @@ async def test_a_worker_takes_work_before_the_registry_answers(nats_url: str, na
     async with connected([nats_url]) as connection:
         await provision(connection, names, streams)
         log = await JetStreamLog.open(connection, names, streams)
-        await connection.api(f"STREAM.DELETE.{names.agents_stream}")
+        await connection.api(f"STREAM.DELETE.{names.registry_stream('main')}")
         asked = asyncio.Event()
         # Somebody hears what the registry is asked, and does not answer.
-        await connection.subscribe(f"$JS.API.DIRECT.GET.{names.agents_stream}", lambda *_: asked.set())
+        await connection.subscribe(f"$JS.API.DIRECT.GET.{names.registry_stream('main')}", lambda *_: asked.set())
         worker = Worker(log, agents, Writer("worker", "worker-1"), ack_wait_seconds=600.0)  # asks for work only once
         running = RunningWorker(worker)
         try:

@@ -18,7 +18,7 @@ from msgspec import Struct
 from a2a_events import limits
 from a2a_events.errors import Conflict, LogError, Unavailable, Uncertain
 from a2a_events.log.memory import MemoryLog
-from a2a_events.log.port import AgentEntry, Dispatch, End, Handle, Letter, Notice, Queue, Stored, Wakeup
+from a2a_events.log.port import AgentEntry, Dispatch, End, Handle, Home, Letter, Notice, Queue, Stored, Wakeup
 from a2a_events.log.tail import Silence, Tail, TailWatch, Watched
 from a2a_events.timeline.ids import TaskRef
 from a2a_events.timeline.record import Draft, Record
@@ -203,6 +203,7 @@ class FaultyLog:
 
     def __init__(self, network: Network, process: Process) -> None:
         self.name = network.log.name
+        self.logs = network.log.logs
         self.shards = network.log.shards
         self.keyed_shards = network.log.keyed_shards
         self.content_bytes = network.log.content_bytes
@@ -216,6 +217,15 @@ class FaultyLog:
         self._pumps: list[asyncio.Task[Any]] = []
         self._dispatches: list[Dispatch] = []
         network.watchers.append(self)
+
+    def home(self, tenant: str, key: str = "") -> Home:
+        return self._log.home(tenant, key)
+
+    def staleness(self, log: str = "") -> float | None:
+        return self._log.staleness(log)
+
+    async def reach(self, task: TaskRef, position: int) -> None:
+        await self._log.reach(task, position)
 
     def incarnation(self, task: TaskRef) -> str:
         return self._log.incarnation(task)
@@ -444,7 +454,7 @@ class FaultyLog:
         depth: int = await self._request("queue depth", lambda: self._log.queue_depth(agent))
         return depth
 
-    async def ends(self) -> dict[int, End]:
+    async def ends(self, log: str = "") -> dict[int, End]:
         found: dict[int, End] = await self._request("ends", self._log.ends)
         return found
 
@@ -465,10 +475,10 @@ class FaultyLog:
     async def put_notified(self, task: TaskRef, content: bytes, version: int) -> int:
         raise NotImplementedError
 
-    async def sealing_key(self) -> bytes:
+    async def sealing_key(self, log: str = "") -> bytes:
         raise NotImplementedError
 
-    def scan(self, shard: int, start: int, end: int) -> AsyncIterator[list[Stored]]:
+    def scan(self, shard: int, start: int, end: int, log: str = "") -> AsyncIterator[list[Stored]]:
         raise NotImplementedError
 
 

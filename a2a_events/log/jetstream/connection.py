@@ -34,6 +34,10 @@ _FORBIDDEN: Final = re.compile(r'permissions violation for (publish to|subscript
 logger = structlog.get_logger(__name__)
 
 
+class NobodyServes(Unavailable):
+    """The servers have nobody for the subject: a stream that is missing, without a leader, or cut off."""
+
+
 class Answer(Struct, frozen=True):
     """One message that answers a request."""
 
@@ -174,15 +178,15 @@ class Connection:
             timer.cancel()
             self._waiting.pop(token, None)
         if got.headers.startswith(NO_RESPONDERS):
-            raise Unavailable(f"nobody serves {subject}")
+            raise NobodyServes(f"nobody serves {subject}")
         return got
 
-    async def request_many(self, subject: str, payload: bytes, *, timeout: float) -> _Answers:
+    async def request_many(self, subject: str, payload: bytes, *, timeout: float) -> Answers:
         """Send one message and take any number of answers, each within the timeout after the one before."""
         token = format(next(self._tokens), "x")
         queue: asyncio.Queue[Answer | Forbidden | None] = asyncio.Queue()
         self._streams[token] = (subject, queue)
-        answers = _Answers(queue, timeout, lambda: self._streams.pop(token, None))
+        answers = Answers(queue, timeout, lambda: self._streams.pop(token, None))
         try:
             await self.publish(subject, payload, reply=f"{self._inbox}.{token}")
         except BaseException:
@@ -325,7 +329,7 @@ class Connection:
         return msgspec.json.decode(answer.payload)
 
 
-class _Answers:
+class Answers:
     """Answers as they come; None when no more will."""
 
     def __init__(

@@ -15,6 +15,7 @@ from typing import Any, Final
 import msgspec
 import structlog
 from msgspec import Struct
+from msgspec.structs import replace
 
 from a2a_events import limits, tracing
 from a2a_events.errors import Conflict, LogError, NotProvisioned, RecordTooLarge, Unavailable, Uncertain, Unreadable
@@ -28,6 +29,8 @@ from a2a_events.log.jetstream.names import Names
 from a2a_events.log.jetstream.object_store import stream_of
 from a2a_events.log.jetstream.reads import Message
 from a2a_events.log.jetstream.streams import (
+    EPOCH,
+    FENCED,
     INCARNATION,
     KEYED_SHARDS,
     StreamSettings,
@@ -38,7 +41,7 @@ from a2a_events.log.jetstream.streams import (
     shards_of,
 )
 from a2a_events.log.jetstream.wire import header_block, header_value, status
-from a2a_events.log.port import AgentEntry, Dispatch, End, Letter, Queue, Stored, Wakeup
+from a2a_events.log.port import AgentEntry, Dispatch, End, Home, Letter, Queue, Stored, Wakeup
 from a2a_events.log.tail import Silence, Tail, TailWatch, Watched
 from a2a_events.metrics.catalog import APPEND_CONFLICTS
 from a2a_events.model import timestamp_of
@@ -66,6 +69,35 @@ _ack_decoder = msgspec.json.Decoder(_PubAck)
 _encode = msgspec.json.Encoder().encode
 
 
+class ShardView(Struct, frozen=True):
+    """What a shard's stream says of itself."""
+
+    incarnation: str
+    single: bool
+    """Whether it has one replica: then a direct get is a leader get."""
+    live: str
+    """Root of the subjects on which it republishes what it has stored."""
+    epoch: int
+    """How many regions have written it, one after the other."""
+    mirror: bool
+    """Whether it follows a stream of another domain, and takes nothing in."""
+    fenced: bool
+    """Whether another region has taken the log over."""
+
+    @staticmethod
+    def of(names: Names, config: dict[str, Any]) -> ShardView:
+        """From a stream's configuration."""
+        metadata: dict[str, str] = config.get("metadata") or {}
+        return ShardView(
+            incarnation=metadata.get(INCARNATION, ""),
+            single=config.get("num_replicas", 1) == 1,
+            live=names.live_root((config.get("republish") or {}).get("dest", "")),
+            epoch=int(metadata.get(EPOCH, "1")),
+            mirror=bool(config.get("mirror")),
+            fenced=FENCED in metadata,
+        )
+
+
 class JetStreamLog:
     """See ``port.Log``. Made by :meth:`open`."""
 
@@ -85,13 +117,13 @@ class JetStreamLog:
         self._dead_letters = DeadLetters(connection, names, settings.log, self._put)
         self._watched: dict[TaskRef, Watched] = {}
         self._silence = Silence(self._watched)
-        self._shards: dict[tuple[str, int], tuple[str, bool]] = {}
-        """Incarnation of each known shard, and whether it has one replica: then a direct get is a leader get."""
+        self._shards: dict[tuple[str, int], ShardView] = {}
         self._refreshed = 0.0
         self._segments: dict[str, bytes] = {}
         """Segments read lately, the oldest use first."""
         self._segments_bytes = 0
         self.name = settings.log
+        self.logs: tuple[str, ...] = (settings.log,)
         self.shards = settings.shards
         self.keyed_shards = 1
         connection.on_return.append(self._returned)
@@ -118,33 +150,62 @@ class JetStreamLog:
             Unavailable: no answer, or no leader yet; repeating is safe.
         """
         log = cls(connection, names, settings, content_bytes=content_bytes)
-        await log.refresh()
-        if not log._shards:
-            raise NotProvisioned(
-                f"log {settings.log!r} has no streams in namespace {names.namespace!r}: run `a2a-events provision`"
-            )
-        if log.shards < log.keyed_shards:
-            raise NotProvisioned(
-                f"log {settings.log!r} has {log.shards} of {log.keyed_shards} shards: provision it again"
-            )
-        await require_stream(connection, stream_of(names.bucket(settings.log)))
+        await log.begin()
         return log
 
-    async def refresh(self) -> None:
-        """Read which shards there are, and their incarnations."""
+    async def begin(self) -> None:
+        """Find the streams; errors as :meth:`open`."""
+        await self.refresh()
+        if not self._shards:
+            raise NotProvisioned(
+                f"log {self.name!r} has no streams in namespace {self._names.namespace!r}: run `a2a-events provision`"
+            )
+        if any(view.fenced for view in self._shards.values()):
+            raise NotProvisioned(
+                f"log {self.name!r} was taken over by another region: nothing can be written to it here"
+            )
+        if self.shards < self.keyed_shards:
+            raise NotProvisioned(
+                f"log {self.name!r} has {self.shards} of {self.keyed_shards} shards: provision it again"
+            )
+        await require_stream(self._connection, stream_of(self._names.bucket(self.name)))
+
+    async def refresh(self) -> dict[int, dict[str, Any]]:
+        """Read which shards there are, and what their streams say; each stream's info."""
         found = await shards_of(self._connection, self._names, self.name)
         for shard, info in found.items():
             config: dict[str, Any] = info["config"]
-            metadata: dict[str, str] = config.get("metadata") or {}
-            self._shards[self.name, shard] = (metadata.get(INCARNATION, ""), config.get("num_replicas", 1) == 1)
+            self._shards[self.name, shard] = ShardView.of(self._names, config)
         self.shards = len(found) or self.shards
         if found:
             of_first: dict[str, str] = found[0]["config"].get("metadata") or {}
             self.keyed_shards = int(of_first.get(KEYED_SHARDS, "1"))
+        return found
+
+    def adopt(self, other: JetStreamLog) -> None:
+        """Know the shards as another view of the same log does, where these streams cannot be asked."""
+        self._shards = {key: replace(view, single=False) for key, view in other._shards.items()}
+        self.shards, self.keyed_shards = other.shards, other.keyed_shards
+
+    def view(self, shard: int) -> ShardView | None:
+        """What is known of a shard's stream."""
+        return self._shards.get((self.name, shard))
+
+    def home(self, tenant: str, key: str = "") -> Home:  # noqa: ARG002 -- there is one log
+        """See ``port.Log``."""
+        return Home(self.name, self.shards, self.keyed_shards)
+
+    def staleness(self, log: str = "") -> float | None:  # noqa: ARG002 -- it is read where it is written
+        """See ``port.Log``."""
+        return None
+
+    async def reach(self, task: TaskRef, position: int) -> None:
+        """See ``port.Log``: it is read where it is written."""
 
     def incarnation(self, task: TaskRef) -> str:
         """See ``port.Log``."""
-        return self._shards.get((task.log, task.shard), ("", False))[0]
+        shard = self._shards.get((task.log, task.shard))
+        return shard.incarnation if shard is not None else ""
 
     # --- append -------------------------------------------------------------------------------------------------------
 
@@ -178,7 +239,8 @@ class JetStreamLog:
         headers = header_block(fields)
         if len(headers) > limits.HEADER_BYTES:
             raise RecordTooLarge(f"{len(headers)} bytes of headers are over the limit of {limits.HEADER_BYTES}")
-        subject = names.task("log", task, n.IN if draft.inbound else n.OUT)
+        root = n.ingest_root(self._shards[task.log, task.shard].epoch)
+        subject = names.task(root, task, n.IN if draft.inbound else n.OUT)
         answer = await self._connection.request(subject, draft.payload, headers=headers)
         ack = _ack_decoder.decode(answer.payload)
         if ack.error is None:
@@ -303,7 +365,7 @@ class JetStreamLog:
         found = reads.batch(self._connection, stream, subjects, start, until=until)
         return [_record(message) async for message in found]
 
-    async def ends(self) -> dict[int, End]:
+    async def ends(self, log: str = "") -> dict[int, End]:  # noqa: ARG002 -- there is one log
         """See ``port.Log``."""
         # One more than are known: shards may have been added.
         streams = [self._names.log_stream(self.name, shard) for shard in range(self.shards + 1)]
@@ -332,7 +394,7 @@ class JetStreamLog:
         if "error" in info:
             raise Unavailable(f"cannot read the stream of shard {shard}: {info['error'].get('description')}")
 
-    async def scan(self, shard: int, start: int, end: int) -> AsyncIterator[list[Stored]]:
+    async def scan(self, shard: int, start: int, end: int, log: str = "") -> AsyncIterator[list[Stored]]:  # noqa: ARG002
         """See ``port.Log``."""
         stream, subjects = self._names.log_stream(self.name, shard), self._names.shard("log", self.name, shard)
         async for batch in reads.batches(self._connection, stream, subjects, start, end):
@@ -367,10 +429,10 @@ class JetStreamLog:
         if shard is None:
             return None
         stream = self._names.log_stream(task.log, task.shard)
-        get = reads.direct if shard[1] else reads.from_leader
+        get = reads.direct if shard.single else reads.from_leader
         return await get(self._connection, stream, request)
 
-    async def _new_shard(self, task: TaskRef) -> tuple[str, bool] | None:
+    async def _new_shard(self, task: TaskRef) -> ShardView | None:
         """A shard that was made after this process began, if there is one; asked for now and then at most."""
         now = time.monotonic()
         if task.log != self.name or now - self._refreshed < _REFRESH_SECONDS:
@@ -391,7 +453,7 @@ class JetStreamLog:
             watched = self._watched[tail.task] = Watched(tail.task, self)
             watched.tails.append(tail)
             self._silence.start()
-            subject = self._names.task("live", tail.task, "*")
+            subject = self._names.task(self._live(tail.task), tail.task, "*")
             watched.subscription = await self._connection.subscribe(subject, _live(watched))
             watched.start()
         else:
@@ -414,8 +476,12 @@ class JetStreamLog:
         def sink(_subject: str, _reply: str, _headers: bytes, _payload: bytes) -> None:
             woken()
 
-        subject = self._names.task("live", task, n.IN)
+        subject = self._names.task(self._live(task), task, n.IN)
         return _Notice(self._connection, await self._connection.subscribe(subject, sink))
+
+    def _live(self, task: TaskRef) -> str:
+        shard = self._shards.get((task.log, task.shard))
+        return shard.live if shard is not None else "live"
 
     def _returned(self) -> None:
         for watched in list(self._watched.values()):
@@ -477,7 +543,7 @@ class JetStreamLog:
         """See ``port.Log``."""
         return await self._put(self._names.task("push", task, "state"), content, version)
 
-    async def sealing_key(self) -> bytes:
+    async def sealing_key(self, log: str = "") -> bytes:  # noqa: ARG002 -- there is one log
         """See ``port.Log``."""
         subject = self._names.sealing_key(self.name)
         for _ in range(2):
@@ -550,16 +616,16 @@ class JetStreamLog:
         """See ``port.Log``."""
         assert is_name(entry.name), "an agent's name stands in subjects"
         assert is_name(instance), "an instance's name stands in subjects"
-        base = f"{self._names.namespace}.agents.{entry.name}"
+        card, alive = self._names.card(self.name, entry.name), self._names.alive(self.name, entry.name, instance)
         content = _encode(entry)
-        if await self._value(self._names.agents_stream, f"{base}.card") != content:
-            await self._connection.request(f"{base}.card", content)
+        if await self._value(self._names.registry_stream(self.name), card) != content:
+            await self._connection.request(card, content)
         ttl = header_block({n.TTL: f"{int(limits.AGENT_HEARTBEAT_SECONDS * 3)}s"})
-        await self._connection.request(f"{base}.alive.{instance}", b"", headers=ttl)
+        await self._connection.request(alive, b"", headers=ttl)
 
     async def agents(self) -> dict[str, AgentEntry]:
         """See ``port.Log``. The leader says which there are; what no replica gave of them is read from it too."""
-        stream, cards = self._names.agents_stream, f"{self._names.namespace}.agents.*.card"
+        stream, cards = self._names.registry_stream(self.name), self._names.card(self.name, "*")
         missing = await self._registered(cards)
         found: list[bytes] = []
         async for message in reads.newest(self._connection, stream, cards):
@@ -574,12 +640,12 @@ class JetStreamLog:
 
     async def attended(self) -> set[str]:
         """See ``port.Log``."""
-        signs = await self._registered(f"{self._names.namespace}.agents.*.alive.*")
+        signs = await self._registered(self._names.alive(self.name, "*", "*"))
         return {sign.split(".")[-3] for sign in signs}
 
     async def workers(self, agent: str) -> dict[str, int]:
         """See ``port.Log``. The leader says which there are, as in :meth:`agents`."""
-        stream, signs = self._names.agents_stream, f"{self._names.namespace}.agents.{agent}.alive.*"
+        stream, signs = self._names.registry_stream(self.name), self._names.alive(self.name, agent, "*")
         missing = await self._registered(signs)
         found = [m async for m in reads.newest(self._connection, stream, signs)]
         for subject in missing - {message.subject for message in found}:
@@ -590,7 +656,8 @@ class JetStreamLog:
     async def _registered(self, subjects: str) -> set[str]:
         """The subjects of the agent registry that have a message, by its leader."""
         try:
-            info = await self._connection.api(f"STREAM.INFO.{self._names.agents_stream}", {"subjects_filter": subjects})
+            stream = self._names.registry_stream(self.name)
+            info = await self._connection.api(f"STREAM.INFO.{stream}", {"subjects_filter": subjects})
         except Uncertain as error:
             raise Unavailable(str(error)) from None
         if "error" in info:
@@ -695,7 +762,7 @@ class JetStreamLog:
         if home is None or home not in self._shards:
             return None
         subject = f"{self._names.namespace}.log.{home[0]}.{home[1]}.*.*.{task_id}.*"
-        get = reads.direct if self._shards[home][1] else reads.from_leader
+        get = reads.direct if self._shards[home].single else reads.from_leader
         found = await get(self._connection, self._names.log_stream(*home), {"last_by_subj": subject})
         return None if found is None else self._names.task_of(found.subject)
 

@@ -3,15 +3,21 @@
 ::
 
     <namespace>.log.<log>.<shard>.<agent>.<tenant>.<task>.<in|out>     the log, one stream a shard
+    <namespace>.log-<epoch>.<log>.…  (the same)                        where a log is written that was taken over
     <namespace>.live.<log>.<shard>.<agent>.<tenant>.<task>.<in|out>    its stored records, republished on core NATS
+    <namespace>.live-<here>.<log>.…  (the same)                        the same from its mirror, in the region of <here>
     <namespace>.snap.<log>.<shard>.<agent>.<tenant>.<task>.<head|key>  snapshots
     <namespace>.push.<log>.<shard>.<agent>.<tenant>.<task>.state       how far webhooks were notified
     <namespace>.push.<log>.key                                         what their secrets are sealed with
     <namespace>.push.<log>.progress.<work>                             how far a work on the whole log has come
     <namespace>.timer.<log>.<set|due>.<shard>.<agent>.<tenant>.<task>  wake-ups
     <namespace>.dead.<log>.<shard>.<agent>.<tenant>.<task>             dead letters
-    <namespace>.agents.<agent>.<card|alive.instance>                   the agent registry
+    <namespace>.registry.<log>.<agent>.<card|alive.instance>           the agent registry
     $O.<NAMESPACE>_CONTENT_<log>.<C|M>.<object>                        payloads that no record holds (``object_store``)
+
+Every subject names its log, and each log is written in one JetStream domain: two domains whose streams take the same
+subject would both store a message, and its writer would hear of one (ADR 0025). A mirror of another domain's log
+republishes below ``live-<own log>`` instead of ``live``: interest crosses leaf nodes, and both would come.
 
 No token is a client's string: task ids are ours, tenants are hashed, agents and instances are checked names.
 """
@@ -48,6 +54,14 @@ IN: Final = "in"
 OUT: Final = "out"
 
 
+def ingest_root(epoch: int) -> str:
+    """Root of the subjects on which a log takes records in.
+
+    Each region that takes a log over has another one, so that two regions never store the same append (ADR 0025).
+    """
+    return "log" if epoch <= 1 else f"log-{epoch}"
+
+
 class Names(Struct, frozen=True):
     """All names of one deployment: ``namespace`` for subjects, its upper case for streams."""
 
@@ -81,14 +95,30 @@ class Names(Struct, frozen=True):
         """The object store bucket of payloads that no record holds."""
         return f"{self._streams}_CONTENT_{log}"
 
-    @property
-    def agents_stream(self) -> str:
+    def registry_stream(self, log: str) -> str:
         """The stream of the agent registry."""
+        return f"{self._streams}_REGISTRY_{log}"
+
+    @property
+    def old_registry_stream(self) -> str:
+        """The stream of the registry of versions whose subjects did not name the log: ``<namespace>.agents.>``."""
         return f"{self._streams}_AGENTS"
+
+    def card(self, log: str, agent: str) -> str:
+        """Where an agent's card is, or the cards of all agents (``*``)."""
+        return f"{self.namespace}.registry.{log}.{agent}.card"
+
+    def alive(self, log: str, agent: str, instance: str) -> str:
+        """Where a process says that it serves an agent; each may be ``*``."""
+        return f"{self.namespace}.registry.{log}.{agent}.alive.{instance}"
 
     def shard(self, root: str, log: str, shard: int) -> str:
         """Everything of one shard under a root."""
         return f"{self.namespace}.{root}.{log}.{shard}.>"
+
+    def ingest(self, log: str, shard: int, epoch: int) -> str:
+        """Where a shard takes records in: what was republished or written before it was taken over, it is not."""
+        return self.shard(ingest_root(epoch), log, shard)
 
     def task(self, root: str, task: TaskRef, last: str) -> str:
         """A subject of one task under ``log``, ``live``, ``snap`` or ``push``."""
@@ -130,6 +160,10 @@ class Names(Struct, frozen=True):
     def notifier_consumer(self) -> str:
         """The durable consumer that all notifiers share."""
         return "notifier"
+
+    def live_root(self, republished: str) -> str:
+        """Root of the live records of a stream, from where it says that it republishes to."""
+        return republished[len(self.namespace) + 1 :].partition(".")[0] or "live"
 
     def task_of(self, subject: str) -> TaskRef:
         """The task whose record, snapshot or due wake-up a subject is."""

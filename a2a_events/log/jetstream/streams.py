@@ -14,6 +14,7 @@ from msgspec import Struct
 
 from a2a_events import limits
 from a2a_events.errors import LogError, NotProvisioned, Unavailable, Uncertain
+from a2a_events.log.jetstream import reads
 from a2a_events.log.jetstream.connection import Connection
 from a2a_events.log.jetstream.names import CONSUMER_NOT_FOUND, STREAM_NOT_FOUND, Names
 from a2a_events.log.jetstream.object_store import stream_of, subjects_of
@@ -27,6 +28,11 @@ MAX_CONSUMERS: Final = 20_000
 """nats-server 2.15 allows 1,000 a stream unless told otherwise; one a worker consumer is far below either."""
 MAX_ACK_PENDING: Final = 50_000
 """Deliveries under way a consumer; the default of 1,000 would cap the turns of all workers together."""
+
+EPOCH: Final = "a2a-events-epoch"
+"""Metadata of a log's streams: 1 higher with each region that took the log over (ADR 0025); 1 where it is missing."""
+FENCED: Final = "a2a-events-fenced"
+"""Metadata of a log's streams that another region has taken over: its epoch. They take nothing in any more."""
 
 NO_SUITABLE_PEERS: Final = 10005
 UNAVAILABLE: Final = 503
@@ -62,7 +68,22 @@ async def provision(connection: Connection, names: Names, settings: StreamSettin
     done: dict[str, str] = {}
     for config in _streams(names, settings):
         done[config["name"]] = await _ensure_stream(connection, config)
+    if done[names.registry_stream(settings.log)] == "created":
+        await _take_over_cards(connection, names, settings.log)
     return done
+
+
+async def _take_over_cards(connection: Connection, names: Names, log: str) -> None:
+    """What agents there are, from the registry of a version whose subjects did not name the log (ADR 0025).
+
+    So that gateways of this version show them before their workers have been replaced. The old stream stays: workers of
+    the version before still write there.
+    """
+    old = f"{names.namespace}.agents.*.card"
+    async for message in reads.newest(connection, names.old_registry_stream, old):
+        agent = message.subject.split(".")[-2]
+        await connection.request(names.card(log, agent), message.payload)
+        logger.info("agent taken over from the old registry", agent=agent)
 
 
 async def shards_of(connection: Connection, names: Names, log: str) -> dict[int, dict[str, Any]]:
@@ -75,7 +96,7 @@ async def shards_of(connection: Connection, names: Names, log: str) -> dict[int,
     found: dict[int, dict[str, Any]] = {}
     shard = 0
     while True:
-        info = await _ask(connection, f"STREAM.INFO.{names.log_stream(log, shard)}")
+        info = await ask(connection, f"STREAM.INFO.{names.log_stream(log, shard)}")
         if "error" in info:
             if info["error"].get("err_code") == STREAM_NOT_FOUND:
                 return found
@@ -91,7 +112,7 @@ async def require_stream(connection: Connection, stream: str) -> None:
         NotProvisioned: it is not.
         Unavailable: no answer, or no leader yet; repeating is safe.
     """
-    info = await _ask(connection, f"STREAM.INFO.{stream}")
+    info = await ask(connection, f"STREAM.INFO.{stream}")
     if "error" in info:
         why = info["error"].get("description", "no answer")
         raise NotProvisioned(f"cannot use stream {stream} ({why}): run `a2a-events provision` of this version")
@@ -237,9 +258,9 @@ def _streams(names: Names, settings: StreamSettings) -> list[dict[str, Any]]:
     streams.append(
         {
             **common,
-            "name": names.agents_stream,
-            "description": "a2a-events: what agents there are",
-            "subjects": [f"{space}.agents.>"],
+            "name": names.registry_stream(log),
+            "description": f"a2a-events: what agents there are for log {log}",
+            "subjects": [f"{space}.registry.{log}.>"],
             "max_msgs_per_subject": 1,
             "allow_msg_ttl": True,
         }
@@ -261,13 +282,13 @@ _VERIFIED: Final = (
 
 async def _ensure_stream(connection: Connection, config: dict[str, Any]) -> str:
     name = config["name"]
-    info = await _ask(connection, f"STREAM.INFO.{name}")
+    info = await ask(connection, f"STREAM.INFO.{name}")
     if info.get("error", {}).get("err_code") == STREAM_NOT_FOUND:
-        made = await _ask(connection, f"STREAM.CREATE.{name}", config)
+        made = await ask(connection, f"STREAM.CREATE.{name}", config)
         if "error" not in made:
             logger.debug("stream created", stream=name)
             return "created"
-        info = await _ask(connection, f"STREAM.INFO.{name}")  # another provisioner may have been faster
+        info = await ask(connection, f"STREAM.INFO.{name}")  # another provisioner may have been faster
         if "error" in info and made["error"].get("err_code") == NO_SUITABLE_PEERS:
             # A cluster that has just begun does not know all its servers; what is wrong for good says so for good.
             raise Unavailable(f"cannot create stream {name}: {made['error'].get('description')}")
@@ -290,7 +311,7 @@ async def _ensure_stream(connection: Connection, config: dict[str, Any]) -> str:
 
 async def _ensure_consumer(connection: Connection, stream: str, config: dict[str, Any]) -> None:
     name = config["durable_name"]
-    made = await _ask(
+    made = await ask(
         connection,
         f"CONSUMER.CREATE.{stream}.{name}.{config['filter_subject']}",
         {"stream_name": stream, "config": {**config, "name": name}, "action": ""},
@@ -301,7 +322,7 @@ async def _ensure_consumer(connection: Connection, stream: str, config: dict[str
         raise ProvisionError(f"consumer {name} of {stream}: {made['error'].get('description')}{hint}")
 
 
-async def _ask(connection: Connection, verb: str, payload: object = None) -> dict[str, Any]:
+async def ask(connection: Connection, verb: str, payload: object = None) -> dict[str, Any]:
     """A call that may be repeated: creating the same thing twice is one thing.
 
     Raises:

@@ -1,0 +1,154 @@
+"""Mirrors of other regions' logs: made and verified here, fed by the servers (ADR 0025).
+
+A mirror has the name of its origin and keeps its positions, so a cursor is the same place in both. It lists no
+subjects: two streams on the same subjects would both store an append, and its writer would hear of one. What the
+origin knows of itself (its incarnation, its epoch) a mirror is not given by the servers, so it is copied here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+import structlog
+
+from a2a_events.errors import Unavailable
+from a2a_events.log.jetstream.connection import Connection
+from a2a_events.log.jetstream.domain import DomainConnection
+from a2a_events.log.jetstream.names import STREAM_NOT_FOUND, Names
+from a2a_events.log.jetstream.object_store import stream_of
+from a2a_events.log.jetstream.streams import (
+    EPOCH,
+    INCARNATION,
+    KEYED_SHARDS,
+    ProvisionError,
+    StreamSettings,
+    ask,
+    shards_of,
+)
+
+_COPIED: Final = ("max_msgs_per_subject", "max_age", "allow_msg_ttl")
+"""What a mirror must have as its origin has it; else it would keep more, or less."""
+_METADATA: Final = (INCARNATION, KEYED_SHARDS, EPOCH)
+
+logger = structlog.get_logger(__name__)
+
+
+async def provision_mirrors(
+    connection: Connection, names: Names, settings: StreamSettings, regions: Mapping[str, str]
+) -> dict[str, str]:
+    """Create or verify, in the domain connected to, the mirrors of other regions' logs.
+
+    Args:
+        connection: to the servers of this region.
+        names: of everything shared with them.
+        settings: of this region's own log.
+        regions: the other logs, and the JetStream domain in which each is written.
+
+    Returns:
+        What happened to each mirror: ``created``, ``verified``, ``taken over`` (it is the log itself by now), or
+        ``kept`` (the other region cannot be reached now).
+
+    Raises:
+        ProvisionError: a stream is there and is not that mirror, or the other region has no such log.
+        Unavailable: no answer, or the other region cannot be reached and has no mirror here yet; repeating is safe.
+    """
+    done: dict[str, str] = {}
+    for log, domain in regions.items():
+        there = DomainConnection(connection, domain)
+        try:
+            origins = await _origins(there, names, log, domain)
+        except Unavailable:
+            here = await shards_of(connection, names, log)
+            if not here:
+                raise
+            done |= {names.log_stream(log, shard): "kept" for shard in here}
+            logger.warning("region unreachable, mirrors kept as they are", log=log, domain=domain)
+            continue
+        for origin in origins:
+            done[origin["name"]] = await _ensure_mirror(
+                connection, _mirror_of(names, settings, log, domain, origin), domain
+            )
+    return done
+
+
+def streams_beside(names: Names, log: str) -> list[str]:
+    """The streams of a log beside its shards."""
+    return [
+        names.snapshot_stream(log),
+        names.push_stream(log),
+        names.timer_stream(log),
+        names.dead_stream(log),
+        stream_of(names.bucket(log)),
+        names.registry_stream(log),
+    ]
+
+
+async def _origins(there: Connection, names: Names, log: str, domain: str) -> list[dict[str, Any]]:
+    shards = await shards_of(there, names, log)
+    if not shards:
+        raise ProvisionError(f"domain {domain!r} has no log {log!r}: provision it there first")
+    configs = [info["config"] for info in shards.values()]
+    for stream in streams_beside(names, log):
+        info = await ask(there, f"STREAM.INFO.{stream}")
+        if "error" in info:
+            why = info["error"].get("description")
+            raise ProvisionError(f"cannot read stream {stream} of domain {domain!r} ({why}): provision it there first")
+        configs.append(info["config"])
+    return configs
+
+
+def _mirror_of(names: Names, settings: StreamSettings, log: str, domain: str, origin: dict[str, Any]) -> dict[str, Any]:
+    name: str = origin["name"]
+    metadata: dict[str, str] = origin.get("metadata") or {}
+    config: dict[str, Any] = {
+        "name": name,
+        "description": f"a2a-events: mirror of {name} in {domain}",
+        "mirror": {"name": name, "external": {"api": f"$JS.{domain}.API"}},
+        "storage": "file",
+        "retention": "limits",
+        "num_replicas": settings.replicas,
+        "allow_direct": True,
+        "metadata": {key: metadata[key] for key in _METADATA if key in metadata},
+    }
+    config |= {key: origin[key] for key in _COPIED if origin.get(key)}
+    if name == names.snapshot_stream(log) and settings.replicas == 1:
+        config["persist_mode"] = "async"
+    if origin.get("republish"):
+        kept = origin["republish"]["src"]
+        live = kept.replace(f"{names.namespace}.log.", f"{names.namespace}.live-{settings.log}.", 1)
+        config["republish"] = {"src": kept, "dest": live}
+    return config
+
+
+async def _ensure_mirror(connection: Connection, config: dict[str, Any], domain: str) -> str:
+    name = config["name"]
+    info = await ask(connection, f"STREAM.INFO.{name}")
+    if info.get("error", {}).get("err_code") == STREAM_NOT_FOUND:
+        made = await ask(connection, f"STREAM.CREATE.{name}", config)
+        if "error" not in made:
+            logger.debug("mirror created", stream=name, domain=domain)
+            return "created"
+        info = await ask(connection, f"STREAM.INFO.{name}")
+        if "error" in info:
+            raise ProvisionError(f"cannot create mirror {name}: {made['error'].get('description')}")
+    if "error" in info:
+        raise ProvisionError(f"cannot read stream {name}: {info['error'].get('description')}")
+    there: dict[str, Any] = info["config"]
+    metadata: dict[str, str] = there.get("metadata") or {}
+    mirror = there.get("mirror")
+    if mirror is None:
+        if EPOCH in metadata:
+            return "taken over"
+        raise ProvisionError(f"stream {name} is there and is no mirror: this domain writes a log of that name itself")
+    api = (mirror.get("external") or {}).get("api")
+    if api != config["mirror"]["external"]["api"]:
+        raise ProvisionError(f"stream {name} mirrors {api}, not domain {domain!r}: delete it, and provision again")
+    wanted: dict[str, str] = config["metadata"]
+    if metadata.get(INCARNATION) != wanted.get(INCARNATION):
+        raise ProvisionError(
+            f"stream {name} mirrors a log that was made anew in domain {domain!r}: delete it, and provision again"
+        )
+    if there.get("republish") != config.get("republish"):
+        raise ProvisionError(f"stream {name} republishes to {there.get('republish')}: delete it, and provision again")
+    return "verified"
