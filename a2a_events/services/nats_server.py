@@ -60,13 +60,18 @@ class NatsServer:
         store: folder for its data; None: a temporary one that goes with the server.
         port: -1 lets it choose a free one.
         sync: its ``sync_interval``: ``always`` survives a power cut, ``2m`` (nats-server's default) does not.
+        domain: of its JetStream; empty: none.
+        more: further lines of its configuration, as leaf nodes need them.
     """
 
-    def __init__(self, store: Path | None = None, *, port: int = -1, sync: str = "always") -> None:
+    def __init__(
+        self, store: Path | None = None, *, port: int = -1, sync: str = "always", domain: str = "", more: str = ""
+    ) -> None:
         self._own_folder = tempfile.TemporaryDirectory(prefix="a2a-events-") if store is None else None
         self.store = Path(self._own_folder.name) if self._own_folder else Path(store or ".")
         self.port = port
-        self._sync = sync
+        self._jetstream = f"sync_interval: {sync}" + (f", domain: {json.dumps(domain)}" if domain else "")
+        self._more = more
         self._process: subprocess.Popen[bytes] | None = None
         self._guard: subprocess.Popen[bytes] | None = None
         self._runtime = tempfile.TemporaryDirectory(prefix="a2a-events-nats-")
@@ -106,7 +111,8 @@ class NatsServer:
             f"ports_file_dir: {json.dumps(str(runtime))}\n"
             f"log_file: {json.dumps(str(log_file))}\n"
             "max_payload: 1MB\n"
-            f"jetstream {{ store_dir: {json.dumps(str(self.store))}, sync_interval: {self._sync} }}\n"
+            f"jetstream {{ store_dir: {json.dumps(str(self.store))}, {self._jetstream} }}\n"
+            f"{self._more}"
         )
         lock = await self._lock()
         try:

@@ -167,7 +167,10 @@ class ForeignLog:
     async def last(self, task: TaskRef) -> Record | None:
         """See ``port.Log``."""
         await self.settled(task)
-        return await self.mirror.last(task)
+        last = await self.mirror.last(task)
+        if last is None and await self._just_written(task):
+            last = await self.mirror.last(task)
+        return last
 
     async def stored(self, task: TaskRef, position: int = 0) -> Stored | None:
         """See ``port.Log``."""
@@ -177,8 +180,13 @@ class ForeignLog:
     async def read(self, task: TaskRef, start: int = 1) -> AsyncIterator[list[Record]]:
         """See ``port.Log``."""
         await self.settled(task)
+        found = False
         async for records in self.mirror.read(task, start):
+            found = True
             yield records
+        if not found and start <= 1 and await self._just_written(task):
+            async for records in self.mirror.read(task, start):
+                yield records
 
     async def reach(self, task: TaskRef, position: int) -> None:
         """See ``port.Log``."""
@@ -190,6 +198,24 @@ class ForeignLog:
         except LogError:
             pass
         await self._wait(task.shard, position)
+
+    async def _just_written(self, task: TaskRef) -> bool:
+        """Whether a task that is not here is at home; then it is here when this returns.
+
+        Raises:
+            Unavailable: its home cannot say: only that may say that something is not there.
+        """
+        if self.taken_over:
+            return False
+        self.require_home()
+        try:
+            newest = await self.home.last(task)
+        except NobodyServes:
+            raise self._unreachable() from None
+        if newest is None:
+            return False
+        await self._wait(task.shard, newest.position)
+        return True
 
     async def settled(self, task: TaskRef) -> None:
         """Wait until what this process knows to be written of a task is here.
