@@ -26,28 +26,25 @@ class Regions:
     Args:
         folder: for the stores; None: temporary.
         shards: of each log.
-        settings: further settings of both regions.
     """
 
-    def __init__(self, folder: Path | None = None, *, shards: int = 2, **settings: object) -> None:
+    def __init__(self, folder: Path | None = None, *, shards: int = 2) -> None:
         leaf = free_port()
         self.link = Link("leaf", leaf)
         self.namespace = unique_namespace()
         self._folder = folder
         self._shards = shards
-        self._settings = settings
         self._leaf = leaf
         self.servers: dict[str, NatsServer] = {}
 
     def settings(self, region: str) -> Settings:
         """Of a process in a region."""
-        return Settings(  # type: ignore[misc]  # further ones are the caller's
+        return Settings(
             nats=self.servers[region].url,
             namespace=self.namespace,
             log=region,
             regions=f"{EU}={domain(EU)},{US}={domain(US)}",
             shards=self._shards,
-            **self._settings,
         )
 
     async def __aenter__(self) -> Self:

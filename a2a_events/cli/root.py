@@ -34,6 +34,8 @@ _COMMANDS: Final = {
     "timeline-page": "services",
     "provision": "services",
     "sweep": "services",
+    "region-promote": "regions",
+    "region-fence": "regions",
 }
 """Command and its module, in the order in which a newcomer needs them."""
 

@@ -28,6 +28,8 @@ COMMANDS = [
     "notifier",
     "provision",
     "sweep",
+    "region-promote",
+    "region-fence",
     "timeline-page",
 ]
 

@@ -130,8 +130,8 @@ def ref(task_id: str) -> TaskRef:
 class TwoRegions(Regions):
     """Both regions, with a gateway each and a worker each."""
 
-    def __init__(self, **settings: object) -> None:
-        super().__init__(**settings)
+    def __init__(self) -> None:
+        super().__init__()
         self._exits = AsyncExitStack()
         self.gateways: dict[str, Gateway] = {}
         self.workers: dict[str, RunningWorker] = {}
@@ -156,7 +156,7 @@ class TwoRegions(Regions):
         await self._exits.aclose()
         await super().__aexit__(kind, error, trace)
 
-    async def gateway(self, region: str, **settings: object) -> Gateway:
+    async def gateway(self, region: str, **settings: str) -> Gateway:
         """One more gateway of a region."""
         chosen = msgspec.structs.replace(self.settings(region), **settings)
         log, connection = await self._exits.enter_async_context(jetstream_log(chosen, "gateway"))

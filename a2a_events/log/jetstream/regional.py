@@ -14,7 +14,7 @@ from typing import Final
 import structlog
 
 from a2a_events import limits
-from a2a_events.errors import LogError, NotProvisioned, Unavailable
+from a2a_events.errors import LogError, NotProvisioned, Unreachable
 from a2a_events.log.jetstream.connection import Connection
 from a2a_events.log.jetstream.domain import DomainConnection
 from a2a_events.log.jetstream.foreign import ForeignLog, MirrorState
@@ -173,7 +173,7 @@ class RegionalLog(JetStreamLog):
         if foreign is not None:
             return await foreign.try_append(task, draft, expected, trace=trace)
         if self._overtaken:
-            raise Unavailable(self._overtaken)
+            raise Unreachable(self._overtaken)
         return await super().try_append(task, draft, expected, trace=trace)
 
     async def first_after(self, task: TaskRef, position: int) -> Record | None:

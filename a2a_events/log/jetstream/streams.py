@@ -66,7 +66,20 @@ async def provision(connection: Connection, names: Names, settings: StreamSettin
         Unavailable: no answer; repeating is safe.
     """
     done: dict[str, str] = {}
-    for config in _streams(names, settings):
+    standing = await shards_of(connection, names, settings.log)
+    if any(info["config"].get("mirror") for info in standing.values()):
+        raise ProvisionError(
+            f"log {settings.log!r} is written in another domain, and mirrored here: `a2a-events region-promote` would "
+            "take it over"
+        )
+    epoch, live = 1, "live"
+    if standing:
+        metadata: dict[str, str] = standing[0]["config"].get("metadata") or {}
+        if FENCED in metadata:
+            raise ProvisionError(f"log {settings.log!r} was taken over by another region: choose another log here")
+        epoch = int(metadata.get(EPOCH, "1"))
+        live = names.live_root((standing[0]["config"].get("republish") or {}).get("dest", "")) if epoch > 1 else live
+    for config in configurations(names, settings, epoch=epoch, live=live):
         done[config["name"]] = await _ensure_stream(connection, config)
     if done[names.registry_stream(settings.log)] == "created":
         await _take_over_cards(connection, names, settings.log)
@@ -182,7 +195,17 @@ async def ensure_timer_consumer(connection: Connection, names: Names, settings: 
     )
 
 
-def _streams(names: Names, settings: StreamSettings) -> list[dict[str, Any]]:
+def configurations(
+    names: Names, settings: StreamSettings, *, epoch: int = 1, live: str = "live"
+) -> list[dict[str, Any]]:
+    """Every stream of a log, as it is made.
+
+    Args:
+        names: of everything shared with the servers.
+        settings: what the operator chooses.
+        epoch: over 1 for a log that was taken over from another region.
+        live: root of its live records, which a log that was taken over keeps.
+    """
     log, space = settings.log, names.namespace
     common: dict[str, Any] = {
         "storage": "file",
@@ -195,11 +218,12 @@ def _streams(names: Names, settings: StreamSettings) -> list[dict[str, Any]]:
             **common,
             "name": names.log_stream(log, shard),
             "description": f"a2a-events: tasks of shard {shard} of log {log}",
-            "subjects": [names.shard("log", log, shard)],
-            "republish": {"src": names.shard("log", log, shard), "dest": names.shard("live", log, shard)},
+            "subjects": [names.ingest(log, shard, epoch)],
+            "republish": {"src": names.shard("log", log, shard), "dest": names.shard(live, log, shard)},
             "max_consumers": MAX_CONSUMERS,
             "metadata": {INCARNATION: os.urandom(6).hex()} | ({} if shard else {KEYED_SHARDS: str(settings.shards)}),
         }
+        | (_transformed(names, log, shard, epoch) if epoch > 1 else {})
         for shard in range(settings.shards)
     ]
     snapshots: dict[str, Any] = {
@@ -268,12 +292,19 @@ def _streams(names: Names, settings: StreamSettings) -> list[dict[str, Any]]:
     return streams
 
 
+def _transformed(names: Names, log: str, shard: int, epoch: int) -> dict[str, Any]:
+    """What is taken in on the subjects of an epoch is stored under those that readers know."""
+    taken_in = names.ingest(log, shard, epoch)
+    return {"subject_transform": {"src": taken_in, "dest": names.shard("log", log, shard)}}
+
+
 _VERIFIED: Final = (
     "subjects",
     "storage",
     "retention",
     "allow_direct",
     "republish",
+    "subject_transform",
     "max_msgs_per_subject",
     "allow_msg_schedules",
     "allow_msg_ttl",
