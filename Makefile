@@ -30,7 +30,7 @@ export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
 .PHONY: help setup run demo test test-containers test-slow test-all-pythons check format format-check lint types \
-        contracts screenshots bench faults wheel lock clean
+        contracts screenshots bench faults regions wheel lock clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-17s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -100,6 +100,9 @@ bench: $(STAMP) ## Compare with other A2A servers, one table (ARGS= for the benc
 
 faults: $(STAMP) ## Break a cluster under load, and judge what it did (SEED= MINUTES= TASKS= ARGS=--help)
 	@$(BIN)/python -m faults $(if $(SEED),--seed $(SEED)) --minutes $(MINUTES) --tasks $(TASKS) $(ARGS)
+
+regions: $(STAMP) ## Join two regions by a link, cut and heal it, and watch a client go on (under a minute)
+	@$(call within,120) $(BIN)/python -m faults.show_regions $(ARGS)
 
 wheel: $(STAMP) ## Build dist/*.whl
 	@rm -rf dist

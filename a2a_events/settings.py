@@ -39,7 +39,8 @@ class Settings(Struct, frozen=True, kw_only=True):
     """Logs of all regions and the JetStream domain of each, as log=domain, comma-separated; empty: one region. The own
     log may be among them, so every region can have the same value."""
     tenant_homes: str = ""
-    """Tenants whose new tasks go to one log from wherever they are sent, as tenant=log, comma-separated."""
+    """Tenants whose new tasks go to one log from wherever they are sent, as tenant=log, comma-separated; ``*`` is every
+    other tenant."""
     shards: int = 4
     """Shards that provisioning makes: 4 for one server that syncs each write, 1 for a cluster."""
     replicas: int = 1

@@ -9,8 +9,8 @@ from collections.abc import AsyncGenerator, AsyncIterator, Generator, Mapping
 from contextlib import contextmanager, suppress
 from typing import Any, Final, Self, cast
 
+from a2a_events.log.jetstream import Names, StreamSettings, streams
 from a2a_events.log.jetstream import log as jetstream
-from a2a_events.log.jetstream import streams
 from a2a_events.log.jetstream.wire import header_block
 from a2a_events.log.port import Dispatch, Handle, Log, Watch
 from a2a_events.runtime.webhook import NotTaken
@@ -61,12 +61,17 @@ def patch(kind: str) -> None:
 @contextmanager
 def volatile() -> Generator[None]:
     """Whoever provisions meanwhile makes streams that live in the memory of one server."""
-    made = streams._streams  # noqa: SLF001 -- sabotage
-    streams._streams = lambda *given: [{**c, "storage": "memory", "num_replicas": 1} for c in made(*given)]  # noqa: SLF001
+    made = streams.configurations
+
+    def broken(names: Names, settings: StreamSettings, *, epoch: int = 1, live: str = "live") -> list[dict[str, Any]]:
+        found = made(names, settings, epoch=epoch, live=live)
+        return [{**config, "storage": "memory", "num_replicas": 1} for config in found]
+
+    streams.configurations = broken
     try:
         yield
     finally:
-        streams._streams = made  # noqa: SLF001
+        streams.configurations = made
 
 
 def wrap(kind: str, log: Log) -> Log:

@@ -27,6 +27,8 @@ from a2a_events.timeline.ids import TaskRef, parse_task_id
 from a2a_events.timeline.record import Draft, Record
 from a2a_events.timeline.snapshot import Snapshot
 
+ANY_TENANT: Final = "*"
+"""Stands for every tenant that has no home of its own."""
 _LOOK_SECONDS: Final = limits.REGION_LOOK_SECONDS
 
 logger = structlog.get_logger(__name__)
@@ -40,7 +42,7 @@ class RegionalLog(JetStreamLog):
         names: of everything shared with them.
         settings: of the own log.
         regions: the other logs, and the JetStream domain in which each is written.
-        homes: raw names of tenants, and the log to which their new tasks go.
+        homes: raw names of tenants, and the log to which their new tasks go; ``*`` for all others.
         content_bytes: largest payload of one record.
     """
 
@@ -106,7 +108,7 @@ class RegionalLog(JetStreamLog):
 
     def home(self, tenant: str, key: str = "") -> Home:
         """See ``port.Log``. An unpinned tenant's keys are spread over all logs: adding one moves its share only."""
-        log = self._homes.get(tenant, "")
+        log = self._homes.get(tenant) or self._homes.get(ANY_TENANT, "")
         if not log:
             log = max(self.logs, key=lambda name: _weight(key, name)) if key else self.name
         of = self._foreign[log].mirror if log in self._foreign else self
