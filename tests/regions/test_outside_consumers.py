@@ -1,0 +1,131 @@
+"""Another team's service, in another language and region, follows the log from a cursor of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import shutil
+import signal
+import subprocess
+from asyncio.subprocess import PIPE, Process
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from faults.regions import EU, US
+from tests.regions.two import TwoRegions, ref
+from tests.unit.test_schema import validator
+
+EXAMPLE = Path(__file__).parents[2] / "examples" / "node-consumer"
+NODE_MODULES = "A2A_EVENTS_TEST_NODE_MODULES"
+"""Folder with the example's packages, where npm is not to be asked."""
+
+pytestmark = [pytest.mark.integration, pytest.mark.processes]
+
+
+@pytest.fixture(scope="session")
+def example(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The example with its packages; skipped where Node or they cannot be had."""
+    if shutil.which("node") is None:
+        pytest.skip("node is not installed")
+    folder = tmp_path_factory.mktemp("node") / "node-consumer"
+    shutil.copytree(EXAMPLE, folder, ignore=shutil.ignore_patterns("node_modules"))
+    given = os.environ.get(NODE_MODULES)
+    if given:
+        (folder / "node_modules").symlink_to(given)
+        return folder
+    if shutil.which("npm") is None:
+        pytest.skip("npm is not installed")
+    asked = [shutil.which("npm") or "npm", "install", "--no-audit", "--no-fund", "--no-package-lock"]
+    try:
+        done = subprocess.run(asked, cwd=folder, capture_output=True, text=True, timeout=90, check=False)
+    except subprocess.TimeoutExpired:
+        pytest.skip("npm does not answer")
+    if done.returncode:
+        pytest.skip(f"the packages of the example cannot be had: {done.stderr[-300:]}")
+    return folder
+
+
+class Follower:
+    def __init__(self, process: Process) -> None:
+        self._process = process
+        self.events: list[dict[str, Any]] = []
+
+    async def until(self, count: int) -> list[dict[str, Any]]:
+        assert self._process.stdout is not None
+        async with asyncio.timeout(40):
+            while len(self.events) < count:
+                line = await self._process.stdout.readline()
+                assert line, "the follower ended by itself"
+                self.events.append(json.loads(line))
+        return self.events
+
+    async def stop(self) -> None:
+        """SIGTERM, and whatever it still says."""
+        assert self._process.stdout is not None
+        self._process.send_signal(signal.SIGTERM)
+        async with asyncio.timeout(20):
+            async for line in self._process.stdout:
+                self.events.append(json.loads(line))
+            assert await self._process.wait() == 0
+
+
+@asynccontextmanager
+async def following(example: Path, two: TwoRegions, region: str, cursor: Path) -> AsyncIterator[Follower]:
+    environment = {
+        **os.environ,
+        "NATS_URL": two.servers[region].url,
+        "NAMESPACE": two.namespace,
+        "LOG": EU,
+        "CURSOR": str(cursor),
+    }
+    process = await asyncio.create_subprocess_exec(
+        shutil.which("node") or "node", "follow.mjs", cwd=example, env=environment, stdout=PIPE
+    )
+    try:
+        yield Follower(process)
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+
+
+async def test_a_node_service_follows_from_its_cursor_in_whichever_region_it_runs(
+    two: TwoRegions, example: Path, tmp_path: Path
+) -> None:
+    cursor = tmp_path / "cursor.json"
+    first = await two.eu.calls.send_task("one")
+    stored = await _events(two, first.id)
+    async with following(example, two, US, cursor) as there:
+        await there.until(len(stored))
+        second = await two.eu.calls.send_task("two")
+        stored += await _events(two, second.id)
+        await there.until(len(stored))
+        await there.stop()
+        seen = there.events
+    third = await two.eu.calls.send_task("three")  # nobody follows now
+    stored += await _events(two, third.id)
+    async with following(example, two, EU, cursor) as back:  # the same cursor, at the origin
+        await back.until(len(stored) - len(seen))
+        await back.stop()
+        seen += back.events
+    assert sorted((e["task"], e["revision"], json.dumps(e["event"], sort_keys=True)) for e in seen) == sorted(stored)
+    for event in seen:
+        validator("event.schema.json").validate(event["event"])
+    ends = await two.eu.log.ends()
+    kept = json.loads(cursor.read_text())
+    assert {int(s): (c["incarnation"], c["position"]) for s, c in kept.items()} == {
+        shard: (end.incarnation, end.position) for shard, end in ends.items() if end.position
+    }
+
+
+async def _events(two: TwoRegions, task_id: str) -> list[tuple[str, int, str]]:
+    return [
+        (task_id, revision, json.dumps(json.loads(line), sort_keys=True))
+        for record in await two.eu.records(ref(task_id))
+        for revision, line in enumerate(record.lines(), record.header.revision)
+    ]
