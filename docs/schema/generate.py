@@ -26,7 +26,12 @@ PUBLIC: dict[str, type[Any]] = {
 }
 """What clients see is A2A's own object."""
 _WORD = "[A-Za-z0-9_-]+"
-HEADER = r"^1\|[a-z]*\|[^|]*\|[^|]+\|[1-9][0-9]*\|[A-Za-z]+\|[0-9]+\|[0-9]+\|[0-9]+\|[^|]*\|[^|]*\|[^|]*\|[^|]*\|[^|]*\|[0-9,+-]+.*$"
+_NUMBER, _TEXT = "[0-9]+", "[^|]*"
+HEADER = (
+    "^"
+    + r"\|".join(["1", "[a-z]*", _TEXT, "[^|]+", "[1-9][0-9]*", "[A-Za-z]+", *[_NUMBER] * 3, *[_TEXT] * 5, ".+"])
+    + "$"
+)
 """``A2A-Record``: fifteen fields, and room for more."""
 
 

@@ -65,7 +65,12 @@ async def test_a_client_reads_what_it_has_just_written_in_the_other_region(two: 
 async def test_writers_in_both_regions_meet_in_one_order(two: TwoRegions) -> None:
     gate = two.gate("meeting")
     task = await two.eu.send("meeting")
-    await _is_there_in_us(two, task.id)
+    gate.put_nowait("begun")  # what comes before a turn has begun is part of it
+
+    async def begun() -> bool:
+        return bool((await two.us.calls.get(task.id)).artifacts)
+
+    await eventually(begun, timeout_seconds=30)
     texts = [f"{region}-{number}" for number in range(5) for region in (EU, US)]
     await asyncio.gather(*(two.gateways[text[:2]].send(text, task_id=task.id) for text in texts))
     gate.put_nowait("")

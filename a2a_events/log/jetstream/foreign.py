@@ -126,29 +126,38 @@ class ForeignLog:
     # --- written at home ----------------------------------------------------------------------------------------------
 
     async def try_append(self, task: TaskRef, draft: Draft, expected: int, *, trace: str = "") -> int:
-        """See ``port.Log``. Returns when the record can be read here, or was waited for in vain."""
+        """See ``port.Log``. Returns when the record can be read here, or was waited for in vain.
+
+        Raises:
+            Uncertain: as there; also where this region took the log over while the old one stored the record.
+        """
         self.require_home()
         try:
             position = await self.home.try_append(task, draft, expected, trace=trace)
         except NobodyServes:
             raise self._unreachable() from None
         except Conflict:
-            with suppress(Unavailable):
-                newest = await self.home.last(task)
-                self._owe(task, newest.position if newest is not None else 0)
+            with suppress(LogError):
+                # What stands there has been stored by now: it is not behind the end.
+                self._owe(task, await self._end_at_home(task.shard))
             raise
+        if self.taken_over:
+            return position
         self._owe(task, position)
         with suppress(Unavailable):  # it is written; who reads on waits again, or hears that it cannot be read
             await self.settled(task)
+        if self.taken_over:
+            # Meanwhile: whether this was there in time is told by the log, which is here by now.
+            raise Uncertain(f"log {self.name!r} was taken over by this region while it was written in another")
         return position
 
     async def first_after(self, task: TaskRef, position: int) -> Record | None:
-        """See ``port.Log``."""
-        self.require_home()
-        try:
-            return await self.home.first_after(task, position)
-        except NobodyServes:
-            raise self._unreachable() from None
+        """See ``port.Log``. A mirror is how its origin began: what it has after a position is what stands there."""
+        found = await self.mirror.first_after(task, position)
+        if found is not None or self.taken_over:
+            return found
+        await self._as_at_home(task)
+        return await self.mirror.first_after(task, position)
 
     def require_home(self) -> None:
         """Ask nothing of a region that has long been silent: a dead link swallows requests.
@@ -168,7 +177,8 @@ class ForeignLog:
         """See ``port.Log``."""
         await self.settled(task)
         last = await self.mirror.last(task)
-        if last is None and await self._just_written(task):
+        if last is None and not self.taken_over:
+            await self._as_at_home(task)
             last = await self.mirror.last(task)
         return last
 
@@ -184,7 +194,8 @@ class ForeignLog:
         async for records in self.mirror.read(task, start):
             found = True
             yield records
-        if not found and start <= 1 and await self._just_written(task):
+        if not found and start <= 1 and not self.taken_over:
+            await self._as_at_home(task)
             async for records in self.mirror.read(task, start):
                 yield records
 
@@ -193,29 +204,29 @@ class ForeignLog:
         if self.taken_over or await self._end_here(task.shard) >= position:
             return
         try:
-            if await self._end_of(self._there, task.shard) < position:
+            if await self._end_at_home(task.shard) < position:
                 return  # nothing stands there, here or at home
         except LogError:
             pass
         await self._wait(task.shard, position)
 
-    async def _just_written(self, task: TaskRef) -> bool:
-        """Whether a task that is not here is at home; then it is here when this returns.
+    async def _as_at_home(self, task: TaskRef) -> None:
+        """Wait until the mirror is as far as the task's shard is at home now: only that may say what is not there.
+
+        Its end is asked for and not the record itself, whose JSON is over what a leaf takes where it is large.
 
         Raises:
-            Unavailable: its home cannot say: only that may say that something is not there.
+            Unavailable: its home cannot say, or the mirror is behind for too long.
         """
-        if self.taken_over:
-            return False
+        await self._wait(task.shard, await self._end_at_home(task.shard))
+
+    async def _end_at_home(self, shard: int) -> int:
         self.require_home()
         try:
-            newest = await self.home.last(task)
+            info = await self._info(self._there, shard)
         except NobodyServes:
             raise self._unreachable() from None
-        if newest is None:
-            return False
-        await self._wait(task.shard, newest.position)
-        return True
+        return int(info["state"]["last_seq"])
 
     async def settled(self, task: TaskRef) -> None:
         """Wait until what this process knows to be written of a task is here.
@@ -242,23 +253,26 @@ class ForeignLog:
     async def _wait(self, shard: int, position: int) -> None:
         deadline = time.monotonic() + limits.MIRROR_PATIENCE_SECONDS
         pause, longest = limits.MIRROR_LOOK_SECONDS
-        while await self._end_here(shard) < position:
+        while await self._end_here(shard) < position and not self.taken_over:
             if time.monotonic() > deadline or not self.state.reachable:
                 raise Unavailable(f"the mirror of log {self.name!r} is behind what was written: it shows it later")
             await asyncio.sleep(pause)
             pause = min(2 * pause, longest)
 
     async def _end_here(self, shard: int) -> int:
-        return await self._end_of(self._connection, shard)
+        info = await self._info(self._connection, shard)
+        if "mirror" not in info["config"] and not self.taken_over:
+            await self.mirror.refresh()
+        return int(info["state"]["last_seq"])
 
-    async def _end_of(self, connection: Connection, shard: int) -> int:
+    async def _info(self, connection: Connection, shard: int) -> dict[str, Any]:
         try:
-            info = await connection.api(f"STREAM.INFO.{self._names.log_stream(self.name, shard)}")
+            info: dict[str, Any] = await connection.api(f"STREAM.INFO.{self._names.log_stream(self.name, shard)}")
         except Uncertain as error:
             raise Unavailable(str(error)) from None
         if "error" in info:
             raise Unavailable(f"cannot read shard {shard} of log {self.name!r}: {info['error'].get('description')}")
-        return int(info["state"]["last_seq"])
+        return info
 
     # --- how well it follows ------------------------------------------------------------------------------------------
 
