@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
+
 import msgspec
 import pytest
 
 from a2a_events.errors import LogError, NotProvisioned, Unreachable
 from a2a_events.log.append import append
-from a2a_events.log.jetstream import Names, provision
+from a2a_events.log.jetstream import JetStreamLog, Names, provision
 from a2a_events.log.jetstream.streams import ProvisionError, StreamSettings
 from a2a_events.log.jetstream.takeover import fence, take_over
 from a2a_events.model import TaskState
 from a2a_events.testing import eventually
 from faults.regions import EU, US, domain
-from tests.contract.logs import offered
+from tests.contract.logs import new_task, offered
 from tests.regions.two import TwoRegions, ref
 
 pytestmark = pytest.mark.integration
@@ -129,3 +132,15 @@ async def test_an_append_is_stored_in_one_region_even_before_the_old_one_is_fenc
     assert (await two.eu.connection.api(f"STREAM.INFO.{stream}"))["state"]["last_seq"] == before
     texts = [m.parts[0].text for m in (await two.us.calls.get(asks.id)).history]
     assert texts.count("again") == 1
+
+
+async def test_a_wake_up_that_was_set_in_the_old_region_comes_in_the_new_one(two: TwoRegions) -> None:
+    task = new_task(two.eu.log, agent="sleeper")
+    await two.eu.log.wake_at(task, 7, int(time.time() * 1000) + 6_000)
+    await eventually(lambda: two.eu.log.waking(task))
+    names = Names(two.namespace)
+    await take_over(two.us.connection, names, EU, domain(EU), lost=False)
+    taken = await JetStreamLog.open(two.us.connection, names, StreamSettings(EU))
+    async with asyncio.timeout(40):
+        due = await anext(aiter(await taken.wakeups("sleeper")))
+    assert (due.task, due.revision) == (task, 7)

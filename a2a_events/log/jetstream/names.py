@@ -128,6 +128,10 @@ class Names(Struct, frozen=True):
         """Where a wake-up is set, or falls due."""
         return f"{self.namespace}.timer.{task.log}.{kind}.{task.shard}.{task.agent}.{task.tenant}.{task.task_id}"
 
+    def wakeups(self, log: str) -> str:
+        """Every wake-up that is set."""
+        return f"{self.namespace}.timer.{log}.set.>"
+
     def dead_letter(self, task: TaskRef) -> str:
         """Where the task's dead letter is."""
         return f"{self.namespace}.dead.{task.log}.{task.shard}.{task.agent}.{task.tenant}.{task.task_id}"

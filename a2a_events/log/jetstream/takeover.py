@@ -9,17 +9,19 @@ from __future__ import annotations
 
 import asyncio
 import time
+from datetime import datetime
 from typing import Any, Final
 
 import structlog
 from msgspec import Struct
 
 from a2a_events.errors import LogError, NotProvisioned, Unavailable
+from a2a_events.log.jetstream import reads
 from a2a_events.log.jetstream.connection import Connection
 from a2a_events.log.jetstream.domain import DomainConnection
-from a2a_events.log.jetstream.log import ShardView
+from a2a_events.log.jetstream.log import JetStreamLog, ShardView
 from a2a_events.log.jetstream.mirrors import streams_beside
-from a2a_events.log.jetstream.names import STREAM_NOT_FOUND, Names
+from a2a_events.log.jetstream.names import SCHEDULE, STREAM_NOT_FOUND, Names
 from a2a_events.log.jetstream.streams import (
     EPOCH,
     FENCED,
@@ -29,6 +31,7 @@ from a2a_events.log.jetstream.streams import (
     configurations,
     shards_of,
 )
+from a2a_events.log.jetstream.wire import header_value
 
 TAKEN_AT: Final = "a2a-events-taken-at"
 """Metadata of a shard that was taken over: its last position then."""
@@ -104,6 +107,7 @@ async def take_over(connection: Connection, names: Names, log: str, domain: str,
     wanted = {c["name"]: c for c in configurations(names, StreamSettings(log, len(here)), epoch=epoch)}
     for stream in [*(names.log_stream(log, shard) for shard in here), *streams_beside(names, log)]:
         await _open(connection, wanted[stream], epoch)
+    await _ask_again(connection, names, log)
     positions = {s: i["state"]["last_seq"] for s, i in (await shards_of(connection, names, log)).items()}
     logger.info("log taken over", log=log, epoch=epoch, planned=planned, silent_seconds=round(silent, 3))
     return TakenOver(log, epoch, positions, planned, silent)
@@ -197,6 +201,18 @@ async def _open(connection: Connection, wanted: dict[str, Any], epoch: int) -> N
     config |= {key: wanted[key] for key in taken if key in wanted}
     config |= {"description": wanted["description"], "metadata": metadata}
     await _update(connection, config)
+
+
+async def _ask_again(connection: Connection, names: Names, log: str) -> None:
+    """Set every wake-up anew: a schedule that came as a copy never falls due."""
+    taken = await JetStreamLog.open(connection, names, StreamSettings(log))
+    stream = names.timer_stream(log)
+    end = (await ask(connection, f"STREAM.INFO.{stream}"))["state"]["last_seq"]
+    async for run in reads.batches(connection, stream, names.wakeups(log), 1, end):
+        for message in run:
+            due = datetime.fromisoformat(header_value(message.headers, SCHEDULE.encode()).removeprefix("@at "))
+            task = names.task_of(message.subject)
+            await taken.wake_at(task, int(message.payload), int(due.timestamp() * 1000))
 
 
 async def _update(connection: Connection, config: dict[str, Any]) -> None:
