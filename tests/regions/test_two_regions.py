@@ -80,7 +80,7 @@ async def test_writers_in_both_regions_meet_in_one_order(two: TwoRegions) -> Non
 
     # What the agent was not given during its turn makes further turns.
     await eventually(ended, timeout_seconds=30)
-    history = [m.parts[0].text for m in (await two.eu.calls.get(task.id)).history]
+    history = [str(m.parts[0].text) for m in (await two.eu.calls.get(task.id)).history]
     assert sorted(t for t in history if t in texts) == sorted(texts)
     await two.even()
     assert await two.us.records(ref(task.id)) == await two.eu.records(ref(task.id))

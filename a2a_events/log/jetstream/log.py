@@ -88,10 +88,11 @@ class ShardView(Struct, frozen=True):
     def of(names: Names, config: dict[str, Any]) -> ShardView:
         """From a stream's configuration."""
         metadata: dict[str, str] = config.get("metadata") or {}
+        republish: dict[str, str] = config.get("republish") or {}
         return ShardView(
             incarnation=metadata.get(INCARNATION, ""),
             single=config.get("num_replicas", 1) == 1,
-            live=names.live_root((config.get("republish") or {}).get("dest", "")),
+            live=names.live_root(republish.get("dest", "")),
             epoch=int(metadata.get(EPOCH, "1")),
             mirror=bool(config.get("mirror")),
             fenced=FENCED in metadata,

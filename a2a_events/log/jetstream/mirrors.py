@@ -141,7 +141,8 @@ async def _ensure_mirror(connection: Connection, config: dict[str, Any], domain:
         if EPOCH in metadata:
             return "taken over"
         raise ProvisionError(f"stream {name} is there and is no mirror: this domain writes a log of that name itself")
-    api = (mirror.get("external") or {}).get("api")
+    external: dict[str, str] = mirror.get("external") or {}
+    api = external.get("api")
     if api != config["mirror"]["external"]["api"]:
         raise ProvisionError(f"stream {name} mirrors {api}, not domain {domain!r}: delete it, and provision again")
     wanted: dict[str, str] = config["metadata"]

@@ -78,7 +78,8 @@ async def provision(connection: Connection, names: Names, settings: StreamSettin
         if FENCED in metadata:
             raise ProvisionError(f"log {settings.log!r} was taken over by another region: choose another log here")
         epoch = int(metadata.get(EPOCH, "1"))
-        live = names.live_root((standing[0]["config"].get("republish") or {}).get("dest", "")) if epoch > 1 else live
+        republish: dict[str, str] = standing[0]["config"].get("republish") or {}
+        live = names.live_root(republish.get("dest", "")) if epoch > 1 else live
     for config in configurations(names, settings, epoch=epoch, live=live):
         done[config["name"]] = await _ensure_stream(connection, config)
     if done[names.registry_stream(settings.log)] == "created":

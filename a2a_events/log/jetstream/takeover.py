@@ -162,7 +162,7 @@ async def _fence(there: Connection, names: Names, log: str, epoch: int) -> None:
         if info.get("error", {}).get("err_code") == STREAM_NOT_FOUND:
             continue
         config: dict[str, Any] = info["config"]
-        metadata = {k: v for k, v in (config.get("metadata") or {}).items() if not k.startswith("_nats.")}
+        metadata = _own_metadata(config)
         if FENCED in metadata or config.get("mirror"):
             continue
         # The log itself is served no more; nor is what it republishes. What it holds stays.
@@ -195,12 +195,18 @@ async def _open(connection: Connection, wanted: dict[str, Any], epoch: int) -> N
     config: dict[str, Any] = info["config"]
     if config.pop("mirror", None) is None:
         return  # by a try before this one
-    metadata = {k: v for k, v in (config.get("metadata") or {}).items() if not k.startswith("_nats.")}
+    metadata = _own_metadata(config)
     metadata |= {EPOCH: str(epoch), TAKEN_AT: str(info["state"]["last_seq"])}
     taken = ("subjects", "subject_transform", "allow_msg_schedules", "allow_rollup_hdrs", "discard", "max_consumers")
     config |= {key: wanted[key] for key in taken if key in wanted}
     config |= {"description": wanted["description"], "metadata": metadata}
     await _update(connection, config)
+
+
+def _own_metadata(config: dict[str, Any]) -> dict[str, str]:
+    """Without what the server adds by itself."""
+    metadata: dict[str, str] = config.get("metadata") or {}
+    return {key: value for key, value in metadata.items() if not key.startswith("_nats.")}
 
 
 async def _ask_again(connection: Connection, names: Names, log: str) -> None:
