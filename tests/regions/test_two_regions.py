@@ -62,6 +62,28 @@ async def test_a_client_reads_what_it_has_just_written_in_the_other_region(two: 
     assert (await two.us.calls.get(task.id)).status.state is TaskState.CANCELED
 
 
+async def test_a_mirror_that_lags_after_the_link_has_healed_shows_nobody_less_than_it_wrote(two: TwoRegions) -> None:
+    """nats-server takes many seconds until it looks at a mirror again; appends get through at once."""
+    task = await two.eu.calls.send_task("ask")
+    await two.even()
+    await two.cut()
+    for number in range(3):
+        await two.eu.send(f"meanwhile {number}")
+    await two.heal()
+    await eventually(lambda: two.us.log.mirrors[0].reachable, timeout_seconds=20)
+    await two.us.send("ask", task_id=task.id)
+    honest = 0
+    while True:
+        try:
+            shown_now = await two.us.calls.get(task.id)
+        except Unavailable:
+            honest += 1
+            assert honest < 12, "the mirror never came"
+            continue
+        break
+    assert [m.parts[0].text for m in shown_now.history].count("ask") == 2
+
+
 async def test_writers_in_both_regions_meet_in_one_order(two: TwoRegions) -> None:
     gate = two.gate("meeting")
     task = await two.eu.send("meeting")
