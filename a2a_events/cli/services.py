@@ -153,25 +153,48 @@ def timeline_page(until_eof: bool, bundles: tuple[Path, ...], **given: Any) -> N
     _run(service.run(_load(given), bundles), until_eof=until_eof)
 
 
-@click.command(short_help="Create or verify the streams that everything needs.")
-@flags.settings("shards", "replicas", "ack_wait_seconds", *flags.CONNECTION, "log", *flags.LOGGING)
-def provision(**given: Any) -> None:
-    """Create or verify the streams that everything else needs, and say what was done.
+@click.command(short_help="Create or verify the streams and consumers that everything needs.")
+@click.option("--check", is_flag=True, help="Change nothing; exit 1 if there is something to change or to correct.")
+@click.option(
+    "--agent", "agents", multiple=True, metavar="NAME", help="Agent that needs consumers already; repeatable."
+)
+@flags.settings("shards", "replicas", "ack_wait_seconds", "push", *flags.CONNECTION, "log", *flags.LOGGING)
+def provision(check: bool, agents: tuple[str, ...], **given: Any) -> int:  # noqa: FBT001 -- click's way
+    """Create or verify the streams and consumers that everything else needs, and say what was done.
 
-    Run it before the first gateway and worker, and again after each upgrade. It changes nothing that is there: a stream
-    that differs from what this version needs is an error that names the difference.
+    Run it before the first gateway and worker, and again after each upgrade. What is missing is created. What another
+    version of this software made otherwise is changed. What somebody else has changed is an error that names the
+    stream, the setting, both values and what to do; then nothing at all is changed. Replicas, placement and limits of
+    streams are yours: they are left as they are.
+
+    Workers make the consumers of their agents themselves; here those of every agent that was ever announced are made
+    or verified, and those of each --agent.
 
     \b
     Examples:
       a2a-events provision --nats nats://broker:4222
       a2a-events provision --nats nats://n1:4222,nats://n2:4222,nats://n3:4222 --replicas 3 --shards 1
+      a2a-events provision --check
     """
     import asyncio
 
+    from a2a_events.cli.outcome import Exit, say
     from a2a_events.services import provisioner
+    from a2a_events.timeline.ids import is_name
 
-    for stream, done in asyncio.run(provisioner.run(_load(given))).items():
-        print(f"{done:<9} {stream}")
+    for name in agents:
+        if not is_name(name):
+            raise click.BadParameter(f"{name!r} is not the name of an agent", param_hint="--agent")
+    if not check:
+        for name, done in asyncio.run(provisioner.run(_load(given), agents)).items():
+            print(f"{done:<9} {name}")
+        return Exit.OK
+    found = asyncio.run(provisioner.check(_load(given), agents))
+    for one in found:
+        print(f"{one.state:<9} {one.name}" + (f": {', '.join(one.outdated)}" if one.outdated else ""))
+    for drift in (drift for one in found for drift in one.drifts):
+        say(f"error: {drift}")
+    return Exit.OK if all(one.state == "verified" for one in found) else Exit.FAILED
 
 
 @click.command(short_help="Remove what interrupted writers left, and ask after silent tasks.")

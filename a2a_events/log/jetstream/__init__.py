@@ -13,14 +13,16 @@ from a2a_events.log.jetstream.log import JetStreamLog
 from a2a_events.log.jetstream.mirrors import provision_mirrors
 from a2a_events.log.jetstream.names import Names
 from a2a_events.log.jetstream.regional import RegionalLog, open_regional
-from a2a_events.log.jetstream.streams import StreamSettings, provision
+from a2a_events.log.jetstream.streams import Inspected, StreamSettings, inspect, provision
 
 __all__ = [
     "Connection",
+    "Inspected",
     "JetStreamLog",
     "Names",
     "RegionalLog",
     "StreamSettings",
+    "inspect",
     "open_regional",
     "provision",
     "provision_mirrors",

@@ -1,21 +1,24 @@
 """Creating and verifying the streams that the log lives in: one owner, one place (design 5, 6, 14).
 
-``provision`` is idempotent. It creates what is missing and refuses what differs from what it would make, except for
-settings that an operator may choose (replicas, placement, limits of size).
+``provision`` is idempotent. It creates what is missing, changes what another version of it made otherwise, and refuses
+what somebody else has changed (``drift``). What an operator may choose it leaves alone.
 """
 
 from __future__ import annotations
 
 import os
+from collections.abc import Collection
 from typing import Any, Final
 
 import structlog
 from msgspec import Struct
 
+import a2a_events
 from a2a_events import limits
 from a2a_events.errors import LogError, NotProvisioned, Unavailable, Uncertain
 from a2a_events.log.jetstream import reads
 from a2a_events.log.jetstream.connection import Connection
+from a2a_events.log.jetstream.drift import MADE_AS, MADE_BY, Drift, listed, made_as, of_consumer, of_stream
 from a2a_events.log.jetstream.names import CONSUMER_NOT_FOUND, STREAM_NOT_FOUND, Names
 from a2a_events.log.jetstream.object_store import stream_of, subjects_of
 
@@ -55,33 +58,60 @@ class StreamSettings(Struct, frozen=True):
     ack_wait_seconds: float = limits.ACK_WAIT_SECONDS
 
 
-async def provision(connection: Connection, names: Names, settings: StreamSettings) -> dict[str, str]:
-    """Create or verify everything the log needs.
+class Inspected(Struct, frozen=True):
+    """What was found of one stream or consumer; nothing was changed."""
+
+    name: str
+    """Of the stream; of a consumer: stream and consumer, with a slash between them."""
+    state: str
+    """``verified``, ``missing``, ``outdated`` (another version made it) or ``drifted`` (somebody changed it)."""
+    config: dict[str, Any]
+    """What is to be made of it."""
+    drifts: tuple[Drift, ...] = ()
+    outdated: tuple[str, ...] = ()
+    """Settings that an upgrade changes."""
+
+
+async def provision(
+    connection: Connection,
+    names: Names,
+    settings: StreamSettings,
+    *,
+    agents: Collection[str] = (),
+    notifier: bool = False,
+) -> dict[str, str]:
+    """Create or verify everything the log needs. Everything is looked at before anything is changed.
+
+    Args:
+        connection: to the servers.
+        names: of everything shared with them.
+        settings: what the operator chooses.
+        agents: whose consumers to make, beside those of all agents that were ever announced.
+        notifier: whether to make the consumers of notifiers.
 
     Returns:
-        What happened to each stream: ``created`` or ``verified``.
+        What happened to each stream, and to each consumer as ``<stream>/<consumer>``: ``created``, ``verified`` or
+        ``updated``.
 
     Raises:
-        ProvisionError: a stream is there and differs; the message names it, the setting and both values.
+        ProvisionError: somebody changed what is there; the message names it, the setting, both values and what to do.
+            Or the log is written in another domain by now. Nothing was changed.
         Unavailable: no answer; repeating is safe.
     """
+    found = await inspect(connection, names, settings, agents=agents, notifier=notifier)
+    drifts = [drift for one in found for drift in one.drifts]
+    if drifts:
+        raise ProvisionError(listed(drifts))
     done: dict[str, str] = {}
-    standing = await shards_of(connection, names, settings.log)
-    if any(info["config"].get("mirror") for info in standing.values()):
-        raise ProvisionError(
-            f"log {settings.log!r} is written in another domain, and mirrored here: `a2a-events region-promote` would "
-            "take it over"
-        )
-    epoch, live = 1, "live"
-    if standing:
-        metadata: dict[str, str] = standing[0]["config"].get("metadata") or {}
-        if FENCED in metadata:
-            raise ProvisionError(f"log {settings.log!r} was taken over by another region: choose another log here")
-        epoch = int(metadata.get(EPOCH, "1"))
-        republish: dict[str, str] = standing[0]["config"].get("republish") or {}
-        live = names.live_root(republish.get("dest", "")) if epoch > 1 else live
-    for config in configurations(names, settings, epoch=epoch, live=live):
-        done[config["name"]] = await _ensure_stream(connection, config)
+    for one in found:
+        if "/" in one.name:
+            if one.state == "missing":
+                await _ensure_consumer(connection, one.name.partition("/")[0], one.config)
+            done[one.name] = "created" if one.state == "missing" else "verified"
+        elif one.state == "outdated":
+            done[one.name] = await _upgrade(connection, one)
+        else:
+            done[one.name] = await _ensure_stream(connection, one.config) if one.state == "missing" else "verified"
     if done[names.registry_stream(settings.log)] == "created":
         await _take_over_cards(connection, names, settings.log)
     return done
@@ -98,6 +128,109 @@ async def _take_over_cards(connection: Connection, names: Names, log: str) -> No
         agent = message.subject.split(".")[-2]
         await connection.request(names.card(log, agent), message.payload)
         logger.info("agent taken over from the old registry", agent=agent)
+
+
+async def inspect(
+    connection: Connection,
+    names: Names,
+    settings: StreamSettings,
+    *,
+    agents: Collection[str] = (),
+    notifier: bool = False,
+) -> list[Inspected]:
+    """What :func:`provision` would find, streams first; changes nothing. A round trip a stream and consumer.
+
+    Raises:
+        ProvisionError: something cannot be read, or the log is not written here.
+        Unavailable: no answer; repeating is safe.
+    """
+    epoch, live = await _written_here(connection, names, settings.log)
+    wanted = configurations(names, settings, epoch=epoch, live=live)
+    found = [await _inspect_stream(connection, config) for config in wanted]
+    there = {one.name for one in found if one.state != "missing"}
+    served = {*agents}
+    if names.registry_stream(settings.log) in there:
+        served |= await _announced(connection, names, settings.log)
+    for stream, config in _consumers(names, settings, sorted(served), notifier=notifier):
+        name = f"{stream}/{config['durable_name']}"
+        if stream not in there:
+            found.append(Inspected(name, "missing", config))
+            continue
+        info = await ask(connection, f"CONSUMER.INFO.{stream}.{config['durable_name']}")
+        if info.get("error", {}).get("err_code") == CONSUMER_NOT_FOUND:
+            found.append(Inspected(name, "missing", config))
+        elif "error" in info:
+            raise ProvisionError(f"cannot read consumer {name}: {info['error'].get('description')}")
+        else:
+            drifts = of_consumer(stream, config, info["config"])
+            found.append(Inspected(name, "drifted" if drifts else "verified", config, tuple(drifts)))
+    return found
+
+
+async def _written_here(connection: Connection, names: Names, log: str) -> tuple[int, str]:
+    """Epoch of a log, and root of its live records; of one that is yet to be made, those of a new one.
+
+    Raises:
+        ProvisionError: it is written in another domain, or was taken over by another region.
+    """
+    standing = await shards_of(connection, names, log)
+    if any(info["config"].get("mirror") for info in standing.values()):
+        raise ProvisionError(
+            f"log {log!r} is written in another domain, and mirrored here: `a2a-events region-promote` would "
+            "take it over"
+        )
+    if not standing:
+        return 1, "live"
+    metadata: dict[str, str] = standing[0]["config"].get("metadata") or {}
+    if FENCED in metadata:
+        raise ProvisionError(f"log {log!r} was taken over by another region: choose another log here")
+    epoch = int(metadata.get(EPOCH, "1"))
+    republish: dict[str, str] = standing[0]["config"].get("republish") or {}
+    return epoch, names.live_root(republish.get("dest", "")) if epoch > 1 else "live"
+
+
+async def _inspect_stream(connection: Connection, config: dict[str, Any]) -> Inspected:
+    name = config["name"]
+    info = await ask(connection, f"STREAM.INFO.{name}")
+    if info.get("error", {}).get("err_code") == STREAM_NOT_FOUND:
+        return Inspected(name, "missing", config)
+    if "error" in info:
+        raise ProvisionError(f"cannot read stream {name}: {info['error'].get('description')}")
+    drifts, outdated = of_stream(config, info["config"])
+    # An update must name every setting: what the operator chose stays what it is.
+    merged = {**info["config"], **{setting: config.get(setting) for setting in outdated}}
+    merged = {setting: value for setting, value in merged.items() if value is not None}
+    if "max_msgs_per_subject" in outdated:
+        merged.setdefault("max_msgs_per_subject", -1)
+    merged["metadata"] = {**(info["config"].get("metadata") or {}), **_made(config)}
+    state = "drifted" if drifts else "outdated" if outdated else "verified"
+    return Inspected(name, state, merged, tuple(drifts), tuple(outdated))
+
+
+async def _announced(connection: Connection, names: Names, log: str) -> set[str]:
+    """Agents that have a card in the registry."""
+    asked = {"subjects_filter": names.card(log, "*")}
+    info = await ask(connection, f"STREAM.INFO.{names.registry_stream(log)}", asked)
+    if "error" in info:
+        raise ProvisionError(f"cannot read the agent registry: {info['error'].get('description')}")
+    return {subject.split(".")[-2] for subject in info["state"].get("subjects") or {}}
+
+
+def _made(config: dict[str, Any]) -> dict[str, str]:
+    return {MADE_AS: made_as(config), MADE_BY: f"a2a-events/{a2a_events.__version__}"}
+
+
+async def _upgrade(connection: Connection, found: Inspected) -> str:
+    """Change what another version made."""
+    answer = await ask(connection, f"STREAM.UPDATE.{found.name}", found.config)
+    if "error" in answer:
+        settings = ", ".join(found.outdated)
+        raise ProvisionError(
+            f"stream {found.name} cannot be brought to this version, which changes its {settings}:"
+            f" {answer['error'].get('description')}; go on with the version before, and read the change log"
+        )
+    logger.info("stream upgraded", stream=found.name, settings=found.outdated)
+    return "updated"
 
 
 async def shards_of(connection: Connection, names: Names, log: str) -> dict[int, dict[str, Any]]:
@@ -142,58 +275,70 @@ async def ensure_worker_consumer(
         Unavailable: no answer, or no leader yet; repeating is safe.
     """
     stream = names.log_stream(settings.log, shard)
-    await _ensure_consumer(
-        connection,
-        stream,
-        {
-            "durable_name": names.worker_consumer(agent),
-            "filter_subject": names.inbound_filter(settings.log, shard, agent),
-            "ack_policy": "explicit",
-            "ack_wait": int(settings.ack_wait_seconds * 1e9),
-            "deliver_policy": "all",
-            "max_deliver": -1,
-            "max_ack_pending": MAX_ACK_PENDING,
-            "max_waiting": 512,
-            "replay_policy": "instant",
-        },
-    )
+    await _ensure_consumer(connection, stream, _worker_consumer(names, settings, shard, agent))
 
 
 async def ensure_notifier_consumer(connection: Connection, names: Names, settings: StreamSettings, shard: int) -> None:
     """The durable consumer that shows every record of a shard to one of the notifiers."""
-    await _ensure_consumer(
-        connection,
-        names.log_stream(settings.log, shard),
-        {
-            "durable_name": names.notifier_consumer,
-            "filter_subject": names.shard("log", settings.log, shard),
-            "headers_only": True,  # most records are of tasks without webhooks; the rest is read from the log
-            "ack_policy": "explicit",
-            "ack_wait": int(settings.ack_wait_seconds * 1e9),
-            "deliver_policy": "all",
-            "max_deliver": -1,
-            "max_ack_pending": MAX_ACK_PENDING,
-            "max_waiting": 512,
-            "replay_policy": "instant",
-        },
-    )
+    stream = names.log_stream(settings.log, shard)
+    await _ensure_consumer(connection, stream, _notifier_consumer(names, settings, shard))
 
 
 async def ensure_timer_consumer(connection: Connection, names: Names, settings: StreamSettings, agent: str) -> None:
     """The durable consumer that hands an agent's wake-ups to all of its workers."""
-    await _ensure_consumer(
-        connection,
-        names.timer_stream(settings.log),
-        {
-            "durable_name": names.worker_consumer(agent),
-            "filter_subject": names.due_filter(settings.log, agent),
-            "ack_policy": "explicit",
-            "ack_wait": int(settings.ack_wait_seconds * 1e9),
-            "deliver_policy": "all",
-            "max_deliver": -1,
-            "replay_policy": "instant",
-        },
-    )
+    await _ensure_consumer(connection, names.timer_stream(settings.log), _timer_consumer(names, settings, agent))
+
+
+def _consumers(
+    names: Names, settings: StreamSettings, agents: Collection[str], *, notifier: bool
+) -> list[tuple[str, dict[str, Any]]]:
+    """Every consumer, and its stream."""
+    found: list[tuple[str, dict[str, Any]]] = []
+    for shard in range(settings.shards):
+        stream = names.log_stream(settings.log, shard)
+        found += [(stream, _worker_consumer(names, settings, shard, agent)) for agent in agents]
+        found += [(stream, _notifier_consumer(names, settings, shard))] if notifier else []
+    timers = names.timer_stream(settings.log)
+    return found + [(timers, _timer_consumer(names, settings, agent)) for agent in agents]
+
+
+def _worker_consumer(names: Names, settings: StreamSettings, shard: int, agent: str) -> dict[str, Any]:
+    return {
+        **_delivery(settings),
+        "durable_name": names.worker_consumer(agent),
+        "filter_subject": names.inbound_filter(settings.log, shard, agent),
+        "max_ack_pending": MAX_ACK_PENDING,
+        "max_waiting": 512,
+    }
+
+
+def _notifier_consumer(names: Names, settings: StreamSettings, shard: int) -> dict[str, Any]:
+    return {
+        **_delivery(settings),
+        "durable_name": names.notifier_consumer,
+        "filter_subject": names.shard("log", settings.log, shard),
+        "headers_only": True,  # most records are of tasks without webhooks; the rest is read from the log
+        "max_ack_pending": MAX_ACK_PENDING,
+        "max_waiting": 512,
+    }
+
+
+def _timer_consumer(names: Names, settings: StreamSettings, agent: str) -> dict[str, Any]:
+    return {
+        **_delivery(settings),
+        "durable_name": names.worker_consumer(agent),
+        "filter_subject": names.due_filter(settings.log, agent),
+    }
+
+
+def _delivery(settings: StreamSettings) -> dict[str, Any]:
+    return {
+        "ack_policy": "explicit",
+        "ack_wait": int(settings.ack_wait_seconds * 1e9),
+        "deliver_policy": "all",
+        "max_deliver": -1,
+        "replay_policy": "instant",
+    }
 
 
 def configurations(
@@ -299,45 +444,25 @@ def _transformed(names: Names, log: str, shard: int, epoch: int) -> dict[str, An
     return {"subject_transform": {"src": taken_in, "dest": names.shard("log", log, shard)}}
 
 
-_VERIFIED: Final = (
-    "subjects",
-    "storage",
-    "retention",
-    "allow_direct",
-    "republish",
-    "subject_transform",
-    "max_msgs_per_subject",
-    "allow_msg_schedules",
-    "allow_msg_ttl",
-)
-
-
 async def _ensure_stream(connection: Connection, config: dict[str, Any]) -> str:
+    """Create a stream that was missing; whoever was faster may have made it."""
     name = config["name"]
-    info = await ask(connection, f"STREAM.INFO.{name}")
-    if info.get("error", {}).get("err_code") == STREAM_NOT_FOUND:
-        made = await ask(connection, f"STREAM.CREATE.{name}", config)
-        if "error" not in made:
-            logger.debug("stream created", stream=name)
-            return "created"
-        info = await ask(connection, f"STREAM.INFO.{name}")  # another provisioner may have been faster
-        if "error" in info and made["error"].get("err_code") == NO_SUITABLE_PEERS:
-            # A cluster that has just begun does not know all its servers; what is wrong for good says so for good.
-            raise Unavailable(f"cannot create stream {name}: {made['error'].get('description')}")
-        if "error" in info:
-            raise ProvisionError(f"cannot create stream {name}: {made['error'].get('description')}")
-    if "error" in info:
-        raise ProvisionError(f"cannot read stream {name}: {info['error'].get('description')}")
-    there = info["config"]
-    for setting in _VERIFIED:
-        wanted, found = config.get(setting), there.get(setting)
-        if setting == "max_msgs_per_subject":
-            wanted, found = wanted or -1, found or -1
-        if (wanted or None) != (found or None):
-            raise ProvisionError(
-                f"stream {name} has {setting} {found!r} where {wanted!r} is needed; it was not made by this version: "
-                "correct it, or use another namespace"
-            )
+    made = await ask(
+        connection,
+        f"STREAM.CREATE.{name}",
+        {**config, "metadata": {**config.get("metadata", {}), **_made(config)}},
+    )
+    if "error" not in made:
+        logger.debug("stream created", stream=name)
+        return "created"
+    found = await _inspect_stream(connection, config)
+    if found.state == "missing" and made["error"].get("err_code") == NO_SUITABLE_PEERS:
+        # A cluster that has just begun does not know all its servers; what is wrong for good says so for good.
+        raise Unavailable(f"cannot create stream {name}: {made['error'].get('description')}")
+    if found.state == "missing":
+        raise ProvisionError(f"cannot create stream {name}: {made['error'].get('description')}")
+    if found.drifts:
+        raise ProvisionError(listed(found.drifts))
     return "verified"
 
 
