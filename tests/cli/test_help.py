@@ -28,6 +28,7 @@ COMMANDS = [
     "notifier",
     "provision",
     "sweep",
+    "doctor",
     "region-promote",
     "region-fence",
     "timeline-page",
