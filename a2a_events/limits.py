@@ -21,6 +21,9 @@ CONTENT_CACHE_BYTES: Final = 64 * 1024 * 1024
 """Objects kept in a process's memory: they never change, and all streams of a task want the newest."""
 CONTENT_FETCHES: Final = 8
 """Objects fetched at once: bounds what is under way, and leaves the connection to others in between."""
+REMOVAL_GRACE_SECONDS: Final = 10.0
+"""Between a task's tombstone and the end of its records: who began to read it before has ended, or has its snapshot
+stored, which is removed with them."""
 SWEEP_SECONDS: Final = 3600.0
 """Age at which an object that no record refers to is taken for left over; no writer tries that long."""
 ENDING_BYTES: Final = 16 * 1024

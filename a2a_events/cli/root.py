@@ -34,6 +34,7 @@ _COMMANDS: Final = {
     "timeline-page": "services",
     "provision": "services",
     "sweep": "services",
+    "retain": "services",
     "doctor": "doctor",
     "region-promote": "regions",
     "region-fence": "regions",

@@ -221,6 +221,40 @@ def sweep(**given: Any) -> None:
     print(f"removed {removed}, nudged {nudged}")
 
 
+@click.command(short_help="Remove tasks that ended long ago.")
+@click.option("--days", required=True, type=click.FloatRange(min=0, min_open=True), help="Age of a task's last event.")
+@click.option(
+    "--tombstone-days",
+    type=click.FloatRange(min=0, min_open=True),
+    default=None,
+    show_default="they stay",
+    help="Age of tombstones that are removed as well; over --days.",
+)
+@flags.settings(*flags.CONNECTION, "log", "instance", *flags.LOGGING)
+def retain(days: float, tombstone_days: float | None, **given: Any) -> None:
+    """Remove tasks that have ended and of which nothing was heard for --days, and say how many they were.
+
+    Nobody sees such a task any more: GetTask and a subscription with an old cursor answer that there is none, and lists
+    leave it out. Its events, snapshots, artifacts, webhooks and their secrets are gone. A tombstone stays, without
+    anybody's words, so that a late retry of the request that made the task does not make it again. A task that has not
+    ended is never removed. Interrupted, it goes on when it is run again. Run it every night.
+
+    \b
+    Examples:
+      a2a-events retain --days 30 --nats nats://broker:4222
+      a2a-events retain --days 30 --tombstone-days 90
+    """
+    import asyncio
+
+    from a2a_events.services import retention
+
+    if tombstone_days is not None and tombstone_days <= days:
+        raise click.BadParameter("must be over --days", param_hint="--tombstone-days")
+    done = asyncio.run(retention.run(_load(given), days, tombstone_days))
+    left = f", {done.unreadable} unreadable" if done.unreadable else ""
+    print(f"removed {done.tasks}, tombstones {done.tombstones}{left}")
+
+
 def _load(given: dict[str, Any]) -> Any:
     from a2a_events.services import logs
     from a2a_events.settings import load

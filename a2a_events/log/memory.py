@@ -148,6 +148,7 @@ class MemoryLog:
     async def read(self, task: TaskRef, start: int = 1) -> AsyncIterator[list[Record]]:
         """See ``port.Log``."""
         found = [r for r in self._timelines.get(task, ()) if r.position >= start]
+        found = found[-1:] if found and found[-1].header.tombstone else found
         for at in range(0, len(found), limits.READ_BATCH_RECORDS):
             yield found[at : at + limits.READ_BATCH_RECORDS]
             await asyncio.sleep(0)
@@ -339,6 +340,24 @@ class MemoryLog:
     async def find(self, task_id: str) -> TaskRef | None:
         """See ``port.Log``."""
         return next((task for task in self._timelines if task.task_id == task_id), None)
+
+    async def remove_snapshots(self, task: TaskRef) -> None:
+        """See ``port.Removing``."""
+        await asyncio.sleep(0)
+        self._heads.pop(task, None)
+        self._segments = {key: kept for key, kept in self._segments.items() if key[0] != task}
+
+    async def remove(self, task: TaskRef, before: int) -> None:
+        """See ``port.Removing``."""
+        await self.remove_snapshots(task)
+        self._notified.pop(task, None)
+        self._wanted.pop(task, None)
+        self._letters.pop(task, None)
+        if task in self._timers:
+            self._timers.pop(task).cancel()
+        kept = [record for record in self._timelines.pop(task, []) if record.position >= before]
+        if kept:
+            self._timelines[task] = kept
 
     async def close(self) -> None:
         """See ``port.Log``."""

@@ -285,6 +285,8 @@ class Log(Protocol):
     def read(self, task: TaskRef, start: int = 1) -> AsyncIterator[list[Record]]:
         """The task's records from a position on, in order, up to the newest that the leader had when reading began.
 
+        Of a task that was removed its tombstone only, whether or not the records before it are gone already.
+
         Costs one leader read and one request per ``limits.READ_BATCH_RECORDS``.
 
         Raises:
@@ -536,6 +538,34 @@ class Log(Protocol):
 
     async def close(self) -> None:
         """Let go of everything."""
+        ...
+
+
+class Removing(Log, Protocol):
+    """A log that also forgets: for retention, which nothing else may do."""
+
+    async def remove_snapshots(self, task: TaskRef) -> None:
+        """Remove a task's snapshot and its segments; one round trip. Removing twice is harmless.
+
+        Raises:
+            Unavailable: they may still be there; repeating is safe.
+        """
+        ...
+
+    async def remove(self, task: TaskRef, before: int) -> None:
+        """Remove a task's records in front of a position, and what is kept beside the log for it.
+
+        That is what large records refer to, snapshots, how far webhooks were notified, wake-ups and its dead letter.
+        The records go last, so that whoever is interrupted finds them again. Six round trips, and two a large record.
+
+        Args:
+            task: whose.
+            before: position of the first record that stays.
+
+        Raises:
+            Unavailable: some may still be there; repeating is safe.
+            Unreadable: a reference to a large record's content is damaged.
+        """
         ...
 
 

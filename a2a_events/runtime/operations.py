@@ -439,6 +439,10 @@ class Operations:
             if fold.head.revision:
                 known = decide.taken_before(fold.head, event)
                 assert known, "a derived task id was taken without its key"
+                if fold.head.removed:
+                    raise TaskNotFoundError(
+                        "The task of this key has ended and was removed; use a new key for a new task"
+                    )
                 return fold, True
         raise UnavailableError("The task is too busy; nothing was written, please retry")
 
@@ -573,7 +577,10 @@ class Operations:
         except Unreadable:
             SSE_RESUMES.inc("expired")
             logger.info("cursor overtaken by retention", task_id=task.task_id, revision=at.revision)
-            async for run in self._after_gap(task, watch, await load(self._log, task), framing):
+            fold = await load(self._log, task)
+            if not fold.head.exists:
+                raise TaskNotFoundError from None  # removed while it was read
+            async for run in self._after_gap(task, watch, fold, framing):
                 yield run
 
     async def _after_gap(self, task: TaskRef, watch: Watch, fold: TaskFold, framing: Framing) -> AsyncGenerator[Run]:

@@ -135,7 +135,7 @@ class Sweeper:
             known = End(end.incarnation, 0)
         async for batch in self._log.scan(shard, known.position + 1, end.position):
             for stored in batch:
-                if _settles(stored.record):
+                if settles(stored.record):
                     self._suspects.pop(stored.task, None)
                 else:
                     self._suspects[stored.task] = self._newest(stored)
@@ -268,10 +268,10 @@ async def read_progress(log: Log) -> Progress:
     return msgspec.json.decode(content, type=Progress) if content else Progress()
 
 
-def _settles(record: Record) -> bool:
-    """Whether the task is settled after this record, as far as that can be told from it alone."""
+def settles(record: Record) -> bool:
+    """Whether the task rests or has ended after this record, as far as that can be told from it alone."""
     kinds = record.header.kinds
-    if Kind.REPLY.value in kinds:
+    if Kind.REPLY.value in kinds or record.header.tombstone:
         return True
     ended = kinds.rfind(Kind.TURN_ENDED.value)
     if ended >= 0:

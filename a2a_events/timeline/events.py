@@ -256,6 +256,18 @@ class Forked(Fact, frozen=True):
     """Whether the agent had said anything public."""
 
 
+class Tombstone(Fact, frozen=True):
+    """The task was removed; what came before may be gone, and its timeline may begin with this. Nothing comes after.
+
+    It keeps no word of anybody: only what a late retry of the request that made the task must find.
+    """
+
+    reason: str
+    idempotency_key: str = ""
+    """As in ``submitted``."""
+    body_hash: str = ""
+
+
 class Unknown(Fact, frozen=True):
     """A kind that this version does not know, or reserves; ``line`` is kept byte for byte."""
 
@@ -283,6 +295,7 @@ Event: TypeAlias = (
     | DeadLetter
     | TaskDeadLettered
     | Forked
+    | Tombstone
     | Unknown
 )
 
@@ -310,9 +323,9 @@ class Kind(Enum):
     DEAD_LETTER = "l"
     TASK_DEAD_LETTERED = "L"
     FORKED = "f"
+    TOMBSTONE = "z"
     # Reserved: written by later versions; a reader of this one keeps and counts them.
     DELIVERY_ATTEMPT = "v"
-    TOMBSTONE = "z"
 
 
 MEMBERS: Final[dict[Kind, str]] = {
@@ -377,6 +390,7 @@ _STRUCTS: Final[dict[str, type[Any]]] = {
     Kind.DEAD_LETTER.value: DeadLetter,
     Kind.TASK_DEAD_LETTERED.value: TaskDeadLettered,
     Kind.FORKED.value: Forked,
+    Kind.TOMBSTONE.value: Tombstone,
 }
 _KINDS: Final[dict[type[Any], Kind]] = {struct: Kind(code) for code, struct in _STRUCTS.items()}
 _DECODERS: Final[dict[str, msgspec.json.Decoder[Any]]] = {

@@ -42,6 +42,7 @@ from a2a_events.timeline.events import (
     Submitted,
     TaskDeadLettered,
     Timer,
+    Tombstone,
     TurnClaimed,
     TurnConfirmed,
     TurnEnded,
@@ -175,6 +176,8 @@ class Head(Struct, kw_only=True, omit_defaults=True, rename="camel"):
     """Events of kinds that this version does not know."""
     dead_letter: int = 0
     """Revision of the event that says that the task was given up, 0 without one."""
+    removed: bool = False
+    """Whether nobody is to see the task any more, and its beginning may be gone."""
     after_end: int = 0
     """Status and artifact events found after the terminal one, which the protocol forbids; they change nothing."""
 
@@ -201,7 +204,7 @@ class Head(Struct, kw_only=True, omit_defaults=True, rename="camel"):
     @property
     def exists(self) -> bool:
         """Whether clients may see a task: a timeline of a bare Message is none, nor is one that may become that."""
-        return self.revision > 0 and not self.replied and (self.replies == "task" or self.public)
+        return self.revision > 0 and not (self.replied or self.removed) and (self.replies == "task" or self.public)
 
     @property
     def notifies(self) -> bool:
@@ -233,6 +236,8 @@ class Head(Struct, kw_only=True, omit_defaults=True, rename="camel"):
         for revision, event in enumerate(events, record.header.revision):
             if isinstance(event, PushConfigSet | PushConfigDeleted | DeadLetter):
                 self._webhooks(event, revision, record.position)
+            elif isinstance(event, Tombstone):
+                self._removed(event)
             elif event is not None:
                 self._note(event, revision, record)
             elif self.terminal:
@@ -295,8 +300,9 @@ class Head(Struct, kw_only=True, omit_defaults=True, rename="camel"):
                 | PushConfigSet()
                 | PushConfigDeleted()
                 | DeadLetter()
+                | Tombstone()
             ):
-                pass  # artifacts are counted above, undecoded; webhooks are taken in by themselves
+                pass  # artifacts are counted above, undecoded; webhooks and the end of all are taken in by themselves
             case _:
                 assert_never(event)
 
@@ -316,11 +322,17 @@ class Head(Struct, kw_only=True, omit_defaults=True, rename="camel"):
                 assert_never(event)
         self.webhooks = tuple(known[config_id] for config_id in sorted(known))
 
+    def _removed(self, event: Tombstone) -> None:
+        self._terminal()
+        self.removed, self.webhooks, self.pending = True, (), ()
+        if event.idempotency_key:
+            self.created_under = Mark(event.idempotency_key, event.body_hash)
+
     def _follows(self, record: Record) -> bool:
         header = record.header
         if header.last_revision <= self.revision:
             return False
-        if header.revision != self.revision + 1:
+        if header.revision != self.revision + 1 and not header.tombstone:
             message = f"revision {header.revision} of record {header.record_id} does not follow {self.revision}"
             raise Unreadable(message)
         return True
@@ -417,7 +429,7 @@ class Content(Struct):
         lines = zip(record.header.kinds, _lines(record), strict=True)
         events = [_decode(record, code, line) for code, line in lines]
         for revision, event in enumerate(events, record.header.revision):
-            if not self.ended:
+            if not self.ended or isinstance(event, Tombstone):
                 self._note(event, revision, record)
 
     def _note(self, event: Event, revision: int, record: Record) -> None:
@@ -441,6 +453,9 @@ class Content(Struct):
                 self.ended = True
             case Forked():
                 self._begin_with(event, revision)
+            case Tombstone():
+                self.history, self.artifacts, self.reply, self.ended = Pieces(), {}, b"", True
+                self.status = StatusLine(self.status.state)
             case (
                 MessageUnread()
                 | CancelRequested()

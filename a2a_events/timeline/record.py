@@ -69,6 +69,11 @@ class Header(Struct, frozen=True):
     key_id: str = ""
 
     @property
+    def tombstone(self) -> bool:
+        """Whether the record says that its task was removed."""
+        return self.kinds == Kind.TOMBSTONE.value
+
+    @property
     def last_revision(self) -> int:
         """Revision of the record's last event."""
         return self.revision + len(self.kinds) - 1

@@ -33,6 +33,7 @@ from a2a_events.timeline.events import (
     Submitted,
     TaskDeadLettered,
     Timer,
+    Tombstone,
     TurnClaimed,
     TurnConfirmed,
     TurnEnded,
@@ -305,6 +306,8 @@ def summary(event: Event) -> str:
             count = len(event.pending)
             messages = f"{count} message{'' if count == 1 else 's'}"
             return f"begins with {len(bytes(event.state))} B of state, {messages} to handle"
+        case Tombstone():
+            return f"removed: {event.reason}"
         case Unknown():
             return f"{len(event.line)} B"
         case _:

@@ -28,6 +28,7 @@ COMMANDS = [
     "notifier",
     "provision",
     "sweep",
+    "retain",
     "doctor",
     "region-promote",
     "region-fence",

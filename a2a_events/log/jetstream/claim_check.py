@@ -92,6 +92,17 @@ class ClaimCheck:
         if reference is not None:
             await self._store(task).delete(reference.name, reference.nuid)
 
+    async def remove(self, task: TaskRef, record: Record) -> None:
+        """Remove what a stored record refers to, if it refers to anything. Removing twice is harmless.
+
+        Raises:
+            Unavailable, Uncertain: it may still be there; repeating is safe.
+            Unreadable: the reference is damaged.
+        """
+        if record.header.encoding == ENCODING:
+            reference = referred(self._names, task, record)
+            await self._store(task).delete(reference.name, reference.nuid)
+
     async def whole(self, task: TaskRef, record: Record) -> Record:
         """The record as it was offered. Costs nothing if it is that already, or was fetched lately.
 

@@ -335,10 +335,13 @@ class JetStreamLog:
             if run:
                 yield run
 
-    async def _read(self, task: TaskRef, start: int = 1) -> AsyncIterator[list[Record]]:
-        """As :meth:`read`, but as the stream has the records."""
+    async def _read(self, task: TaskRef, start: int = 1, *, removed: bool = False) -> AsyncIterator[list[Record]]:
+        """As :meth:`read`, but as the stream has the records; with ``removed`` those before a tombstone as well."""
         last = await self._stored_last(task)
         if last is None or last.position < start:
+            return
+        if last.header.tombstone and not removed:
+            yield [last]
             return
         at = start
         while at < last.position:
@@ -756,6 +759,36 @@ class JetStreamLog:
     async def forget_dead_letter(self, letter: Letter) -> None:
         """See ``port.Log``."""
         await self._dead_letters.forget(letter)
+
+    async def remove_snapshots(self, task: TaskRef) -> None:
+        """See ``port.Removing``."""
+        await self._purge(self._names.snapshot_stream(task.log), self._names.task("snap", task, "*"))
+
+    async def remove(self, task: TaskRef, before: int) -> None:
+        """See ``port.Removing``."""
+        names = self._names
+        try:
+            async for records in self._read(task, removed=True):
+                for record in records:
+                    if record.position < before:
+                        await self._content.remove(task, record)
+        except Uncertain as error:
+            raise Unavailable(str(error)) from None
+        await self.remove_snapshots(task)
+        await self._purge(names.push_stream(task.log), names.task("push", task, "*"))
+        await self._purge(names.timer_stream(task.log), names.timer(task, "*"))
+        await self._purge(names.dead_stream(task.log), names.dead_letter(task))
+        await self._purge(names.log_stream(task.log, task.shard), names.task("log", task, "*"), before)
+
+    async def _purge(self, stream: str, subject: str, before: int = 0) -> None:
+        """Remove the messages of a subject, or those in front of a position."""
+        request = {"filter": subject} | ({"seq": before} if before else {})
+        try:
+            answer = await self._connection.api(f"STREAM.PURGE.{stream}", request)
+        except Uncertain as error:
+            raise Unavailable(str(error)) from None
+        if "error" in answer and answer["error"].get("err_code") != n.STREAM_NOT_FOUND:
+            raise Unavailable(f"cannot remove {subject} from {stream}: {answer['error'].get('description')}")
 
     async def find(self, task_id: str) -> TaskRef | None:
         """See ``port.Log``."""

@@ -1,0 +1,157 @@
+"""Retention: tasks that have ended are removed after a while, and a tombstone stays (ADR 0026).
+
+A task is removed in two steps. First a tombstone is appended, on the condition that the task is still as it was when it
+was judged; from that moment on no client sees the task. Then, after a grace time for those who were reading it, what
+came before the tombstone goes, the records last. Interrupted anywhere, the next pass finds the records and goes on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import Callable
+
+import structlog
+from msgspec import Struct
+
+from a2a_events import limits
+from a2a_events.errors import Conflict, Unreadable
+from a2a_events.log.append import append
+from a2a_events.log.port import End, Removing, Stored
+from a2a_events.runtime.load import advance, load
+from a2a_events.runtime.sweeper import settles
+from a2a_events.timeline.events import Tombstone
+from a2a_events.timeline.fold import Phase, draft_after
+from a2a_events.timeline.ids import TaskRef
+from a2a_events.timeline.record import Writer, entry
+
+logger = structlog.get_logger(__name__)
+
+
+class Removed(Struct, frozen=True):
+    """What one pass did."""
+
+    tasks: int = 0
+    """That were removed, those included that another pass had begun to remove."""
+    tombstones: int = 0
+    """That were removed: from now on nothing is known of their tasks."""
+    unreadable: int = 0
+    """Tasks that were left, because this version cannot read them."""
+
+
+class Retention:
+    """Removes tasks.
+
+    Args:
+        log: whose.
+        writer: this process.
+        older_than_seconds: age of a task's newest record, by the log's own clock.
+        tombstones_older_than_seconds: age of tombstones that go as well. Until then a retry of the request that made a
+            task, under its idempotency key, finds that the task was there; after that it makes a new one.
+        wanted: which tasks; default: all.
+        reason: for the tombstones.
+        grace_seconds: between the tombstone and the end of the records.
+    """
+
+    def __init__(
+        self,
+        log: Removing,
+        writer: Writer,
+        *,
+        older_than_seconds: float,
+        tombstones_older_than_seconds: float | None = None,
+        wanted: Callable[[TaskRef], bool] = lambda _task: True,
+        reason: str = "retention",
+        grace_seconds: float = limits.REMOVAL_GRACE_SECONDS,
+    ) -> None:
+        self._log = log
+        self._writer = writer
+        self._older_than = int(older_than_seconds * 1000)
+        later = tombstones_older_than_seconds
+        self._tombstones_older_than = None if later is None else int(later * 1000)
+        self._wanted = wanted
+        self._reason = reason
+        self._grace_seconds = grace_seconds
+
+    async def run(self) -> Removed:
+        """One pass. Reads all records that are old enough, and takes as long as the server is busy with it again.
+
+        Raises:
+            LogError: no answer; the next pass goes on.
+        """
+        gone: dict[TaskRef, int] = {}
+        forgotten: dict[TaskRef, int] = {}
+        unreadable = 0
+        for shard, end in (await self._log.ends()).items():
+            ended, tombstones = await self._old(shard, end)
+            forgotten |= tombstones
+            for task in ended.keys() - tombstones.keys():
+                try:
+                    position = await self._bury(task, end.time)
+                except Unreadable as error:
+                    unreadable += 1
+                    logger.error("unreadable task is not removed", task_id=task.task_id, error=str(error))
+                    continue
+                if position:
+                    gone[task] = position
+        if gone:
+            await asyncio.sleep(self._grace_seconds)
+        for task, before in [*gone.items(), *((task, at + 1) for task, at in forgotten.items())]:
+            begun = time.monotonic()
+            await self._log.remove(task, before)
+            await asyncio.sleep(time.monotonic() - begun)  # whoever serves clients needs the broker too
+        return Removed(len(gone), len(forgotten), unreadable)
+
+    async def _old(self, shard: int, end: End) -> tuple[dict[TaskRef, int], dict[TaskRef, int]]:
+        """Tasks that may have ended long ago, and tombstones that are old, with the positions that tell so."""
+        ended: dict[TaskRef, int] = {}
+        tombstones: dict[TaskRef, int] = {}
+        async for batch in self._log.scan(shard, 1, end.position):
+            for stored in batch:
+                if end.time - stored.time < self._older_than:
+                    return ended, tombstones  # whatever follows is younger still
+                if self._wanted(stored.task):
+                    self._note(stored, end.time, ended, tombstones)
+        return ended, tombstones
+
+    def _note(self, stored: Stored, now: int, ended: dict[TaskRef, int], tombstones: dict[TaskRef, int]) -> None:
+        record = stored.record
+        if not record.header.tombstone:
+            if settles(record):
+                ended[stored.task] = record.position
+        elif self._tombstones_older_than is not None and now - stored.time >= self._tombstones_older_than:
+            tombstones[stored.task] = record.position
+
+    async def _bury(self, task: TaskRef, now: int) -> int:
+        """Position of the task's tombstone, which is made if there is none; 0: the task is not to be removed."""
+        newest = await self._log.stored(task)
+        if newest is None:
+            return 0
+        if newest.record.header.tombstone:
+            return newest.record.position
+        if now - newest.time < self._older_than:
+            return 0
+        fold = await load(self._log, task)
+        await advance(self._log, task, fold)  # a terminal snapshot may lack what came after the end
+        if fold.head.phase is not Phase.TERMINAL or fold.head.position != newest.record.position:
+            return 0
+        made_under = fold.head.created_under
+        event = Tombstone(
+            reason=self._reason,
+            idempotency_key=made_under.key if made_under else "",
+            body_hash=made_under.body if made_under else "",
+        )
+        made = draft_after(
+            fold.head,
+            [entry(event, int(time.time() * 1000))],
+            record_id=os.urandom(9).hex(),
+            writer=self._writer,
+            incarnation=self._log.incarnation(task),
+        )
+        # Before, so that nobody is shown the task by its snapshot after the tombstone, even if this is interrupted.
+        await self._log.remove_snapshots(task)
+        try:
+            return await append(self._log, task, made, fold.head.position)
+        except Conflict:
+            return 0  # somebody is at it after all: the next pass judges anew
