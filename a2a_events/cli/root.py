@@ -36,6 +36,7 @@ _COMMANDS: Final = {
     "sweep": "services",
     "retain": "services",
     "doctor": "doctor",
+    "nats-permissions": "nats_permissions",
     "region-promote": "regions",
     "region-fence": "regions",
 }

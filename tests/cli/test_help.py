@@ -30,6 +30,7 @@ COMMANDS = [
     "sweep",
     "retain",
     "doctor",
+    "nats-permissions",
     "region-promote",
     "region-fence",
     "timeline-page",

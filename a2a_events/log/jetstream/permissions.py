@@ -1,0 +1,184 @@
+"""What each role may publish and subscribe to, and nothing else: for users of NATS, one a role.
+
+A stream's name is one token, so shards are named one by one: whoever adds shards prints the permissions anew.
+Deleting streams and consumers, purging and changing a message are nobody's but retention's (purge) and the sweeper's
+(purge of the object store).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from typing import Final
+
+from msgspec import Struct
+
+from a2a_events.log.jetstream.names import Names
+from a2a_events.log.jetstream.object_store import stream_of
+
+INBOXES: Final = ("_INBOX.>",)
+
+
+class Permissions(Struct, frozen=True):
+    """Subjects that a role may use; what is not named is denied."""
+
+    publish: tuple[str, ...]
+    subscribe: tuple[str, ...]
+
+
+class _Subjects:
+    """The subjects of one deployment, by what they are good for."""
+
+    def __init__(self, names: Names, log: str, shards: int, agents: Collection[str]) -> None:
+        self._names = names
+        self._log = log
+        self._space = names.namespace
+        self.logs = [names.log_stream(log, shard) for shard in range(shards)]
+        self.beyond = names.log_stream(log, shards)
+        """The shard that is asked for to find that it is not there."""
+        self.snap, self.push = names.snapshot_stream(log), names.push_stream(log)
+        self.timer, self.dead = names.timer_stream(log), names.dead_stream(log)
+        self.content, self.agents_stream = stream_of(names.bucket(log)), names.agents_stream
+        self.all = [*self.logs, self.snap, self.push, self.timer, self.dead, self.content, self.agents_stream]
+        self._consumers = [names.worker_consumer(agent) for agent in agents] or ["*"]
+        self._agents = list(agents) or ["*"]
+
+    def under(self, root: str, rest: str = ">") -> str:
+        return f"{self._space}.{root}.{self._log}.{rest}"
+
+    @property
+    def registry(self) -> str:
+        return f"{self._space}.agents.>"
+
+    @property
+    def live(self) -> str:
+        return self.under("live")
+
+    @property
+    def bucket(self) -> str:
+        return f"$O.{self._names.bucket(self._log)}.>"
+
+    def read(self, *streams: str) -> list[str]:
+        verbs = ("STREAM.INFO", "STREAM.MSG.GET", "DIRECT.GET")
+        return [f"$JS.API.{verb}.{stream}" for stream in streams for verb in verbs]
+
+    def read_log(self) -> list[str]:
+        """Tasks, from wherever they are kept, and which agents there are."""
+        looked = self.read(*self.logs, self.snap, self.content, self.agents_stream)
+        return [*looked, f"$JS.API.STREAM.INFO.{self.beyond}"]
+
+    def write_log(self) -> list[str]:
+        return [self.under("log"), self.under("snap"), self.bucket]
+
+    def queues(self) -> list[str]:
+        """How deep they are; nothing can be taken from them."""
+        return [f"$JS.API.CONSUMER.INFO.{stream}.*" for stream in self.logs]
+
+    def work(self) -> list[str]:
+        """Deliveries and wake-ups of workers."""
+        filters = [
+            (stream, self._names.inbound_filter(self._log, shard, agent))
+            for shard, stream in enumerate(self.logs)
+            for agent in self._agents
+        ]
+        filters += [(self.timer, self._names.due_filter(self._log, agent)) for agent in self._agents]
+        made = [
+            f"$JS.API.CONSUMER.CREATE.{stream}.{consumer}.{subjects}"
+            for stream, subjects in filters
+            for consumer in self._consumers
+            if consumer == "*" or f".{consumer.removeprefix('worker-')}." in subjects
+        ]
+        taken = [self.taking(stream, consumer) for stream in (*self.logs, self.timer) for consumer in self._consumers]
+        return [*made, *(subject for subjects in taken for subject in subjects)]
+
+    def taking(self, stream: str, consumer: str) -> list[str]:
+        return [
+            f"$JS.API.CONSUMER.INFO.{stream}.{consumer}",
+            f"$JS.API.CONSUMER.MSG.NEXT.{stream}.{consumer}",
+            f"$JS.ACK.{stream}.{consumer}.>",
+            f"$JS.ACK.*.*.{stream}.{consumer}.>",
+        ]
+
+    def notify(self) -> list[str]:
+        """Deliveries of notifiers."""
+        consumer = self._names.notifier_consumer
+        made = [
+            f"$JS.API.CONSUMER.CREATE.{stream}.{consumer}.{self._names.shard('log', self._log, shard)}"
+            for shard, stream in enumerate(self.logs)
+        ]
+        return [*made, *(subject for stream in self.logs for subject in self.taking(stream, consumer))]
+
+    def verbs(self, *verbs: str, rest: str = "") -> list[str]:
+        return [f"$JS.API.{verb}.{stream}{rest}" for stream in self.all for verb in verbs]
+
+
+def _gateway(s: _Subjects) -> list[str]:
+    # The key of webhook secrets is made by whoever needs it first.
+    return [*s.read_log(), *s.write_log(), *s.queues(), *s.read(s.push), s.under("push", "key")]
+
+
+def _worker(s: _Subjects) -> list[str]:
+    kept = [s.under("push", "progress.>"), s.under("timer", "set.>"), s.under("dead"), s.registry]
+    return [*s.read_log(), *s.write_log(), *s.queues(), *s.work(), *s.read(s.push, s.timer, s.dead), *kept]
+
+
+def _notifier(s: _Subjects) -> list[str]:
+    return [
+        *s.read_log(), *s.read(s.push), *s.notify(),
+        s.under("log", "*.*.*.*.out"), s.under("snap"), s.under("push", ">"),
+    ]  # fmt: skip
+
+
+def _sweeper(s: _Subjects) -> list[str]:
+    return [*s.read_log(), *s.write_log(), *s.queues(), *s.read(s.push), f"$JS.API.STREAM.PURGE.{s.content}"]
+
+
+def _retention(s: _Subjects) -> list[str]:
+    kept = [stream for stream in s.all if stream != s.agents_stream]
+    purged = [f"$JS.API.STREAM.PURGE.{stream}" for stream in kept]
+    return [*s.read_log(), *purged, s.under("log", "*.*.*.*.out"), s.under("snap")]
+
+
+def _provisioner(s: _Subjects) -> list[str]:
+    made = s.verbs("STREAM.INFO", "STREAM.CREATE", "STREAM.UPDATE")
+    return [*made, *s.verbs("CONSUMER.INFO", rest=".*"), *s.verbs("CONSUMER.CREATE", rest=".>")]
+
+
+def _timeline(s: _Subjects) -> list[str]:
+    return [*s.read_log(), *s.write_log(), *s.queues(), *s.read(s.push, s.timer, s.dead)]  # it forks
+
+
+def _operator(s: _Subjects) -> list[str]:
+    seen = [*s.verbs("CONSUMER.INFO", rest=".*"), "$JS.API.INFO", "$SYS.REQ.USER.INFO"]
+    return [*_timeline(s), *seen, s.under("push", "key"), s.under("dead")]  # it replays dead letters
+
+
+_ROLES: Final[dict[str, Callable[[_Subjects], list[str]]]] = {
+    "gateway": _gateway,
+    "worker": _worker,
+    "notifier": _notifier,
+    "timeline": _timeline,
+    "sweeper": _sweeper,
+    "retention": _retention,
+    "provisioner": _provisioner,
+    "operator": _operator,
+}
+ROLES: Final = tuple(_ROLES)
+_FOLLOWS: Final = frozenset({"gateway", "worker", "notifier", "timeline", "operator"})
+"""Roles that follow tasks as they go on."""
+
+
+def permissions(
+    role: str, names: Names, *, log: str = "main", shards: int, agents: Collection[str] = ()
+) -> Permissions:
+    """What a role needs.
+
+    Args:
+        role: one of ``ROLES``.
+        names: of the deployment.
+        log: whose.
+        shards: that the log has.
+        agents: the only ones that workers may serve; none: all.
+    """
+    subjects = _Subjects(names, log, shards, agents)
+    publish = tuple(dict.fromkeys(_ROLES[role](subjects)))
+    return Permissions(publish, (*INBOXES, subjects.live) if role in _FOLLOWS else INBOXES)
