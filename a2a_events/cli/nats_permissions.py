@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 def nats_permissions(agents: tuple[str, ...], nkeys: tuple[str, ...], **given: Any) -> None:
     """Print an authorization block for nats-server: one user for each role, with the permissions that it needs.
 
-    The roles are gateway, worker, notifier, timeline, sweeper, retention, provisioner and operator (for doctor, stuck,
-    tasks, timeline, dead-letters). Users without --nkey have passwords, which nats-server reads from its environment:
+    The roles are gateway, worker, notifier, timeline, sweeper, retention, provisioner, backup and operator (for doctor,
+    stuck, tasks, timeline, dead-letters). Users without --nkey have passwords, which nats-server reads from its environment:
     A2A_GATEWAY_PASSWORD and so on. Print it anew after an upgrade, and when shards are added. To have the users in an
     account of their own, take the definitions and name them in the account's `users`.
 

@@ -36,6 +36,8 @@ _COMMANDS: Final = {
     "sweep": "services",
     "retain": "services",
     "doctor": "doctor",
+    "backup": "backup",
+    "restore": "backup",
     "nats-permissions": "nats_permissions",
     "region-promote": "regions",
     "region-fence": "regions",

@@ -30,6 +30,8 @@ COMMANDS = [
     "sweep",
     "retain",
     "doctor",
+    "backup",
+    "restore",
     "nats-permissions",
     "region-promote",
     "region-fence",

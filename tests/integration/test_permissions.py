@@ -16,7 +16,7 @@ from structlog.testing import capture_logs
 from a2a_events import Turn, agent, limits
 from a2a_events.cli.nats_permissions import _configuration
 from a2a_events.errors import Forbidden, LogError
-from a2a_events.log.jetstream import Connection, JetStreamLog, Names, StreamSettings, provision
+from a2a_events.log.jetstream import Connection, JetStreamLog, Names, StreamSettings, backup, provision
 from a2a_events.log.jetstream.permissions import ROLES, permissions
 from a2a_events.log.port import AgentEntry
 from a2a_events.model import TaskState
@@ -103,7 +103,7 @@ async def works(turn: Turn) -> None:
         await turn.artifact(turn.text)
 
 
-async def test_each_role_does_its_whole_job(broker: Broker) -> None:
+async def test_each_role_does_its_whole_job(broker: Broker, tmp_path: Path) -> None:
     structlog.reset_defaults()
     with capture_logs() as said:
         gateways = [await broker.log("gateway") for _ in range(2)]
@@ -117,6 +117,7 @@ async def test_each_role_does_its_whole_job(broker: Broker) -> None:
             assert set(await gateways[0].agents()) == {"worker"}
             assert await gateways[0].queue_depth("worker") >= 0
             await operators(broker, stack, asked)
+            await backup.save(await broker.connection("backup"), NAMES, "main", tmp_path / "backup")
             await upkeep(broker)
             assert await stack.kinds(asked) == "z"
             await worker.stop()
@@ -205,6 +206,7 @@ MAY: dict[str, set[str]] = {
     "sweeper": {"write"},
     "retention": {"PURGE"},
     "provisioner": {"UPDATE", "follow all"},
+    "backup": {"snapshot"},
 }
 
 

@@ -143,6 +143,12 @@ def _provisioner(s: _Subjects) -> list[str]:
     return [*made, *s.verbs("CONSUMER.INFO", rest=".*"), *s.verbs("CONSUMER.CREATE", rest=".>")]
 
 
+def _backup(s: _Subjects) -> list[str]:
+    """It reads everything; to restore is the business of who owns the account."""
+    looked = [f"$JS.API.STREAM.INFO.{s.beyond}", "$JS.SNAPSHOT.ACK.>"]
+    return [*s.verbs("STREAM.INFO", "STREAM.SNAPSHOT"), *looked]
+
+
 def _timeline(s: _Subjects) -> list[str]:
     return [*s.read_log(), *s.write_log(), *s.queues(), *s.read(s.push, s.timer, s.dead)]  # it forks
 
@@ -160,6 +166,7 @@ _ROLES: Final[dict[str, Callable[[_Subjects], list[str]]]] = {
     "sweeper": _sweeper,
     "retention": _retention,
     "provisioner": _provisioner,
+    "backup": _backup,
     "operator": _operator,
 }
 ROLES: Final = tuple(_ROLES)

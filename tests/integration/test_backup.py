@@ -1,0 +1,149 @@
+"""The drill: a backup is restored to another server, and every task is what it was, byte for byte."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from a2a_events import Turn, agent, limits
+from a2a_events.log.jetstream import Connection, JetStreamLog, Names, StreamSettings, provision
+from a2a_events.log.jetstream import backup as backups
+from a2a_events.log.jetstream.backup import BackupError
+from a2a_events.model import TaskState
+from a2a_events.services import backup
+from a2a_events.services.nats_server import NatsServer
+from a2a_events.settings import Settings
+from a2a_events.testing import eventually
+from a2a_events.timeline import cursor as cursors
+from a2a_events.timeline.cursor import Cursor
+from a2a_events.timeline.ids import TaskRef
+from a2a_events.timeline.record import pack
+from tests.contract.logs import new_task, offered
+from tests.integration.stack import Stack, stack_of
+
+pytestmark = pytest.mark.integration
+
+SHARDS = 2
+
+
+@agent(name="drilled")
+async def drilled(turn: Turn) -> None:
+    if turn.text == "ask":
+        turn.require_input("what else?")
+    else:
+        await turn.artifact(turn.text)
+
+
+@pytest.fixture
+async def elsewhere() -> AsyncIterator[str]:
+    """Another server, with nothing in it."""
+    server = NatsServer(sync="2m")
+    await server.start()
+    yield server.url
+    await server.stop()
+    server.clean()
+
+
+async def digest(log: JetStreamLog, task: TaskRef) -> str:
+    """Of everything that the log holds of a task: positions, headers and contents."""
+    made = hashlib.sha256()
+    async for records in log.read(task):
+        for record in records:
+            made.update(f"{record.position} {pack(record.header)} {record.inbound} ".encode() + record.payload)
+    return made.hexdigest()
+
+
+async def digests(log: JetStreamLog) -> dict[str, str]:
+    tasks: set[TaskRef] = set()
+    for shard, end in (await log.ends()).items():
+        async for batch in log.scan(shard, 1, end.position):
+            tasks |= {stored.task for stored in batch}
+    return {task.task_id: await digest(log, task) for task in tasks}
+
+
+async def test_every_task_is_what_it_was_and_goes_on(
+    nats_url: str, namespace: str, elsewhere: str, tmp_path: Path
+) -> None:
+    names, settings = Names(namespace), Settings(nats=nats_url, namespace=namespace, shards=SHARDS)
+    folder = tmp_path / "monday"
+    async with stack_of("jetstream", drilled, nats_url, namespace, ack_wait_seconds=10.0) as stack:
+        worker = await stack.worker()
+        waits = await stack.calls.send_task("ask")
+        for number in range(20):
+            await stack.calls.send_task(f"{number}")
+        large = await stack.calls.send_task("x" * (limits.RECORD_BYTES + 10))
+        assert isinstance(stack.log, JetStreamLog)
+        await worker.stop()
+        queued = await stack.calls.send_task("queued", immediately=True)
+        before = await digests(stack.log)
+        key = await stack.log.sealing_key()
+        await backup.save(settings, folder)
+        await stack.calls.send_task("after the backup", immediately=True)
+        first = (await stack.records(waits.id))[0]
+        cursor = cursors.text(stack.ref(waits.id), Cursor(first.header.incarnation, first.position, 1))
+
+    assert len(before) == 23
+    await backup.restore(msgspec.structs.replace(settings, nats=elsewhere), folder)
+
+    async with AsyncExitStack() as exits:
+        connection = Connection([elsewhere], name="restored")
+        await connection.open()
+        exits.push_async_callback(connection.close)
+        log = await JetStreamLog.open(connection, names, StreamSettings("main", SHARDS))
+        assert await digests(log) == before
+        assert await log.sealing_key() == key
+        restored = Stack([log, log, log], stack.agent, 10.0, 0)
+        exits.push_async_callback(restored.close)
+        assert (await restored.calls.get(large.id)).status.state is TaskState.COMPLETED
+        await restored.worker()
+        ended = await restored.calls.send_task("more", task_id=waits.id)
+        assert ended.status.state is TaskState.COMPLETED
+        replayed = [update async for update in restored.calls.subscribe(waits.id, cursor=cursor)]
+        assert len(replayed) >= 3, "a cursor of before the disaster is one after it"
+
+        async def worked() -> bool:
+            return (await restored.calls.get(queued.id)).status.state is TaskState.COMPLETED
+
+        await eventually(worked, what="the message that nobody had taken")
+
+
+async def test_what_was_changed_or_cut_is_refused_before_anything_is_made(
+    nats_url: str, namespace: str, elsewhere: str, tmp_path: Path
+) -> None:
+    settings = Settings(nats=nats_url, namespace=namespace, shards=1)
+    there = msgspec.structs.replace(settings, nats=elsewhere)
+    connection = Connection([nats_url], name="test-backup")
+    await connection.open()
+    await provision(connection, Names(namespace), StreamSettings("main", 1))
+    log = await JetStreamLog.open(connection, Names(namespace), StreamSettings("main", 1))
+    await log.try_append(new_task(log), offered(0, size=1000), 0)
+    await backup.save(settings, tmp_path / "b")
+    await connection.close()
+    with pytest.raises(BackupError, match="is not empty"):
+        await backup.save(settings, tmp_path / "b")
+    with pytest.raises(BackupError, match="is there already"):
+        await backup.restore(settings, tmp_path / "b")
+    with pytest.raises(BackupError, match="restore it with these settings"):
+        await backup.restore(msgspec.structs.replace(there, namespace="other"), tmp_path / "b")
+
+    file = tmp_path / "b" / f"{Names(namespace).log_stream('main', 0)}.snapshot"
+    whole = file.read_bytes()
+    for broken in (whole[:-1], whole[:50] + bytes([whole[50] ^ 1]) + whole[51:]):
+        file.write_bytes(broken)
+        with pytest.raises(BackupError, match="is not what was saved"):
+            await backup.restore(there, tmp_path / "b")
+    file.unlink()
+    with pytest.raises(BackupError, match="is missing"):
+        await backup.restore(there, tmp_path / "b")
+    (tmp_path / "b" / backups.MANIFEST).unlink()
+    with pytest.raises(BackupError, match="no finished backup"):
+        await backup.restore(there, tmp_path / "b")
+    empty = Connection([elsewhere], name="test-backup")
+    await empty.open()
+    assert not (await empty.api("STREAM.NAMES"))["streams"]
+    await empty.close()
