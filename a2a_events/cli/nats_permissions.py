@@ -22,14 +22,14 @@ def nats_permissions(agents: tuple[str, ...], nkeys: tuple[str, ...], **given: A
     """Print an authorization block for nats-server: one user for each role, with the permissions that it needs.
 
     The roles are gateway, worker, notifier, timeline, sweeper, retention, provisioner, backup and operator (for doctor,
-    stuck, tasks, timeline, dead-letters). Users without --nkey have passwords, which nats-server reads from its environment:
-    A2A_GATEWAY_PASSWORD and so on. Print it anew after an upgrade, and when shards are added. To have the users in an
-    account of their own, take the definitions and name them in the account's `users`.
+    stuck, tasks, timeline, dead-letters). Users without --nkey have passwords, which nats-server reads from its
+    environment: A2A_GATEWAY_PASSWORD and so on. Print it anew after an upgrade, and when shards are added. To have the
+    users in an account of their own, take the definitions and name them in the account's `users`.
 
     \b
     Examples:
       a2a-events nats-permissions --shards 1 > users.conf
-      a2a-events nats-permissions --shards 1 --agent greet --nkey gateway=UDXU4…
+      a2a-events nats-permissions --agent greet --nkey worker=$(cat worker.pub)
     """
     from a2a_events.log.jetstream.permissions import ROLES, permissions
     from a2a_events.services.connect import names

@@ -36,6 +36,7 @@ _COMMANDS: Final = {
     "sweep": "services",
     "retain": "services",
     "doctor": "doctor",
+    "tenant": "tenant",
     "backup": "backup",
     "restore": "backup",
     "nats-permissions": "nats_permissions",

@@ -30,6 +30,7 @@ COMMANDS = [
     "sweep",
     "retain",
     "doctor",
+    "tenant",
     "backup",
     "restore",
     "nats-permissions",

@@ -1,0 +1,62 @@
+"""All tasks of one tenant: what they are, as files, and gone."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+from a2a_events import limits
+from a2a_events.log.port import Log, Removing
+from a2a_events.runtime.retention import Removed, Retention
+from a2a_events.runtime.transfer import export
+from a2a_events.timeline.bundle import Bundle
+from a2a_events.timeline.ids import TaskRef, token
+from a2a_events.timeline.record import Writer
+
+
+async def tasks_of(log: Log, tenant: str) -> list[TaskRef]:
+    """Every task of a tenant that was not removed, in the order in which they began. Reads the whole log.
+
+    Args:
+        log: whose.
+        tenant: the raw name; empty: the tasks of no tenant.
+
+    Raises:
+        Unavailable: no answer; repeating is safe.
+    """
+    wanted = token(tenant)
+    found: dict[TaskRef, bool] = {}
+    for shard, end in (await log.ends()).items():
+        async for batch in log.scan(shard, 1, end.position):
+            for stored in batch:
+                if stored.task.tenant == wanted:
+                    found[stored.task] = not stored.record.header.tombstone
+    return [task for task, there in found.items() if there]
+
+
+async def bundles(log: Log, tenant: str) -> AsyncIterator[Bundle]:
+    """The timelines of all tasks of a tenant, without secrets. Errors as ``transfer.export``."""
+    for task in await tasks_of(log, tenant):
+        yield await export(log, task)
+
+
+async def delete(
+    log: Removing, writer: Writer, tenant: str, *, grace_seconds: float = limits.REMOVAL_GRACE_SECONDS
+) -> tuple[Removed, list[TaskRef]]:
+    """Remove all tasks of a tenant that have ended, as retention does, however young they are.
+
+    Returns:
+        What was done, and the tasks that are still there: they have not ended, or cannot be read.
+
+    Raises:
+        LogError: no answer; deleting again goes on.
+    """
+    wanted = token(tenant)
+    retention = Retention(
+        log,
+        writer,
+        older_than_seconds=0.0,
+        wanted=lambda task: task.tenant == wanted,
+        reason="tenant deleted",
+        grace_seconds=grace_seconds,
+    )
+    return await retention.run(), await tasks_of(log, tenant)

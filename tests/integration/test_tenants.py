@@ -1,0 +1,62 @@
+"""All tasks of one tenant: exported whole, deleted, and nobody else's touched."""
+
+from __future__ import annotations
+
+import pytest
+
+from a2a_events import Turn, agent
+from a2a_events.errors import TaskNotFoundError
+from a2a_events.log.jetstream import JetStreamLog
+from a2a_events.log.memory import MemoryLog
+from a2a_events.runtime.tenants import bundles, delete, tasks_of
+from a2a_events.timeline import bundle as files
+from a2a_events.timeline.record import Writer
+from tests.integration.conftest import StackOf
+from tests.integration.stack import Stack
+
+WRITER = Writer("operator", "test")
+
+
+@agent(name="tenanted")
+async def tenanted(turn: Turn) -> None:
+    if turn.text == "ask":
+        turn.require_input("what else?")
+    else:
+        await turn.artifact(turn.text)
+
+
+async def log_of(stack: Stack) -> JetStreamLog | MemoryLog:
+    assert isinstance(stack.log, JetStreamLog | MemoryLog)
+    return stack.log
+
+
+async def test_an_export_holds_every_task_of_the_tenant_and_no_other(serve: StackOf) -> None:
+    stack = await serve(tenanted)
+    await stack.worker()
+    mine = [await stack.calls_of("acme").send_task(text) for text in ("one", "two", "ask")]
+    await stack.calls_of("other").send_task("three")
+    await stack.calls.send_task("nobody's")
+    found = [files.read(files.write(bundle)) async for bundle in bundles(stack.log, "acme")]
+    assert {bundle.task.task_id for bundle in found} == {task.id for task in mine}
+    for bundle in found:
+        assert list(bundle.records) == [record async for run in stack.log.read(bundle.task) for record in run]
+
+
+async def test_deleting_removes_what_has_ended_and_names_the_rest(serve: StackOf) -> None:
+    stack = await serve(tenanted)
+    await stack.worker()
+    acme, other = stack.calls_of("acme"), stack.calls_of("other")
+    ended, waits = await acme.send_task("one"), await acme.send_task("ask")
+    theirs = await other.send_task("two")
+    log = await log_of(stack)
+
+    done, left = await delete(log, WRITER, "acme", grace_seconds=0.0)
+    assert (done.tasks, [task.task_id for task in left]) == (1, [waits.id])
+    with pytest.raises(TaskNotFoundError):
+        await acme.get(ended.id)
+    await acme.cancel(waits.id)
+    done, left = await delete(log, WRITER, "acme", grace_seconds=0.0)
+    assert (done.tasks, left) == (1, [])
+    assert await tasks_of(log, "acme") == []
+    assert (await other.get(theirs.id)).id == theirs.id
+    assert len(await tasks_of(log, "other")) == 1
