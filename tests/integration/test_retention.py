@@ -9,6 +9,7 @@ import pytest
 
 from a2a_events import Turn, agent, limits
 from a2a_events.errors import A2AError, InvalidParamsError, TaskNotFoundError, Unavailable
+from a2a_events.log.append import append
 from a2a_events.log.jetstream import JetStreamLog
 from a2a_events.log.memory import MemoryLog
 from a2a_events.log.port import Letter
@@ -174,7 +175,7 @@ async def test_a_task_that_moves_while_it_is_judged_stays(serve: StackOf, monkey
     stack = await serve(keeper)
     await stack.worker()
     ended = await stack.calls.send_task("a")
-    ours = module.append
+    ours = append
 
     async def later(log: Any, task: TaskRef, *rest: Any) -> int:
         fold = await load(stack.log, task)

@@ -11,13 +11,13 @@ import asyncio
 import hashlib
 import os
 from collections.abc import AsyncIterator
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, BinaryIO, Final, Self
 
 import msgspec
 from msgspec import Raw, Struct
 
-import a2a_events
 from a2a_events import limits
 from a2a_events.errors import LogError, Unavailable, Uncertain
 from a2a_events.log.jetstream.connection import Connection
@@ -76,7 +76,7 @@ async def save(connection: Connection, names: Names, log: str, folder: Path) -> 
     beside = [names.timer_stream(log), names.dead_stream(log), names.agents_stream]
     order = [names.push_stream(log), *logs, stream_of(names.bucket(log)), *beside]
     saved = [await _save(connection, stream, folder) for stream in order]
-    manifest = Manifest(FORMAT, names.namespace, log, f"a2a-events/{a2a_events.__version__}", tuple(saved))
+    manifest = Manifest(FORMAT, names.namespace, log, f"a2a-events/{version('a2a-events')}", tuple(saved))
     (folder / MANIFEST).write_bytes(msgspec.json.format(msgspec.json.encode(manifest), indent=2))
     return manifest
 

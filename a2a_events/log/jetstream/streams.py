@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection
+from importlib.metadata import version
 from typing import Any, Final
 
 import structlog
 from msgspec import Struct
 
-import a2a_events
 from a2a_events import limits
 from a2a_events.errors import LogError, NotProvisioned, Unavailable, Uncertain
 from a2a_events.log.jetstream import reads
@@ -217,7 +217,7 @@ async def _announced(connection: Connection, names: Names, log: str) -> set[str]
 
 
 def _made(config: dict[str, Any]) -> dict[str, str]:
-    return {MADE_AS: made_as(config), MADE_BY: f"a2a-events/{a2a_events.__version__}"}
+    return {MADE_AS: made_as(config), MADE_BY: f"a2a-events/{version('a2a-events')}"}
 
 
 async def _upgrade(connection: Connection, found: Inspected) -> str:
