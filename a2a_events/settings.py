@@ -28,7 +28,9 @@ class Settings(Struct, frozen=True, kw_only=True):
     nats: str = "nats://127.0.0.1:4222"
     """Servers, comma-separated."""
     nats_credentials: str = ""
-    """Path of a credentials file."""
+    """Path of a credentials file, as nsc writes it, or of one that holds nothing but the seed of an nkey."""
+    nats_ca: str = ""
+    """Path of the certificates (PEM) that servers' certificates are checked against; default: those of the system."""
     nats_raw: bool | None = None
     """Our own framing on nats-py's connection; unset: where the installed version is known."""
     namespace: str = "a2a"

@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
+import ssl
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager, nullcontext
 from functools import partial
+from pathlib import Path
 from typing import Final
 
 import a2a_events
@@ -16,7 +18,7 @@ from a2a_events.errors import Unavailable
 from a2a_events.log.jetstream import Connection, JetStreamLog, Names, StreamSettings, open_regional
 from a2a_events.log.patience import patiently
 from a2a_events.services.health import Health
-from a2a_events.settings import Settings
+from a2a_events.settings import Settings, SettingsError
 from a2a_events.timeline.record import Writer
 
 PATIENCE_SECONDS: Final = limits.START_PATIENCE_SECONDS
@@ -47,11 +49,13 @@ async def connection(
 
     Raises:
         Unavailable: no server answers.
+        SettingsError: the credentials or the certificates cannot be read.
     """
     made = Connection(
         settings.servers,
         name=f"a2a-events-{role}",
-        credentials=settings.nats_credentials or None,
+        credentials=_credentials(settings.nats_credentials),
+        tls=_trust(settings.nats_ca),
         raw=settings.nats_raw,
     )
     try:
@@ -101,3 +105,24 @@ async def jetstream_log(
                 yield log, made
         finally:
             await log.close()
+
+
+def _credentials(path: str) -> str | None:
+    """The file, which nats-py reads again at each connection, so that a new one is taken up."""
+    if not path:
+        return None
+    try:
+        Path(path).read_bytes()
+    except OSError as error:
+        raise SettingsError(f"cannot read the NATS credentials in {path}: {error.strerror}") from None
+    return path
+
+
+def _trust(path: str) -> ssl.SSLContext | None:
+    """Checks servers' certificates against these and no others; None: against those of the system."""
+    if not path:
+        return None
+    try:
+        return ssl.create_default_context(cafile=path)
+    except OSError as error:  # ssl.SSLError is one
+        raise SettingsError(f"cannot read the certificates in {path}: {error.strerror or error}") from None

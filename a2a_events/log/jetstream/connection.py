@@ -29,6 +29,8 @@ from a2a_events.metrics.catalog import NATS_RECONNECTS
 PING_SECONDS: Final = 3
 """A server that hangs is noticed after two missed pings; nats-py's default takes four minutes."""
 NO_RESPONDERS: Final = b"NATS/1.0 503"
+_SEED: Final = b"SU"
+"""How the seed of a user's nkey begins; credentials files begin with a line of dashes."""
 _FORBIDDEN: Final = re.compile(r'permissions violation for (publish to|subscription to) "([^"]+)"')
 
 logger = structlog.get_logger(__name__)
@@ -63,7 +65,7 @@ class Connection:
     Args:
         urls: servers of one cluster.
         name: shown in the server's monitoring.
-        credentials: path of a NATS credentials file, if any.
+        credentials: path of a NATS credentials file, or of one with the seed of an nkey; None: nobody in particular.
         tls: for servers that want it.
         raw: whether to use our own framing (``wire.RawWire``); None: where it is safe.
     """
@@ -223,7 +225,7 @@ class Connection:
         await client.connect(
             servers=self._urls,
             name=self._name,
-            user_credentials=self._credentials,
+            **_login(self._credentials),
             tls=self._tls,
             ping_interval=PING_SECONDS,
             max_outstanding_pings=2,
@@ -358,3 +360,12 @@ class Answers:
 def _time_out(answer: asyncio.Future[Answer]) -> None:
     if not answer.done():
         answer.set_exception(Uncertain("no answer in time"))
+
+
+def _login(credentials: str | None) -> dict[str, str]:
+    """What nats-py is told of a file: a seed alone belongs to a user that the server knows by the public key."""
+    if credentials is None:
+        return {}
+    with open(credentials, "rb") as file:  # small, and local
+        seed = file.read(len(_SEED)) == _SEED
+    return {"nkeys_seed": credentials} if seed else {"user_credentials": credentials}
