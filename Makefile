@@ -111,7 +111,8 @@ wheel: $(STAMP) ## Build dist/*.whl
 lock: $(STAMP) ## Resolve requirements/*.txt anew from pyproject.toml (ARGS=--upgrade for newer versions)
 	@$(LOCK) --all-extras --group dev -o requirements/dev.txt pyproject.toml
 	@$(LOCK) --extra server --constraints requirements/dev.txt -o requirements/runtime.txt pyproject.toml
-	@$(LOCK) --extra grpc --extra push --constraints requirements/dev.txt -o requirements/image.txt pyproject.toml
+	@$(LOCK) --extra grpc --extra push --extra credentials --constraints requirements/dev.txt -o requirements/image.txt pyproject.toml
+	@$(LOCK) --group build --constraints requirements/dev.txt -o requirements/build.txt
 
 clean: ## Remove everything that was built or installed here
 	@rm -rf $(VENV) $(addprefix $(VENV)-,$(OTHER_PYTHONS)) dist .mypy_cache .pytest_cache .ruff_cache .import_linter_cache \

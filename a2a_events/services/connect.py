@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import importlib.util
 import os
 import socket
 import ssl
@@ -115,6 +116,8 @@ def _credentials(path: str) -> str | None:
         Path(path).read_bytes()
     except OSError as error:
         raise SettingsError(f"cannot read the NATS credentials in {path}: {error.strerror}") from None
+    if importlib.util.find_spec("nkeys") is None:
+        raise SettingsError("NATS credentials need a package that is not here: install a2a-events[credentials]")
     return path
 
 
