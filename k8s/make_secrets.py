@@ -45,7 +45,8 @@ def main(arguments: list[str] | None = None) -> None:
     files["nats-accounts"] = {"accounts.conf": _accounts(seeds).encode()}
     for role, seed in seeds.items():
         files[f"nats-user-{role}"] = {"user.nk": seed}
-    files["nats-user-leaf"] = {"remote.conf": f"nkey: {seeds['leaf'].decode()}\n".encode()}
+    # nats-server takes no file for the key of a remote, but can include one.
+    files["nats-user-leaf"] |= {"remote.conf": f"nkey: {seeds['leaf'].decode()}\n".encode()}
     files["a2a-events-timeline"] = {"token": secrets.token_urlsafe(32).encode()}
     if not given.no_certificates:
         files["nats-tls"] = _certificates([*SERVERS, *given.server_name])

@@ -1,0 +1,45 @@
+"""The Secrets that operators make once, and the Helm chart that takes the same."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from k8s import make_secrets
+from tests.k8s.manifests import K8S, kustomize
+
+NATS = K8S / "components" / "nats"
+
+def test_the_chart_gets_the_same_settings() -> None:
+    values = yaml.safe_load((K8S / "components" / "nats-helm" / "values.yaml").read_text())
+    config = values["config"]
+    ours = (NATS / "nats.conf").read_text()
+    assert config["cluster"]["replicas"] == len(make_secrets.SERVERS)
+    assert config["jetstream"]["merge"] == {"sync_interval": "always"}
+    assert "sync_interval: always" in ours
+    for part in ("cluster", "nats"):
+        assert config[part]["tls"] == {"enabled": True, "secretName": "nats-tls"} | (
+            {"merge": {"verify": True}} if part == "cluster" else {}
+        )
+    assert values["container"]["image"]["tag"] in (NATS / "statefulset.yaml").read_text()
+    assert config["merge"]["zzz$include"] == "../nats-accounts/accounts.conf"
+    assert {"path": "/volumeMounts/-", "op": "add", "value": {"name": "accounts", "mountPath": "/etc/nats-accounts", "readOnly": True}} in values["container"]["patch"]
+
+
+def test_secrets_are_a_folder_for_kubectl_and_are_made_once(tmp_path: Path) -> None:
+    folder = tmp_path / "secrets"
+    make_secrets.main([str(folder), "--namespace", "elsewhere"])
+    made = list(yaml.safe_load_all(kustomize(folder)))
+    assert {secret["metadata"]["namespace"] for secret in made} == {"elsewhere"}
+    assert {secret["kind"] for secret in made} == {"Secret"}
+    assert {path.stat().st_mode & 0o077 for path in folder.rglob("*") if path.is_file()} == {0}, "others may read it"
+    before = (folder / "nats-tls" / "tls.key").read_bytes()
+    with pytest.raises(SystemExit, match="there already"):
+        make_secrets.main([str(folder)])
+    assert (folder / "nats-tls" / "tls.key").read_bytes() == before
+    seeds = {path.read_bytes() for path in folder.glob("*/user.nk")}
+    assert len(seeds) == len(make_secrets.ROLES)
+    public = (folder / "nats-accounts" / "accounts.conf").read_bytes()
+    assert not any(seed in public for seed in seeds)
