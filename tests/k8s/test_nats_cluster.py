@@ -7,7 +7,6 @@ import contextlib
 import json
 import os
 import shutil
-import socket
 import subprocess
 import urllib.request
 from collections.abc import Iterator
@@ -24,6 +23,7 @@ from a2a_events.log.patience import patiently
 from a2a_events.services import nats_server
 from a2a_events.services.connect import connection, names, stream_settings
 from a2a_events.settings import Settings, SettingsError
+from a2a_events.testing.waiting import free_port
 from k8s import make_secrets
 from tests.k8s.manifests import K8S, OVERLAYS, loaded, render, settings_of
 
@@ -53,7 +53,8 @@ class Cluster(Struct):
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     folder = tmp_path_factory.mktemp("cluster")
     make_secrets.main([str(folder / "secrets"), "--server-name", "127.0.0.1"])
-    ports = free_ports(3 * SERVERS)
+    first = free_port(3 * SERVERS)
+    ports = list(range(first, first + 3 * SERVERS))
     made = Cluster(folder / "secrets", ports[:SERVERS], ports[SERVERS : 2 * SERVERS])
     with contextlib.ExitStack() as running:
         for ordinal in range(SERVERS):
@@ -169,12 +170,6 @@ def configuration(folder: Path, name: str, leafnodes: Path, ports: list[int], or
     (here / "nats.conf").write_text(text)
     (here / "region" / "leafnodes.conf").write_text(leafnodes.read_text().replace("/etc/nats-tls", str(secrets / "nats-tls")))
     return here / "nats.conf"
-
-
-def free_ports(count: int) -> list[int]:
-    with contextlib.ExitStack() as held:
-        found = [held.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(count)]
-        return [one.getsockname()[1] for one in found]
 
 
 async def monitored(port: int, path: str) -> Any:
