@@ -6,9 +6,9 @@
 from __future__ import annotations
 
 import contextlib
+import http.client
 import os
 import shutil
-import socket
 import subprocess
 import uuid
 from collections.abc import AsyncIterator, Iterator
@@ -121,7 +121,7 @@ async def test_a_message_goes_all_the_way_through_containers_and_they_stop_when_
     ):
         task: Task | None = None
         async with Client([f"http://127.0.0.1:{port}"]) as client:
-            await eventually(lambda: listens(port), timeout_seconds=START_SECONDS, what="the gateway")
+            await eventually(lambda: shown(port), timeout_seconds=START_SECONDS, what="the card")
             async with client.stream("through containers") as updates:
                 async for update in updates:
                     task = accumulate(task, update.response)
@@ -132,6 +132,13 @@ async def test_a_message_goes_all_the_way_through_containers_and_they_stop_when_
             assert docker("inspect", "--format", "{{.State.ExitCode}}", service) == "0", docker("logs", service)
 
 
-def listens(port: int) -> bool:
-    with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", port)) == 0
+def shown(port: int) -> bool:
+    """Whether the gateway serves the card that the worker announced."""
+    asked = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+    try:
+        asked.request("GET", "/.well-known/agent-card.json")
+        return asked.getresponse().status == http.HTTPStatus.OK
+    except OSError:
+        return False
+    finally:
+        asked.close()
