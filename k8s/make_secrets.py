@@ -8,7 +8,7 @@ Everything in it is secret: keep it out of version control. It is made once; to 
 from __future__ import annotations
 
 import argparse
-import datetime
+import datetime as dt
 import ipaddress
 import os
 import secrets
@@ -59,8 +59,11 @@ def _seed() -> bytes:
 
 
 def _accounts(seeds: dict[str, bytes]) -> str:
-    users = "\n".join(f"      {{ nkey: {nkeys.from_seed(bytearray(seed)).public_key.decode()} }} # {role}" for role, seed in seeds.items())
-    return f"""# Public halves only. The account keeps this deployment's subjects and streams apart from all others of the servers.
+    users = "\n".join(
+        f"      {{ nkey: {bytes(nkeys.from_seed(bytearray(seed)).public_key).decode()} }} # {role}"
+        for role, seed in seeds.items()
+    )
+    return f"""# Public halves only. The account keeps this deployment's subjects and streams apart from all others.
 accounts {{
   A2A {{
     jetstream: enabled
@@ -75,7 +78,7 @@ system_account: SYS
 
 
 def _certificates(names: list[str]) -> dict[str, bytes]:
-    now = datetime.datetime.now(datetime.UTC)
+    now = dt.datetime.now(dt.UTC)
     authority_key = ec.generate_private_key(ec.SECP256R1())
     authority_name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "nats-ca")])
     authority = (
@@ -85,7 +88,7 @@ def _certificates(names: list[str]) -> dict[str, bytes]:
         .public_key(authority_key.public_key())
         .serial_number(x509.random_serial_number())
         .not_valid_before(now)
-        .not_valid_after(now + datetime.timedelta(days=CA_DAYS))
+        .not_valid_after(now + dt.timedelta(days=CA_DAYS))
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(authority_key.public_key()), critical=False)
         .add_extension(_usage(signs=True), critical=True)
@@ -99,7 +102,7 @@ def _certificates(names: list[str]) -> dict[str, bytes]:
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
         .not_valid_before(now)
-        .not_valid_after(now + datetime.timedelta(days=SERVER_DAYS))
+        .not_valid_after(now + dt.timedelta(days=SERVER_DAYS))
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .add_extension(x509.SubjectAlternativeName([_name(name) for name in names]), critical=False)
         .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(authority_key.public_key()), critical=False)

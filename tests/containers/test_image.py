@@ -27,25 +27,38 @@ BUILD_SECONDS = 900
 START_SECONDS = 60
 ADDED_BYTES = 200 * 1024 * 1024
 """What the image may have over its base: 137 MB when this was written."""
-HARDENED = ("--read-only", "--cap-drop", "ALL", "--security-opt", "no-new-privileges", "--network", "host")
+HARDENED = (
+    "--read-only",
+    "--tmpfs=/tmp",
+    "--cap-drop",
+    "ALL",
+    "--security-opt",
+    "no-new-privileges",
+    "--network",
+    "host",
+)
 
 pytestmark = pytest.mark.timeout(BUILD_SECONDS + 180)
 
 
+def attempted(*arguments: str, timeout_seconds: float = 120) -> subprocess.CompletedProcess[str]:
+    program = shutil.which("docker")
+    if program is None:
+        pytest.skip("Docker is not at hand")
+    return subprocess.run([program, *arguments], capture_output=True, text=True, timeout=timeout_seconds, check=False)
+
+
 def docker(*arguments: str, timeout_seconds: float = 120) -> str:
-    done = subprocess.run(
-        ["docker", *arguments], capture_output=True, text=True, timeout=timeout_seconds, check=False
-    )
-    assert done.returncode == 0, f"docker {' '.join(arguments)}: {done.stderr}"
+    done = attempted(*arguments, timeout_seconds=timeout_seconds)
+    assert done.returncode == 0, f"docker {' '.join(arguments)}: {done.stdout[-2000:]}{done.stderr}"
     return done.stdout.strip()
 
 
 @pytest.fixture(scope="module")
 def image() -> Iterator[str]:
-    if shutil.which("docker") is None or subprocess.run(["docker", "version"], capture_output=True, check=False).returncode:
+    if attempted("version").returncode:
         pytest.skip("Docker is not at hand")
-    inspected = subprocess.run(["docker", "image", "inspect", BASE], capture_output=True, check=False)
-    if inspected.returncode and subprocess.run(["docker", "pull", BASE], capture_output=True, check=False).returncode:
+    if attempted("image", "inspect", BASE).returncode and attempted("pull", BASE).returncode:
         pytest.skip(f"there is no image {BASE}: name one with Python in A2A_EVENTS_TEST_PYTHON_IMAGE")
     name = f"a2a-events:test-{uuid.uuid4().hex[:8]}"
     docker(
@@ -102,7 +115,7 @@ def running(image: str, broker: NatsServer, *command: str) -> Iterator[str]:
     """A service as a container, hardened as in a pod."""
     name = f"a2a-events-test-{uuid.uuid4().hex[:8]}"
     settings = ("--env", f"A2A_EVENTS_NATS={broker.url}", "--env", "A2A_EVENTS_LOG_FORMAT=json")
-    docker("run", "--detach", "--name", name, *HARDENED, "--tmpfs", "/tmp", *settings, image, *command)
+    docker("run", "--detach", "--name", name, *HARDENED, *settings, image, *command)
     try:
         yield name
     finally:

@@ -1,4 +1,4 @@
-"""Alerts and the dashboard: PromQL that promtool takes, of metrics that exist, and alerts that fire when they should."""
+"""Alerts and the dashboard: PromQL that promtool takes, metrics that exist, alerts that fire when they should."""
 
 from __future__ import annotations
 
@@ -15,7 +15,12 @@ import yaml
 from tests.k8s.manifests import K8S, Manifest, named, of_kind, render
 
 MONITORING = K8S / "components" / "monitoring"
-HISTOGRAMS = {"a2a_request_duration_seconds", "a2a_sse_event_lag_seconds", "a2a_append_duration_seconds", "a2a_task_queue_wait_seconds"}
+HISTOGRAMS = {
+    "a2a_request_duration_seconds",
+    "a2a_sse_event_lag_seconds",
+    "a2a_append_duration_seconds",
+    "a2a_task_queue_wait_seconds",
+}
 METRICS = {
     # ours; docs/observability.md has all
     "a2a_requests_total", "a2a_sse_streams", "a2a_sse_disconnects_total", "a2a_sse_resume_total",
@@ -25,13 +30,30 @@ METRICS = {
     "a2a_unknown_events_total", "a2a_nats_connected", "a2a_nats_rtt_seconds", "a2a_build_info",
     *(f"{name}_bucket" for name in HISTOGRAMS),
     # of prometheus-nats-exporter 0.20 with the prefix nats
-    "nats_consumer_num_pending", "nats_consumer_num_ack_pending", "nats_healthz_status", "nats_server_jetstream_disabled",
-    "nats_server_total_message_bytes", "nats_server_max_storage", "nats_stream_last_seq", "nats_stream_total_bytes",
+    "nats_consumer_num_pending", "nats_consumer_num_ack_pending", "nats_healthz_status",
+    "nats_server_jetstream_disabled", "nats_server_total_message_bytes",
+    "nats_server_max_storage", "nats_stream_last_seq", "nats_stream_total_bytes",
     "nats_stream_mirror_active_duration_ns",
     # of Prometheus and of cert-manager
     "up", "certmanager_certificate_expiration_timestamp_seconds",
 }  # fmt: skip
-WORDS = {"sum", "by", "rate", "increase", "deriv", "max", "min", "count", "unless", "and", "or", "histogram_quantile", "time", "le", "bool"}
+WORDS = {
+    "sum",
+    "by",
+    "rate",
+    "increase",
+    "deriv",
+    "max",
+    "min",
+    "count",
+    "unless",
+    "and",
+    "or",
+    "histogram_quantile",
+    "time",
+    "le",
+    "bool",
+}
 
 
 @pytest.fixture

@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 from msgspec import Struct
+from msgspec.structs import replace
 
 from a2a_events.errors import Unavailable
 from a2a_events.log.jetstream import provision
@@ -75,7 +76,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
 @pytest.mark.parametrize("raw", [True, False])
 async def test_services_sign_in_with_their_own_keys_over_tls(cluster: Cluster, raw: bool) -> None:
     for role in make_secrets.ROLES:
-        settings = Settings(**{**_fields(cluster.settings(role)), "nats_raw": raw})
+        settings = replace(cluster.settings(role), nats_raw=raw)
         async with connection(settings, role) as made:
             streams = await made.api("STREAM.NAMES")
             assert "A2A_LOG_main_0" in streams["streams"]
@@ -100,37 +101,37 @@ async def test_streams_have_a_copy_on_each_server(cluster: Cluster) -> None:
 
 async def test_nobody_comes_in_without_a_key(cluster: Cluster) -> None:
     with pytest.raises(Unavailable):
-        await tried(Settings(**{**_fields(cluster.settings("gateway")), "nats_credentials": ""}))
+        await tried(replace(cluster.settings("gateway"), nats_credentials=""))
 
 
 async def test_nobody_comes_in_with_another_deployment_s_key(cluster: Cluster, tmp_path: Path) -> None:
     make_secrets.main([str(tmp_path / "other"), "--no-certificates"])
     stranger = str(tmp_path / "other" / "nats-user-gateway" / "user.nk")
     with pytest.raises(Unavailable):
-        await tried(Settings(**{**_fields(cluster.settings("gateway")), "nats_credentials": stranger}))
+        await tried(replace(cluster.settings("gateway"), nats_credentials=stranger))
 
 
 async def test_a_server_that_the_authority_does_not_vouch_for_is_not_trusted(cluster: Cluster, tmp_path: Path) -> None:
     make_secrets.main([str(tmp_path / "other")])
     other = str(tmp_path / "other" / "nats-tls" / "ca.crt")
     with pytest.raises(Unavailable):
-        await tried(Settings(**{**_fields(cluster.settings("gateway")), "nats_ca": other}))
+        await tried(replace(cluster.settings("gateway"), nats_ca=other))
 
 
 @pytest.mark.parametrize("name", ["nats_credentials", "nats_ca"])
 async def test_a_file_that_is_not_there_is_named(cluster: Cluster, name: str) -> None:
     with pytest.raises(SettingsError, match="/nowhere"):
-        await tried(Settings(**{**_fields(cluster.settings("gateway")), name: "/nowhere"}))
+        await tried(replace(cluster.settings("gateway"), **{name: "/nowhere"}))
 
 
 async def test_a_file_of_certificates_that_holds_none_is_named(cluster: Cluster, tmp_path: Path) -> None:
     (tmp_path / "ca.crt").write_text("no certificate")
     with pytest.raises(SettingsError, match=r"ca\.crt"):
-        await tried(Settings(**{**_fields(cluster.settings("gateway")), "nats_ca": str(tmp_path / "ca.crt")}))
+        await tried(replace(cluster.settings("gateway"), nats_ca=str(tmp_path / "ca.crt")))
 
 
 @pytest.mark.parametrize("target", [target for target in OVERLAYS if target.startswith("two-region")])
-async def test_nats_server_takes_the_files_of_regions(target: str, tmp_path: Path) -> None:
+def test_nats_server_takes_the_files_of_regions(target: str, tmp_path: Path) -> None:
     make_secrets.main([str(tmp_path / "secrets")])
     overlay = K8S / "overlays" / target / "leafnodes" / "leafnodes.conf"
     file = configuration(tmp_path, "nats-0", overlay, [4222, 8222, 6222], 0, servers=1)
@@ -151,7 +152,9 @@ async def provisioned(settings: Settings) -> None:
         await patiently(work, "a quorum", patience_seconds=START_SECONDS)
 
 
-def configuration(folder: Path, name: str, leafnodes: Path, ports: list[int], ordinal: int, *, servers: int = SERVERS) -> Path:
+def configuration(
+    folder: Path, name: str, leafnodes: Path, ports: list[int], ordinal: int, *, servers: int = SERVERS
+) -> Path:
     """nats.conf as a pod has it, but for paths and ports."""
     here = folder / name
     for sub in ("accounts", "region", "leaf"):
@@ -160,15 +163,22 @@ def configuration(folder: Path, name: str, leafnodes: Path, ports: list[int], or
     shutil.copy(secrets / "nats-accounts" / "accounts.conf", here / "accounts")
     shutil.copy(secrets / "nats-user-leaf" / "remote.conf", here / "leaf")
     places = {"/etc/nats-tls": str(secrets / "nats-tls"), "/data": str(here / "data"), "/var/run/nats": str(here)}
-    places |= {"port: 4222": f"host: 127.0.0.1, port: {ports[ordinal]}", "http_port: 8222": f"http: 127.0.0.1:{ports[servers + ordinal]}"}
+    places |= {
+        "port: 4222": f"host: 127.0.0.1, port: {ports[ordinal]}",
+        "http_port: 8222": f"http: 127.0.0.1:{ports[servers + ordinal]}",
+    }
     places |= {"port: 6222": f"host: 127.0.0.1, port: {ports[2 * servers + ordinal]}"}
-    places |= {f"nats-{other}.nats-headless:6222": f"127.0.0.1:{ports[2 * servers + other]}" for other in range(servers)}
+    places |= {
+        f"nats-{other}.nats-headless:6222": f"127.0.0.1:{ports[2 * servers + other]}" for other in range(servers)
+    }
     text = (COMPONENT / "nats.conf").read_text()
     for old, new in places.items():
         assert old in text, old
         text = text.replace(old, new)
     (here / "nats.conf").write_text(text)
-    (here / "region" / "leafnodes.conf").write_text(leafnodes.read_text().replace("/etc/nats-tls", str(secrets / "nats-tls")))
+    (here / "region" / "leafnodes.conf").write_text(
+        leafnodes.read_text().replace("/etc/nats-tls", str(secrets / "nats-tls"))
+    )
     return here / "nats.conf"
 
 
@@ -183,7 +193,3 @@ async def monitored(port: int, path: str) -> Any:
 async def tried(settings: Settings) -> None:
     async with connection(settings, "test", patience_seconds=REFUSED_SECONDS):
         pass
-
-
-def _fields(settings: Settings) -> dict[str, object]:
-    return {name: getattr(settings, name) for name in settings.__struct_fields__}

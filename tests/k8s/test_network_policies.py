@@ -17,7 +17,10 @@ OURS = {
     ("nats", "nats", "6222"),
     ("namespace a2a-events/clients", "gateway", "8000"),
     ("namespace a2a-events/clients", "gateway", "50051"),
-    *(("namespace a2a-events/monitoring", service, "9090") for service in ("gateway", "worker", "notifier", "timeline")),
+    *(
+        ("namespace a2a-events/monitoring", service, "9090")
+        for service in ("gateway", "worker", "notifier", "timeline")
+    ),
     ("namespace a2a-events/monitoring", "nats", "7777"),
     ("namespace a2a-events/keda", "nats", "8222"),
     ("namespace a2a-events/nack", "nats", "4222"),
@@ -31,7 +34,16 @@ REGIONS = {
     "two-region/a": {("anywhere", "nats", "7422")},
     "two-region/b": {("nats", "anywhere", "7422")},
 }
-PRIVATE = {"10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "169.254.0.0/16", "127.0.0.0/8", "fc00::/7", "fe80::/10", "::1/128"}
+PRIVATE = {
+    "10.0.0.0/8",
+    "172.16.0.0/12",
+    "192.168.0.0/16",
+    "169.254.0.0/16",
+    "127.0.0.0/8",
+    "fc00::/7",
+    "fe80::/10",
+    "::1/128",
+}
 
 
 @pytest.mark.parametrize("target", list(REGIONS))
@@ -56,7 +68,9 @@ def test_every_pod_is_closed_in_both_directions(target: str) -> None:
                 and matches(policy["spec"]["podSelector"], template["metadata"]["labels"])
                 for policy in of_kind(manifests, "NetworkPolicy")
             ), (name, direction)
-    closed = [policy["spec"] for policy in of_kind(manifests, "NetworkPolicy") if policy["metadata"]["name"] == "default-deny"]
+    closed = [
+        policy["spec"] for policy in of_kind(manifests, "NetworkPolicy") if policy["metadata"]["name"] == "default-deny"
+    ]
     assert closed == [{"podSelector": {}, "policyTypes": ["Ingress", "Egress"]}]
 
 
@@ -64,7 +78,11 @@ def edges(manifests: list[Manifest]) -> tuple[set[Edge], set[Edge]]:
     """What policies let in, and what they let out."""
     pods = {name: template["metadata"]["labels"] for name, template in templates(manifests).items()}
     numbers = {
-        name: {port["name"]: str(port["containerPort"]) for container in containers(template) for port in container.get("ports", [])}
+        name: {
+            port["name"]: str(port["containerPort"])
+            for container in containers(template)
+            for port in container.get("ports", [])
+        }
         for name, template in templates(manifests).items()
     }
     incoming: set[Edge] = set()

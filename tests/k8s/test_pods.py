@@ -11,7 +11,18 @@ import pytest
 from a2a_events import limits
 from a2a_events.services import timeline
 from a2a_events.settings import Settings
-from tests.k8s.manifests import TARGETS, Manifest, containers, loaded, named, of_kind, ours, render, settings_of, templates
+from tests.k8s.manifests import (
+    TARGETS,
+    Manifest,
+    containers,
+    loaded,
+    named,
+    of_kind,
+    ours,
+    render,
+    settings_of,
+    templates,
+)
 
 SERVICES = {"gateway", "worker", "notifier", "timeline"}
 PROBES = {"startupProbe": "/startupz", "livenessProbe": "/livez", "readinessProbe": "/readyz"}
@@ -116,7 +127,10 @@ def test_starting_may_take_two_minutes(manifests: list[Manifest]) -> None:
 
 def test_ports_of_the_gateway_are_those_it_listens_on(manifests: list[Manifest]) -> None:
     settings = settings_of(manifests)
-    declared = {port["name"]: port["containerPort"] for port in templates(manifests)["gateway"]["spec"]["containers"][0]["ports"]}
+    declared = {
+        port["name"]: port["containerPort"]
+        for port in templates(manifests)["gateway"]["spec"]["containers"][0]["ports"]
+    }
     assert declared["http"] == int(settings.get("A2A_EVENTS_PORT", Settings().port))
     assert declared["grpc"] == int(settings["A2A_EVENTS_GRPC_PORT"])
 
@@ -162,7 +176,9 @@ def test_pods_have_a_priority_and_nats_the_highest() -> None:
 def test_pods_are_spread_over_zones_and_nodes(target: str) -> None:
     found = templates(render(target))
     for name in ("gateway", "worker", "notifier"):
-        keys = {one["topologyKey"]: one["whenUnsatisfiable"] for one in found[name]["spec"]["topologySpreadConstraints"]}
+        keys = {
+            one["topologyKey"]: one["whenUnsatisfiable"] for one in found[name]["spec"]["topologySpreadConstraints"]
+        }
         assert keys == {"topology.kubernetes.io/zone": "ScheduleAnyway", "kubernetes.io/hostname": "ScheduleAnyway"}
         for one in found[name]["spec"]["topologySpreadConstraints"]:
             assert one["labelSelector"]["matchLabels"].items() <= found[name]["metadata"]["labels"].items()
@@ -201,7 +217,16 @@ def not_restricted(pod: Manifest) -> Iterator[str]:
         if pod.get(field):
             yield field
     for volume in pod.get("volumes", []):
-        allowed = {"configMap", "csi", "downwardAPI", "emptyDir", "ephemeral", "persistentVolumeClaim", "projected", "secret"}
+        allowed = {
+            "configMap",
+            "csi",
+            "downwardAPI",
+            "emptyDir",
+            "ephemeral",
+            "persistentVolumeClaim",
+            "projected",
+            "secret",
+        }
         if not set(volume) - {"name"} <= allowed:
             yield f"volume {volume['name']}"
     above = pod.get("securityContext", {})

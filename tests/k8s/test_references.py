@@ -25,7 +25,6 @@ from tests.k8s.manifests import (
 )
 
 
-
 @pytest.fixture(params=TARGETS)
 def manifests(request: pytest.FixtureRequest) -> list[Manifest]:
     return render(request.param)
@@ -40,7 +39,9 @@ def test_settings_are_settings(manifests: list[Manifest]) -> None:
 
 
 def test_every_service_has_the_settings(manifests: list[Manifest]) -> None:
-    (name,) = [made["metadata"]["name"] for made in of_kind(manifests, "ConfigMap") if "settings" in made["metadata"]["name"]]
+    (name,) = [
+        made["metadata"]["name"] for made in of_kind(manifests, "ConfigMap") if "settings" in made["metadata"]["name"]
+    ]
     for role, template in ours(manifests).items():
         (container,) = containers(template)
         assert container["envFrom"] == [{"configMapRef": {"name": name}}], role

@@ -12,6 +12,7 @@ from tests.k8s.manifests import K8S, kustomize
 
 NATS = K8S / "components" / "nats"
 
+
 def test_the_chart_gets_the_same_settings() -> None:
     values = yaml.safe_load((K8S / "components" / "nats-helm" / "values.yaml").read_text())
     config = values["config"]
@@ -25,7 +26,11 @@ def test_the_chart_gets_the_same_settings() -> None:
         )
     assert values["container"]["image"]["tag"] in (NATS / "statefulset.yaml").read_text()
     assert config["merge"]["zzz$include"] == "../nats-accounts/accounts.conf"
-    assert {"path": "/volumeMounts/-", "op": "add", "value": {"name": "accounts", "mountPath": "/etc/nats-accounts", "readOnly": True}} in values["container"]["patch"]
+    assert {
+        "path": "/volumeMounts/-",
+        "op": "add",
+        "value": {"name": "accounts", "mountPath": "/etc/nats-accounts", "readOnly": True},
+    } in values["container"]["patch"]
 
 
 def test_secrets_are_a_folder_for_kubectl_and_are_made_once(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Streams and consumers in manifests are those of the code: compared by word, and by what a real server makes of them."""
+"""Streams and consumers in manifests are those of the code: by their words, and by what a real server makes of them."""
 
 from __future__ import annotations
 
@@ -131,7 +131,9 @@ def as_config(resource: Manifest) -> dict[str, Any]:
         if key == "republish":
             config["republish"] = {"src": value["source"], "dest": value["destination"]}
         else:
-            config[WORDS.get(key, key)] = nanoseconds(value) if key in {"maxAge", "ackWait"} else copy.copy(value)
+            config[WORDS.get(str(key), str(key))] = (
+                nanoseconds(value) if key in {"maxAge", "ackWait"} else copy.copy(value)
+            )
     return config
 
 

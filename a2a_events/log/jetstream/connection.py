@@ -13,6 +13,7 @@ import re
 import ssl
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, Final
 
 import msgspec
@@ -222,10 +223,12 @@ class Connection:
 
     async def _build(self) -> None:
         client: Client = RawClient() if self._raw else Client()
+        seed = _holds_seed(self._credentials)
         await client.connect(
             servers=self._urls,
             name=self._name,
-            **_login(self._credentials),
+            nkeys_seed=self._credentials if seed else None,
+            user_credentials=None if seed else self._credentials,
             tls=self._tls,
             ping_interval=PING_SECONDS,
             max_outstanding_pings=2,
@@ -362,10 +365,9 @@ def _time_out(answer: asyncio.Future[Answer]) -> None:
         answer.set_exception(Uncertain("no answer in time"))
 
 
-def _login(credentials: str | None) -> dict[str, str]:
-    """What nats-py is told of a file: a seed alone belongs to a user that the server knows by the public key."""
+def _holds_seed(credentials: str | None) -> bool:
+    """Whether a file is the seed of an nkey and nothing else: of a user that the server knows by the public half."""
     if credentials is None:
-        return {}
-    with open(credentials, "rb") as file:  # small, and local
-        seed = file.read(len(_SEED)) == _SEED
-    return {"nkeys_seed": credentials} if seed else {"user_credentials": credentials}
+        return False
+    with Path(credentials).open("rb") as file:
+        return file.read(len(_SEED)) == _SEED
