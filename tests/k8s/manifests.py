@@ -25,7 +25,7 @@ TARGETS = (*OVERLAYS, *CHOICES)
 RENDER_SECONDS = 60
 
 Manifest = dict[str, Any]
-AWAITED = {"A2A_EVENTS_ADMIN_HOST", "A2A_EVENTS_ADMIN_PORT"}
+AWAITED = {"A2A_EVENTS_ADMIN_HOST", "A2A_EVENTS_ADMIN_PORT", "A2A_EVENTS_REGIONS"}
 """Settings that are on their way."""
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # ten times as fast, where libyaml is
 

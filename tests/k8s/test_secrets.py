@@ -18,7 +18,7 @@ def test_the_chart_gets_the_same_settings() -> None:
     config = values["config"]
     ours = (NATS / "nats.conf").read_text()
     assert config["cluster"]["replicas"] == len(make_secrets.SERVERS)
-    assert config["jetstream"]["merge"] == {"sync_interval": "always"}
+    assert config["jetstream"]["merge"] == {"domain": "main", "sync_interval": "always"}
     assert "sync_interval: always" in ours
     for part in ("cluster", "nats"):
         assert config[part]["tls"] == {"enabled": True, "secretName": "nats-tls"} | (
