@@ -58,8 +58,8 @@ test: $(STAMP) ## Run the fast tests (8 minutes; stopped after 15)
 test-slow: $(STAMP) ## Run the long tests: faults, races, searches (budget: 30 minutes, 10 for one test)
 	@$(call within,1800) $(BIN)/python -m pytest -m 'slow and not containers' --timeout 600 $(ARGS)
 
-test-containers: $(STAMP) ## Run the integration tests against a NATS container, where Docker is at hand (10 minutes)
-	@$(call within,600) $(BIN)/python -m pytest -m containers --timeout 180 $(ARGS)
+test-containers: $(STAMP) ## Build and run the image, and test against a NATS container, where Docker is at hand (20 minutes)
+	@$(call within,1200) $(BIN)/python -m pytest -m containers --timeout 180 $(ARGS)
 
 # PYENV_VERSION tells pyenv, where it is what answers to `python3.12`, which one is meant; others ignore it.
 test-all-pythons: $(STAMP) ## Run the fast tests on the other supported Pythons at hand (8 minutes each)
