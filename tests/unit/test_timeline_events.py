@@ -168,7 +168,7 @@ def test_an_artifact_line_is_the_protocol_s_update_and_reads_as_the_fact() -> No
     assert {"k": 1} == shown.artifact.metadata == json.loads(bytes(read.artifact.metadata))
 
 
-@pytest.mark.parametrize("code", ["v", "z", "Q", "?"])
+@pytest.mark.parametrize("code", ["v", "Q", "?"])
 @pytest.mark.parametrize("line", [b'{"step":{"b": 1, "a":  2}}', b"", b"\xff\x00", b"not json"])
 def test_a_kind_that_this_version_does_not_know_is_kept_byte_for_byte(code: str, line: bytes) -> None:
     assert Unknown(line=line) == decode_line(code, line)

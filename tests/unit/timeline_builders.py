@@ -54,7 +54,7 @@ def reply(message_id: str) -> Entry:
     return Entry(Kind.REPLY.value, b'{"message":' + bytes(said(message_id, "done", Role.AGENT)) + b"}", NOW)
 
 
-def kept(kind: Kind = Kind.TOMBSTONE, content: bytes = b'{"x":1}') -> Entry:
+def kept(kind: Kind = Kind.DELIVERY_ATTEMPT, content: bytes = b'{"x":1}') -> Entry:
     """An event of a kind that this version reserves and does not write."""
     return Entry(kind.value, b'{"later":' + content + b"}", NOW)
 

@@ -65,7 +65,6 @@ artifact_entries = st.builds(
 internal = [
     *[entry(TurnClaimed(epoch=epoch, lease=3), NOW) for epoch in (1, 2)],
     entry(TurnEnded(epoch=1, handled=3), NOW),
-    kept(Kind.TOMBSTONE),
     kept(Kind.DELIVERY_ATTEMPT),
 ]
 outward = status_entries(LIVING) | artifact_entries | artifact_entries | st.sampled_from(internal)
