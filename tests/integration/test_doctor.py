@@ -115,7 +115,8 @@ async def test_messages_that_nobody_works_on(connection: Connection, settings: S
     await provision(connection, names, STREAMS)
     task = msgspec.structs.replace(new_task(log), agent="lonely")
     await log.try_append(task, offered(0, kind=Kind.SUBMITTED), 0)
-    await connection.api(f"STREAM.PURGE.{names.agents_stream}", {"filter": f"{settings.namespace}.agents.*.alive.*"})
+    signs = {"filter": names.alive("main", "*", "*")}
+    await connection.api(f"STREAM.PURGE.{names.registry_stream('main')}", signs)
     (found,) = await problems(settings)
     assert found.says == "Agent lonely has 0 workers and 1 message queued or running."
     assert "Start workers" in found.do

@@ -183,7 +183,7 @@ FORBIDDEN = {
     "CONSUMER.DELETE": f"{API}.CONSUMER.DELETE.{LOG}.worker-worker",
     "MSG.DELETE": f"{API}.STREAM.MSG.DELETE.{LOG}",
     "PURGE": f"{API}.STREAM.PURGE.{LOG}",
-    "PURGE agents": f"{API}.STREAM.PURGE.{NAMES.agents_stream}",
+    "PURGE agents": f"{API}.STREAM.PURGE.{NAMES.registry_stream('main')}",
     "UPDATE": f"{API}.STREAM.UPDATE.{LOG}",
     "CREATE": f"{API}.STREAM.CREATE.OTHER",
     "other namespace": "other.log.main.0.agent.-.task.in",
@@ -195,7 +195,7 @@ FORBIDDEN = {
     "snapshot": f"{API}.STREAM.SNAPSHOT.{LOG}",
     "key": "a2a.push.main.key",
     "timer": "a2a.timer.main.set.0.agent.-.task",
-    "announce": "a2a.agents.evil.card",
+    "announce": "a2a.registry.main.evil.card",
 }
 MAY: dict[str, set[str]] = {
     "gateway": {"write", "key"},
@@ -205,7 +205,7 @@ MAY: dict[str, set[str]] = {
     "operator": {"write", "key"},
     "sweeper": {"write"},
     "retention": {"PURGE"},
-    "provisioner": {"UPDATE", "follow all"},
+    "provisioner": {"UPDATE", "follow all", "announce"},
     "backup": {"snapshot"},
 }
 

@@ -13,7 +13,7 @@ from a2a_events.log.jetstream import Connection, Names, StreamSettings, provisio
 from a2a_events.log.jetstream.streams import (
     INCARNATION,
     KEYED_SHARDS,
-    _streams,
+    configurations,
     ensure_notifier_consumer,
     ensure_timer_consumer,
     ensure_worker_consumer,
@@ -52,7 +52,7 @@ async def connection() -> AsyncIterator[Connection]:
 def test_the_resources_of_streams_are_the_streams_of_the_code() -> None:
     manifests = render("nack")
     settings = loaded(settings_of(manifests))
-    wanted = {config["name"]: config for config in _streams(names(settings), stream_settings(settings))}
+    wanted = {config["name"]: config for config in configurations(names(settings), stream_settings(settings))}
     found = {config["name"]: config for config in map(as_config, of_kind(manifests, "Stream"))}
     for config in (*wanted.values(), *found.values()):
         for default in ("allow_rollup_hdrs", "allow_msg_ttl", "allow_msg_schedules"):

@@ -37,8 +37,8 @@ class _Subjects:
         """The shard that is asked for to find that it is not there."""
         self.snap, self.push = names.snapshot_stream(log), names.push_stream(log)
         self.timer, self.dead = names.timer_stream(log), names.dead_stream(log)
-        self.content, self.agents_stream = stream_of(names.bucket(log)), names.agents_stream
-        self.all = [*self.logs, self.snap, self.push, self.timer, self.dead, self.content, self.agents_stream]
+        self.content, self.agents = stream_of(names.bucket(log)), names.registry_stream(log)
+        self.all = [*self.logs, self.snap, self.push, self.timer, self.dead, self.content, self.agents]
         self._consumers = [names.worker_consumer(agent) for agent in agents] or ["*"]
         self._agents = list(agents) or ["*"]
 
@@ -47,7 +47,11 @@ class _Subjects:
 
     @property
     def registry(self) -> str:
-        return f"{self._space}.agents.>"
+        return self.under("registry")
+
+    def cards(self) -> list[str]:
+        """The agent registry, which is taken over from where a version before had it."""
+        return [f"$JS.API.DIRECT.GET.{self._names.old_registry_stream}", self.under("registry", "*.card")]
 
     @property
     def live(self) -> str:
@@ -63,7 +67,7 @@ class _Subjects:
 
     def read_log(self) -> list[str]:
         """Tasks, from wherever they are kept, and which agents there are."""
-        looked = self.read(*self.logs, self.snap, self.content, self.agents_stream)
+        looked = self.read(*self.logs, self.snap, self.content, self.agents)
         return [*looked, f"$JS.API.STREAM.INFO.{self.beyond}"]
 
     def write_log(self) -> list[str]:
@@ -133,14 +137,15 @@ def _sweeper(s: _Subjects) -> list[str]:
 
 
 def _retention(s: _Subjects) -> list[str]:
-    kept = [stream for stream in s.all if stream != s.agents_stream]
+    kept = [stream for stream in s.all if stream != s.agents]
     purged = [f"$JS.API.STREAM.PURGE.{stream}" for stream in kept]
     return [*s.read_log(), *purged, s.under("log", "*.*.*.*.out"), s.under("snap")]
 
 
 def _provisioner(s: _Subjects) -> list[str]:
     made = s.verbs("STREAM.INFO", "STREAM.CREATE", "STREAM.UPDATE")
-    return [*made, *s.verbs("CONSUMER.INFO", rest=".*"), *s.verbs("CONSUMER.CREATE", rest=".>")]
+    consumers = [*s.verbs("CONSUMER.INFO", rest=".*"), *s.verbs("CONSUMER.CREATE", rest=".>")]
+    return [*made, f"$JS.API.STREAM.INFO.{s.beyond}", *consumers, *s.cards()]
 
 
 def _backup(s: _Subjects) -> list[str]:
