@@ -133,7 +133,14 @@ UNKNOWN_EVENTS: Final = Counter(
     "a2a_unknown_events_total", "Events that were skipped because a later version has written them"
 )
 MIRROR_LAG_SECONDS: Final = Gauge(
-    "a2a_mirror_lag_seconds", "How far the local mirror of another region's log is behind it", log=None
+    "a2a_mirror_lag_seconds",
+    "What is read here of another region's log is at most so old; infinite: it was never seen even",
+    log=None,
+)
+MIRROR_ACTIVE_SECONDS: Final = Gauge(
+    "a2a_mirror_active_seconds",
+    "Since the local mirror of another region's log last heard of it; NATS's own lag is 0 while it is cut off",
+    log=None,
 )
 
 # --- tasks -----------------------------------------------------------------------------------------------------------

@@ -7,8 +7,8 @@ import importlib.util
 import os
 import socket
 import ssl
-from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import asynccontextmanager, nullcontext
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
+from contextlib import asynccontextmanager, contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -16,8 +16,9 @@ from typing import Final
 import a2a_events
 from a2a_events import limits
 from a2a_events.errors import Unavailable
-from a2a_events.log.jetstream import Connection, JetStreamLog, Names, StreamSettings, open_regional
+from a2a_events.log.jetstream import Connection, JetStreamLog, Names, RegionalLog, StreamSettings, open_regional
 from a2a_events.log.patience import patiently
+from a2a_events.metrics.catalog import MIRROR_ACTIVE_SECONDS, MIRROR_LAG_SECONDS
 from a2a_events.services.health import Health
 from a2a_events.settings import Settings, SettingsError
 from a2a_events.timeline.record import Writer
@@ -102,10 +103,26 @@ async def jetstream_log(
             )
         log = await patiently(opened, "the log", patience_seconds=patience_seconds)
         try:
-            async with health.watching(log, made) if health is not None else nullcontext():
-                yield log, made
+            with _mirrors_shown(log):
+                async with health.watching(log, made) if health is not None else nullcontext():
+                    yield log, made
         finally:
             await log.close()
+
+
+@contextmanager
+def _mirrors_shown(log: JetStreamLog) -> Generator[None]:
+    """How well the mirrors of other regions' logs follow is among the metrics while this is entered."""
+    if not isinstance(log, RegionalLog):
+        yield
+        return
+    forget_lag = MIRROR_LAG_SECONDS.read_by(lambda: {(each.log,): each.lag_seconds for each in log.mirrors})
+    forget_active = MIRROR_ACTIVE_SECONDS.read_by(lambda: {(each.log,): each.active_seconds for each in log.mirrors})
+    try:
+        yield
+    finally:
+        forget_lag()
+        forget_active()
 
 
 def _credentials(path: str) -> str | None:

@@ -13,6 +13,7 @@ from a2a_events.errors import LogError, TaskNotCancelableError, TaskNotFoundErro
 from a2a_events.log.jetstream import Names
 from a2a_events.model import ListTasksRequest, TaskState
 from a2a_events.runtime.seal import Seals, Secrets
+from a2a_events.services.exposition import exposed
 from a2a_events.testing import eventually
 from a2a_events.timeline.cursor import Cursor, text
 from a2a_events.timeline.ids import parse_task_id
@@ -169,6 +170,8 @@ async def test_while_the_link_is_cut_reads_go_on_and_writes_are_refused_at_once(
     staleness = (await two.us.get(ended.id)).staleness_seconds
     assert staleness is not None
     assert staleness > before
+    assert metric("a2a_mirror_lag_seconds") > before
+    assert metric("a2a_mirror_active_seconds") > 0.5
 
     origin, mirror = await two.eu.records(ref(open_id)), await two.us.records(ref(open_id))
     assert len(mirror) < len(origin)
@@ -185,6 +188,12 @@ async def test_while_the_link_is_cut_reads_go_on_and_writes_are_refused_at_once(
     with pytest.raises(TaskNotCancelableError):  # the way back is open again
         await two.us.calls.cancel(open_id)
     await stream.aclose()
+
+
+def metric(name: str) -> float:
+    """What a scrape shows for the mirror of eu."""
+    lines = exposed("")[0].decode().splitlines()
+    return float(next(line.split()[1] for line in lines if line.startswith(f'{name}{{log="{EU}"}}')))
 
 
 async def _beginning(two: TwoRegions, task_id: str) -> str:
