@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import yaml
 
-from a2a_events.settings import PREFIX, Settings, load
+from a2a_events.settings import Settings, load
 
 ROOT = Path(__file__).parents[2]
 K8S = ROOT / "k8s"
@@ -25,8 +25,6 @@ TARGETS = (*OVERLAYS, *CHOICES)
 RENDER_SECONDS = 60
 
 Manifest = dict[str, Any]
-AWAITED = {"A2A_EVENTS_ADMIN_HOST", "A2A_EVENTS_ADMIN_PORT", "A2A_EVENTS_REGIONS"}
-"""Settings that are on their way."""
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # ten times as fast, where libyaml is
 
 
@@ -120,8 +118,7 @@ def settings_of(manifests: list[Manifest]) -> dict[str, str]:
 
 def loaded(values: dict[str, str]) -> Settings:
     """The settings of a ConfigMap, as a service would read them: an unknown one is an error."""
-    there = {PREFIX + name.upper() for name in Settings.__struct_fields__}
-    return load(environment={name: value for name, value in values.items() if name in there or name not in AWAITED})
+    return load(environment=values)
 
 
 def matches(selector: Manifest, labels: dict[str, str]) -> bool:

@@ -12,24 +12,14 @@ from typing import Any
 import pytest
 import yaml
 
+from a2a_events.metrics import catalog
+from a2a_events.metrics.kinds import Histogram
 from tests.k8s.manifests import K8S, Manifest, named, of_kind, render
 
 MONITORING = K8S / "components" / "monitoring"
-HISTOGRAMS = {
-    "a2a_request_duration_seconds",
-    "a2a_sse_event_lag_seconds",
-    "a2a_append_duration_seconds",
-    "a2a_task_queue_wait_seconds",
-    "a2a_push_lag_seconds",
-}
 METRICS = {
-    # ours; docs/observability.md has all
-    "a2a_requests_total", "a2a_sse_streams", "a2a_sse_disconnects_total", "a2a_sse_resume_total",
-    "a2a_events_appended_total", "a2a_append_conflicts_total", "a2a_append_indeterminate_total",
-    "a2a_tasks_created_total", "a2a_tasks_terminal_total", "a2a_worker_leases", "a2a_worker_fenced_total",
-    "a2a_redeliveries_total", "a2a_rate_limited_total", "a2a_dead_letters_total", "a2a_push_attempts_total",
-    "a2a_unknown_events_total", "a2a_nats_connected", "a2a_nats_rtt_seconds", "a2a_build_info",
-    *(f"{name}_bucket" for name in HISTOGRAMS),
+    *(metric.name for metric in catalog.ALL if not isinstance(metric, Histogram)),
+    *(f"{metric.name}_bucket" for metric in catalog.ALL if isinstance(metric, Histogram)),
     # of prometheus-nats-exporter 0.20 with the prefix nats
     "nats_consumer_num_pending", "nats_consumer_num_ack_pending", "nats_healthz_status",
     "nats_server_jetstream_disabled", "nats_server_total_message_bytes",
