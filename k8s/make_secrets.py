@@ -21,7 +21,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-ROLES = ("gateway", "worker", "notifier", "timeline", "provisioner", "sweeper", "leaf")
+ROLES = ("gateway", "worker", "notifier", "timeline", "provisioner", "sweeper", "retention", "leaf")
 SERVERS = tuple(f"nats-{ordinal}.nats-headless" for ordinal in range(3))
 CA_DAYS = 3650
 SERVER_DAYS = 365

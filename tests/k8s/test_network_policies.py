@@ -11,7 +11,7 @@ from tests.k8s.manifests import Manifest, containers, matches, of_kind, render, 
 Edge = tuple[str, str, str]
 """From, to, and the port there by name or number."""
 
-SERVICES = ("gateway", "worker", "notifier", "timeline", "provisioner", "sweeper")
+SERVICES = ("gateway", "worker", "notifier", "timeline", "provisioner", "sweeper", "retention")
 OURS = {
     *((service, "nats", "4222") for service in SERVICES),
     ("nats", "nats", "6222"),

@@ -38,7 +38,7 @@ def manifests(request: pytest.FixtureRequest) -> list[Manifest]:
 
 
 def test_there_is_a_pod_of_each_service(manifests: list[Manifest]) -> None:
-    assert set(ours(manifests)) == SERVICES | {"provisioner", "sweeper"}
+    assert set(ours(manifests)) == SERVICES | {"provisioner", "sweeper", "retention"}
     assert "nats" in templates(manifests)
 
 
