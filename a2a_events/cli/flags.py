@@ -20,6 +20,7 @@ _HELP: Final[dict[str, tuple[str, click.ParamType[Any] | type]]] = {
     "nats_credentials": ("Credentials file for NATS.", str),
     "namespace": ("First token of every subject; deployments that share a server differ in it.", str),
     "log": ("Log that new tasks go to.", str),
+    "regions": ("Every region's log and the JetStream domain of it: LOG=DOMAIN, comma-separated.", str),
     "shards": ("Streams to spread tasks over: 4 for one server, 1 for a cluster.", _COUNT),
     "replicas": ("Copies of each stream.", _COUNT),
     "host": ("Address to listen on.", str),
@@ -58,6 +59,7 @@ _HELP: Final[dict[str, tuple[str, click.ParamType[Any] | type]]] = {
     "log_format": ("How to log.", click.Choice(["json", "pretty"])),
 }
 _DERIVED: Final = {
+    "regions": "one region",
     "public_url": "http://HOST:PORT",
     "grpc_port": "none",
     "public_grpc": "host of the public URL, and the gRPC port",

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     "--agent", "agents", multiple=True, metavar="NAME", help="The only agents that workers may serve; repeatable."
 )
 @click.option("--nkey", "nkeys", multiple=True, metavar="ROLE=PUBLIC", help="Public nkey of a role's user; repeatable.")
-@flags.settings("shards", "namespace", "log")
+@flags.settings("shards", "namespace", "log", "regions")
 def nats_permissions(agents: tuple[str, ...], nkeys: tuple[str, ...], **given: Any) -> None:
     """Print an authorization block for nats-server: one user for each role, with the permissions that it needs.
 
@@ -49,7 +49,14 @@ def nats_permissions(agents: tuple[str, ...], nkeys: tuple[str, ...], **given: A
             raise click.BadParameter(f"{name!r} is not the name of an agent", param_hint="--agent")
     settings = load(given)
     made = {
-        role: permissions(role, names(settings), log=settings.log, shards=settings.shards, agents=agents)
+        role: permissions(
+            role,
+            names(settings),
+            log=settings.log,
+            shards=settings.shards,
+            agents=agents,
+            regions=settings.other_logs,
+        )
         for role in ROLES
     }
     print(_configuration(made, keys, settings.namespace), end="")

@@ -52,8 +52,10 @@ def test_commands_are_commands(manifests: list[Manifest]) -> None:
 
     for role, template in ours(manifests).items():
         (container,) = containers(template)
-        (command,) = container["args"]
-        assert root.get_command(Context(root), command) is not None, role
+        name, *options = container["args"]
+        command = root.get_command(Context(root), name)
+        assert command is not None, role
+        assert command.make_context(name, options).params.keys() >= {one.name for one in command.params}, role
         assert "command" not in container, role  # the image's entry point
 
 

@@ -3,19 +3,24 @@
 A stream's name is one token, so shards are named one by one: whoever adds shards prints the permissions anew.
 Deleting streams and consumers, purging and changing a message are nobody's but retention's (purge) and the sweeper's
 (purge of the object store).
+
+Of several regions each role may do in every log what it does in the own one, so that it goes on after a fail-over. What
+is asked of another region goes to the JetStream domain there (ADR 0025).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from typing import Final
 
 from msgspec import Struct
 
-from a2a_events.log.jetstream.names import Names
+from a2a_events.log.jetstream.names import Names, ingest_root
 from a2a_events.log.jetstream.object_store import stream_of
 
 INBOXES: Final = ("_INBOX.>",)
+EPOCHS: Final = 4
+"""How many regions one after the other may write a log with the permissions that are printed once."""
 
 
 class Permissions(Struct, frozen=True):
@@ -26,12 +31,18 @@ class Permissions(Struct, frozen=True):
 
 
 class _Subjects:
-    """The subjects of one deployment, by what they are good for."""
+    """The subjects of one log, by what they are good for."""
 
-    def __init__(self, names: Names, log: str, shards: int, agents: Collection[str]) -> None:
+    def __init__(
+        self, names: Names, log: str, shards: int, agents: Collection[str], *, own: str, regions: Mapping[str, str]
+    ) -> None:
         self._names = names
         self._log = log
         self._space = names.namespace
+        self._apis = ["$JS.API", *(f"$JS.{domain}.API" for domain in sorted({*regions.values()}))]
+        self._epochs = range(1, EPOCHS + 1 if regions else 2)
+        # Mirrors republish under the name of the own log of their region.
+        self._lives = ["live", *(f"live-{each}" for each in sorted({own, *regions}) if regions)]
         self.logs = [names.log_stream(log, shard) for shard in range(shards)]
         self.beyond = names.log_stream(log, shards)
         """The shard that is asked for to find that it is not there."""
@@ -54,8 +65,8 @@ class _Subjects:
         return [f"$JS.API.DIRECT.GET.{self._names.old_registry_stream}", self.under("registry", "*.card")]
 
     @property
-    def live(self) -> str:
-        return self.under("live")
+    def live(self) -> list[str]:
+        return [self.under(root) for root in self._lives]
 
     @property
     def bucket(self) -> str:
@@ -63,15 +74,21 @@ class _Subjects:
 
     def read(self, *streams: str) -> list[str]:
         verbs = ("STREAM.INFO", "STREAM.MSG.GET", "DIRECT.GET")
-        return [f"$JS.API.{verb}.{stream}" for stream in streams for verb in verbs]
+        return [f"{api}.{verb}.{stream}" for api in self._apis for stream in streams for verb in verbs]
 
     def read_log(self) -> list[str]:
         """Tasks, from wherever they are kept, and which agents there are."""
         looked = self.read(*self.logs, self.snap, self.content, self.agents)
-        return [*looked, f"$JS.API.STREAM.INFO.{self.beyond}"]
+        return [*looked, *self.look_beyond()]
+
+    def look_beyond(self) -> list[str]:
+        return [f"{api}.STREAM.INFO.{self.beyond}" for api in self._apis]
+
+    def records(self, rest: str = ">") -> list[str]:
+        return [self.under(ingest_root(epoch), rest) for epoch in self._epochs]
 
     def write_log(self) -> list[str]:
-        return [self.under("log"), self.under("snap"), self.bucket]
+        return [*self.records(), self.under("snap"), self.bucket]
 
     def queues(self) -> list[str]:
         """How deep they are; nothing can be taken from them."""
@@ -111,6 +128,16 @@ class _Subjects:
         ]
         return [*made, *(subject for stream in self.logs for subject in self.taking(stream, consumer))]
 
+    def take_over(self) -> list[str]:
+        """What mirrors need of their origins, and a fail-over of both."""
+        there = [
+            f"{api}.{verb}.{stream}{rest}"
+            for api in self._apis[1:]
+            for stream in self.all
+            for verb, rest in (("STREAM.INFO", ""), ("STREAM.UPDATE", ""), ("CONSUMER.CREATE", ".>"))
+        ]
+        return [*there, *self.read(self.timer), self.under("timer", "set.>")] if there else []
+
     def verbs(self, *verbs: str, rest: str = "") -> list[str]:
         return [f"$JS.API.{verb}.{stream}{rest}" for stream in self.all for verb in verbs]
 
@@ -128,7 +155,7 @@ def _worker(s: _Subjects) -> list[str]:
 def _notifier(s: _Subjects) -> list[str]:
     return [
         *s.read_log(), *s.read(s.push), *s.notify(),
-        s.under("log", "*.*.*.*.out"), s.under("snap"), s.under("push", ">"),
+        *s.records("*.*.*.*.out"), s.under("snap"), s.under("push", ">"),
     ]  # fmt: skip
 
 
@@ -139,13 +166,13 @@ def _sweeper(s: _Subjects) -> list[str]:
 def _retention(s: _Subjects) -> list[str]:
     kept = [stream for stream in s.all if stream != s.agents]
     purged = [f"$JS.API.STREAM.PURGE.{stream}" for stream in kept]
-    return [*s.read_log(), *purged, s.under("log", "*.*.*.*.out"), s.under("snap")]
+    return [*s.read_log(), *purged, *s.records("*.*.*.*.out"), s.under("snap")]
 
 
 def _provisioner(s: _Subjects) -> list[str]:
     made = s.verbs("STREAM.INFO", "STREAM.CREATE", "STREAM.UPDATE")
     consumers = [*s.verbs("CONSUMER.INFO", rest=".*"), *s.verbs("CONSUMER.CREATE", rest=".>")]
-    return [*made, f"$JS.API.STREAM.INFO.{s.beyond}", *consumers, *s.cards()]
+    return [*made, *s.look_beyond(), *consumers, *s.cards(), *s.take_over()]
 
 
 def _backup(s: _Subjects) -> list[str]:
@@ -180,7 +207,13 @@ _FOLLOWS: Final = frozenset({"gateway", "worker", "notifier", "timeline", "opera
 
 
 def permissions(
-    role: str, names: Names, *, log: str = "main", shards: int, agents: Collection[str] = ()
+    role: str,
+    names: Names,
+    *,
+    log: str = "main",
+    shards: int,
+    agents: Collection[str] = (),
+    regions: Mapping[str, str] | None = None,
 ) -> Permissions:
     """What a role needs.
 
@@ -188,9 +221,12 @@ def permissions(
         role: one of ``ROLES``.
         names: of the deployment.
         log: whose.
-        shards: that the log has.
+        shards: that each log has.
         agents: the only ones that workers may serve; none: all.
+        regions: logs of other regions, and the JetStream domain in which each is written.
     """
-    subjects = _Subjects(names, log, shards, agents)
-    publish = tuple(dict.fromkeys(_ROLES[role](subjects)))
-    return Permissions(publish, (*INBOXES, subjects.live) if role in _FOLLOWS else INBOXES)
+    domains = regions or {}
+    of = [_Subjects(names, each, shards, agents, own=log, regions=domains) for each in dict.fromkeys([log, *domains])]
+    publish = tuple(dict.fromkeys(subject for subjects in of for subject in _ROLES[role](subjects)))
+    live = tuple(dict.fromkeys(subject for subjects in of for subject in subjects.live))
+    return Permissions(publish, (*INBOXES, *live) if role in _FOLLOWS else INBOXES)
