@@ -3,6 +3,10 @@
 Everything in it is secret: keep it out of version control. It is made once; to make it anew is to rotate all of it.
 
     python k8s/make_secrets.py FOLDER [--namespace a2a-events] [--server-name NAME ...] [--no-certificates]
+        [--shards 1] [--log main | --regions LOG=DOMAIN,...] [--agent NAME ...] [--subjects a2a]
+
+Give it shards, log or regions, and the namespace of subjects as the services have them: users may do what their service
+does there, and no more.
 """
 
 from __future__ import annotations
@@ -21,7 +25,12 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-ROLES = ("gateway", "worker", "notifier", "timeline", "provisioner", "sweeper", "retention", "leaf")
+from a2a_events.log.jetstream import Names
+from a2a_events.log.jetstream.permissions import ROLES as SERVICES
+from a2a_events.log.jetstream.permissions import definitions, permissions, variable
+
+ROLES = (*SERVICES, "leaf")
+"""Users of NATS. ``leaf`` is the other region's servers, which may do everything in the account."""
 SERVERS = tuple(f"nats-{ordinal}.nats-headless" for ordinal in range(3))
 CA_DAYS = 3650
 SERVER_DAYS = 365
@@ -34,6 +43,11 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--namespace", default="a2a-events")
     parser.add_argument("--server-name", action="append", default=[], help="another name or address in certificates")
     parser.add_argument("--no-certificates", action="store_true", help="cert-manager makes them")
+    parser.add_argument("--shards", type=int, default=1, help="of each log")
+    parser.add_argument("--log", default="main")
+    parser.add_argument("--regions", default="", help="every region's log and domain, instead of --log")
+    parser.add_argument("--agent", action="append", default=[], help="the only agents that workers may serve")
+    parser.add_argument("--subjects", default="a2a", help="first token of every subject")
     given = parser.parse_args(arguments)
     os.umask(0o077)
     try:
@@ -42,7 +56,7 @@ def main(arguments: list[str] | None = None) -> None:
         sys.exit(f"{given.folder} is there already; choose another folder, or remove it to rotate everything")
     files: dict[str, dict[str, bytes]] = {}
     seeds = {role: _seed() for role in ROLES}
-    files["nats-accounts"] = {"accounts.conf": _accounts(seeds).encode()}
+    files["nats-accounts"] = {"accounts.conf": _accounts(seeds, given).encode()}
     for role, seed in seeds.items():
         files[f"nats-user-{role}"] = {"user.nk": seed}
     # nats-server takes no file for the key of a remote, but can include one.
@@ -58,12 +72,20 @@ def _seed() -> bytes:
     return seed
 
 
-def _accounts(seeds: dict[str, bytes]) -> str:
-    users = "\n".join(
-        f"      {{ nkey: {bytes(nkeys.from_seed(bytearray(seed)).public_key).decode()} }} # {role}"
-        for role, seed in seeds.items()
-    )
+def _accounts(seeds: dict[str, bytes], given: argparse.Namespace) -> str:
+    regions = dict(pair.split("=") for pair in given.regions.split(",") if pair)
+    log = next(iter(regions), given.log)
+    names = Names(given.subjects)
+    made = {
+        role: permissions(role, names, log=log, shards=given.shards, agents=given.agent, regions=regions)
+        for role in SERVICES
+    }
+    allowed = {role: f", permissions: ${variable(role, given.subjects)}" for role in made}
+    keys = {role: bytes(nkeys.from_seed(bytearray(seed)).public_key).decode() for role, seed in seeds.items()}
+    users = "\n".join(f"      {{ nkey: {key}{allowed.get(role, '')} }} # {role}" for role, key in keys.items())
+    defined = "\n".join(definitions(made, given.subjects))
     return f"""# Public halves only. The account keeps this deployment's subjects and streams apart from all others.
+{defined}
 accounts {{
   A2A {{
     jetstream: enabled

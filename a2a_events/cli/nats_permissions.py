@@ -63,15 +63,12 @@ def nats_permissions(agents: tuple[str, ...], nkeys: tuple[str, ...], **given: A
 
 
 def _configuration(made: dict[str, Permissions], keys: dict[str, str], namespace: str) -> str:
+    from a2a_events.log.jetstream.permissions import definitions, variable
+
     lines = ["# Made by `a2a-events nats-permissions`: print it anew instead of editing it."]
     users: list[str] = []
-    for role, allowed in made.items():
-        variable = f"{namespace.upper().replace('.', '_')}_{role.upper()}"
-        lines += [f"{variable}: {{", *_list("publish", allowed.publish), *_list("subscribe", allowed.subscribe), "}"]
-        who = f"nkey: {keys[role]}" if role in keys else f"user: {role}, password: ${variable}_PASSWORD"
-        users.append(f"    {{ {who}, permissions: ${variable} }} # {role}")
-    return "\n".join([*lines, "authorization {", "  users: [", *users, "  ]", "}", ""])
-
-
-def _list(verb: str, subjects: tuple[str, ...]) -> list[str]:
-    return [f"  {verb}: {{ allow: [", *(f'    "{subject}"' for subject in subjects), "  ] }"]
+    for role in made:
+        name = variable(role, namespace)
+        who = f"nkey: {keys[role]}" if role in keys else f"user: {role}, password: ${name}_PASSWORD"
+        users.append(f"    {{ {who}, permissions: ${name} }} # {role}")
+    return "\n".join([*lines, *definitions(made, namespace), "authorization {", "  users: [", *users, "  ]", "}", ""])

@@ -18,7 +18,7 @@ import pytest
 from msgspec import Struct
 from msgspec.structs import replace
 
-from a2a_events.errors import Unavailable
+from a2a_events.errors import Forbidden, Unavailable
 from a2a_events.log.jetstream import provision
 from a2a_events.log.patience import patiently
 from a2a_events.services import nats_server
@@ -78,8 +78,14 @@ async def test_services_sign_in_with_their_own_keys_over_tls(cluster: Cluster, r
     for role in make_secrets.ROLES:
         settings = replace(cluster.settings(role), nats_raw=raw)
         async with connection(settings, role) as made:
-            streams = await made.api("STREAM.NAMES")
-            assert "A2A_LOG_main_0" in streams["streams"]
+            assert "error" not in await made.api("STREAM.INFO.A2A_LOG_main_0")
+
+
+async def test_services_may_do_what_is_theirs_and_no_more(cluster: Cluster) -> None:
+    for role in make_secrets.SERVICES:
+        async with connection(cluster.settings(role), role) as made:
+            with pytest.raises(Forbidden):
+                await made.api("STREAM.DELETE.A2A_SNAP_main")
 
 
 async def test_every_server_syncs_every_write_and_names_its_pod_and_domain(cluster: Cluster) -> None:

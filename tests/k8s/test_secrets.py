@@ -25,6 +25,7 @@ def test_the_chart_gets_the_same_settings() -> None:
             {"merge": {"verify": True}} if part == "cluster" else {}
         )
     assert values["container"]["image"]["tag"] in (NATS / "statefulset.yaml").read_text()
+    assert f'ping_interval: "{config["merge"]["ping_interval"]}"' in ours
     assert config["merge"]["zzz$include"] == "../nats-accounts/accounts.conf"
     assert {
         "path": "/volumeMounts/-",

@@ -230,3 +230,20 @@ def permissions(
     publish = tuple(dict.fromkeys(subject for subjects in of for subject in _ROLES[role](subjects)))
     live = tuple(dict.fromkeys(subject for subjects in of for subject in subjects.live))
     return Permissions(publish, (*INBOXES, *live) if role in _FOLLOWS else INBOXES)
+
+
+def variable(role: str, namespace: str) -> str:
+    """Name of a role's permissions in the configuration of nats-server."""
+    return f"{namespace.upper().replace('.', '_')}_{role.upper()}"
+
+
+def definitions(made: Mapping[str, Permissions], namespace: str) -> list[str]:
+    """Lines for the configuration of nats-server that give each role's permissions a name, for users to refer to."""
+    lines: list[str] = []
+    for role, allowed in made.items():
+        both = (("publish", allowed.publish), ("subscribe", allowed.subscribe))
+        lines.append(f"{variable(role, namespace)}: {{")
+        for verb, subjects in both:
+            lines += [f"  {verb}: {{ allow: [", *(f'    "{subject}"' for subject in subjects), "  ] }"]
+        lines.append("}")
+    return lines
