@@ -131,10 +131,10 @@ class _Subjects:
     def take_over(self) -> list[str]:
         """What mirrors need of their origins, and a fail-over of both."""
         there = [
-            f"{api}.{verb}.{stream}{rest}"
+            f"{api}.{verb}.{stream}"
             for api in self._apis[1:]
             for stream in self.all
-            for verb, rest in (("STREAM.INFO", ""), ("STREAM.UPDATE", ""), ("CONSUMER.CREATE", ".>"))
+            for verb in ("STREAM.INFO", "STREAM.UPDATE")
         ]
         return [*there, *self.read(self.timer), self.under("timer", "set.>")] if there else []
 
