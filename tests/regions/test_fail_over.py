@@ -11,6 +11,7 @@ import pytest
 from a2a_events.errors import LogError, NotProvisioned, Unreachable
 from a2a_events.log.append import append
 from a2a_events.log.jetstream import JetStreamLog, Names, provision
+from a2a_events.log.jetstream.drift import MADE_AS
 from a2a_events.log.jetstream.streams import ProvisionError, StreamSettings
 from a2a_events.log.jetstream.takeover import fence, take_over
 from a2a_events.model import TaskState
@@ -61,6 +62,8 @@ async def test_a_planned_fail_over_loses_nothing_and_fences_the_old_region(two: 
     assert again.epoch == 2  # repeating changes nothing
     settings = StreamSettings(EU, 2)
     assert set((await provision(two.us.connection, names, settings)).values()) == {"verified"}
+    info = await two.us.connection.api(f"STREAM.INFO.{names.log_stream(EU, 0)}")
+    assert MADE_AS in info["config"]["metadata"]  # so that a version after this one may change it
 
 
 async def test_a_region_that_is_lost_is_taken_over_and_cannot_write_when_it_is_back(two: TwoRegions) -> None:

@@ -202,7 +202,7 @@ async def _inspect_stream(connection: Connection, config: dict[str, Any]) -> Ins
     merged = {setting: value for setting, value in merged.items() if value is not None}
     if "max_msgs_per_subject" in outdated:
         merged.setdefault("max_msgs_per_subject", -1)
-    merged["metadata"] = {**(info["config"].get("metadata") or {}), **_made(config)}
+    merged["metadata"] = {**(info["config"].get("metadata") or {}), **marks(config)}
     state = "drifted" if drifts else "outdated" if outdated else "verified"
     return Inspected(name, state, merged, tuple(drifts), tuple(outdated))
 
@@ -216,7 +216,8 @@ async def _announced(connection: Connection, names: Names, log: str) -> set[str]
     return {subject.split(".")[-2] for subject in info["state"].get("subjects") or {}}
 
 
-def _made(config: dict[str, Any]) -> dict[str, str]:
+def marks(config: dict[str, Any]) -> dict[str, str]:
+    """Metadata by which provisioning knows its own doing."""
     return {MADE_AS: made_as(config), MADE_BY: f"a2a-events/{version('a2a-events')}"}
 
 
@@ -450,7 +451,7 @@ async def _ensure_stream(connection: Connection, config: dict[str, Any]) -> str:
     made = await ask(
         connection,
         f"STREAM.CREATE.{name}",
-        {**config, "metadata": {**config.get("metadata", {}), **_made(config)}},
+        {**config, "metadata": {**config.get("metadata", {}), **marks(config)}},
     )
     if "error" not in made:
         logger.debug("stream created", stream=name)

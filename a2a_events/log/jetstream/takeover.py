@@ -29,6 +29,7 @@ from a2a_events.log.jetstream.streams import (
     StreamSettings,
     ask,
     configurations,
+    marks,
     shards_of,
 )
 from a2a_events.log.jetstream.wire import header_value
@@ -199,7 +200,7 @@ async def _open(connection: Connection, wanted: dict[str, Any], epoch: int) -> N
     metadata |= {EPOCH: str(epoch), TAKEN_AT: str(info["state"]["last_seq"])}
     taken = ("subjects", "subject_transform", "allow_msg_schedules", "allow_rollup_hdrs", "discard", "max_consumers")
     config |= {key: wanted[key] for key in taken if key in wanted}
-    config |= {"description": wanted["description"], "metadata": metadata}
+    config |= {"description": wanted["description"], "metadata": metadata | marks(config)}
     await _update(connection, config)
 
 
