@@ -12,11 +12,15 @@ import pytest
 from a2a_events.errors import LogError, TaskNotCancelableError, TaskNotFoundError, Unavailable, Unreachable
 from a2a_events.log.jetstream import Names
 from a2a_events.model import ListTasksRequest, TaskState
+from a2a_events.runtime.load import load
+from a2a_events.runtime.retention import Retention
 from a2a_events.runtime.seal import Seals, Secrets
 from a2a_events.services.exposition import exposed
 from a2a_events.testing import eventually
 from a2a_events.timeline.cursor import Cursor, text
 from a2a_events.timeline.ids import parse_task_id
+from a2a_events.timeline.record import Writer
+from a2a_events.timeline.snapshot import take as snapshot_of
 from faults.regions import EU, US
 from tests.regions.two import TwoRegions, ref, shown, take
 
@@ -130,6 +134,27 @@ async def test_lists_show_the_tasks_of_both_regions_in_both(two: TwoRegions) -> 
                 break
         assert sorted(pages) == sorted(of_eu + of_us)
         assert {parse_task_id(task_id)[0] for task_id in pages} == {EU, US}  # type: ignore[index]
+
+
+async def test_a_task_that_was_removed_is_shown_in_no_region(two: TwoRegions) -> None:
+    """Its snapshot stays in the other region's mirror: removals do not reach it."""
+    task = ref((await two.eu.calls.send_task("said and done")).id)
+    await two.eu.log.save(task, snapshot_of(await load(two.eu.log, task)))
+    await two.even()
+    await eventually(lambda: two.us.log.snapshot(task))
+    assert (await two.us.calls.get(task.task_id)).status.state is TaskState.COMPLETED
+    retention = Retention(two.eu.log, Writer("retention", "test"), older_than_seconds=0.0, grace_seconds=0.0)
+    assert (await retention.run()).tasks == 1
+
+    async def removed() -> bool:
+        try:
+            await two.us.calls.get(task.task_id)
+        except TaskNotFoundError:
+            return True
+        return False
+
+    await eventually(removed, timeout_seconds=20)
+    assert task.task_id not in {found.id for found in (await two.us.calls.page()).tasks}
 
 
 async def test_while_the_link_is_cut_reads_go_on_and_writes_are_refused_at_once(two: TwoRegions) -> None:

@@ -589,9 +589,16 @@ class JetStreamLog:
 
     async def snapshot(self, task: TaskRef) -> bytes | None:
         """See ``port.Log``."""
-        if (task.log, task.shard) not in self._shards:
+        view = self._shards.get((task.log, task.shard))
+        if view is None:
             return None
-        return await self._value(self._names.snapshot_stream(task.log), self._names.task("snap", task, "head"))
+        found = await self._value(self._names.snapshot_stream(task.log), self._names.task("snap", task, "head"))
+        if found is not None and (view.mirror or view.epoch > 1):
+            # Removals reach no mirror, but tombstones do: what was copied may be of a task that nobody is to see.
+            last = await self._stored_last(task)
+            if last is not None and last.header.tombstone:
+                return None
+        return found
 
     async def segments(self, task: TaskRef, keys: list[str]) -> dict[str, bytes]:
         """See ``port.Log``."""
