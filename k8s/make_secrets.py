@@ -26,9 +26,10 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from a2a_events.log.jetstream import Names
-from a2a_events.log.jetstream.permissions import ROLES as SERVICES
+from a2a_events.log.jetstream import permissions as granted
 from a2a_events.log.jetstream.permissions import definitions, permissions, variable
 
+SERVICES = granted.ROLES
 ROLES = (*SERVICES, "leaf")
 """Users of NATS. ``leaf`` is the other region's servers, which may do everything in the account."""
 SERVERS = tuple(f"nats-{ordinal}.nats-headless" for ordinal in range(3))
