@@ -98,8 +98,8 @@ class _Doctor:
         if largest < wanted:
             says = f"max_payload is {largest}: records over it go to the object store, which costs more."
             yield Finding("server", Level.WARNING, says, f"Set max_payload to {wanted} or more; 1MB is the default.")
-        user = info.get("data") or {}
-        allowed = user.get("permissions") or {}
+        user: dict[str, Any] = info.get("data") or {}
+        allowed: dict[str, Any] = user.get("permissions") or {}
         who = f"user {user.get('user') or 'nobody'} of account {user.get('account_name') or user.get('account')}"
         if not allowed:
             says = f"This is {who}, who may do everything there."
@@ -115,11 +115,12 @@ class _Doctor:
             yield Finding("durability", Level.UNKNOWN, says, do)
             return
         try:
-            config = (await asyncio.to_thread(_fetched, f"{self._monitor}/jsz?config=true")).get("config") or {}
+            state = await asyncio.to_thread(_fetched, f"{self._monitor}/jsz?config=true")
         except (OSError, ValueError) as error:
             says = f"The monitoring address {self._monitor} does not answer: {error}."
             yield Finding("durability", Level.UNKNOWN, says, "Give the address of `http_port`, as http://HOST:8222.")
             return
+        config: dict[str, Any] = state.get("config") or {}
         if config.get("sync_always"):
             yield Finding("durability", Level.OK, "sync_interval is always: what is acknowledged is on disk.")
         else:
@@ -146,11 +147,13 @@ class _Doctor:
     async def _replicas(self) -> AsyncIterator[Finding]:
         thin: list[str] = []
         for name, info in self._streams.items():
-            cluster, replicas = info.get("cluster") or {}, info["config"].get("num_replicas", 1)
+            cluster: dict[str, Any] = info.get("cluster") or {}
+            replicas: int = info["config"].get("num_replicas", 1)
+            copies: list[dict[str, Any]] = cluster.get("replicas") or []
             if not cluster.get("leader"):
                 do = "See the runbook: no stream leader. Most servers of the stream must be up."
                 yield Finding("replicas", Level.PROBLEM, f"Stream {name} has no leader: nothing is stored.", do)
-            for replica in cluster.get("replicas") or []:
+            for replica in copies:
                 if replica.get("offline") or not replica.get("current"):
                     state = "offline" if replica.get("offline") else f"{replica.get('lag', 0)} operations behind"
                     do = "Touch no other server until it is current; see the runbook: replica not current."

@@ -44,7 +44,7 @@ async def keeper(turn: Turn) -> None:
 def retention(stack: Stack, **how: Any) -> Retention:
     log = stack.log
     assert isinstance(log, JetStreamLog | MemoryLog)
-    given = {"older_than_seconds": 0.0, "grace_seconds": 0.0} | how
+    given: dict[str, Any] = {"older_than_seconds": 0.0, "grace_seconds": 0.0} | how
     return Retention(log, Writer("retention", "test"), **given)
 
 

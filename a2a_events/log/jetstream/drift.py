@@ -104,7 +104,8 @@ def of_stream(wanted: Mapping[str, Any], there: Mapping[str, Any]) -> tuple[list
         wanted: the config that this version makes.
         there: the config that the server has.
     """
-    written: str | None = (there.get("metadata") or {}).get(MADE_AS)
+    metadata: dict[str, str] = there.get("metadata") or {}
+    written = metadata.get(MADE_AS)
     try:
         before: dict[str, Any] = msgspec.json.decode(written, type=dict[str, Any]) if written else dict(wanted)
     except ValueError:

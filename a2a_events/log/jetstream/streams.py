@@ -213,7 +213,8 @@ async def _announced(connection: Connection, names: Names, log: str) -> set[str]
     info = await ask(connection, f"STREAM.INFO.{names.registry_stream(log)}", asked)
     if "error" in info:
         raise ProvisionError(f"cannot read the agent registry: {info['error'].get('description')}")
-    return {subject.split(".")[-2] for subject in info["state"].get("subjects") or {}}
+    subjects: dict[str, int] = info["state"].get("subjects") or {}
+    return {subject.split(".")[-2] for subject in subjects}
 
 
 def marks(config: dict[str, Any]) -> dict[str, str]:
