@@ -324,6 +324,7 @@ async def test_agents_of_both_regions_are_known_in_both(two: TwoRegions) -> None
             await two.workers.pop(worker).vanish()
     names = Names(two.namespace)
     await two.us.connection.api(f"STREAM.PURGE.{names.registry_stream(US)}")
+    await eventually(two.us.log.agents)  # from the mirror of the other one's registry
     assert (await two.us.log.agents()).keys() == {"speaker"}
 
 
