@@ -68,17 +68,21 @@ class Recorder(Protocol):
 
 
 class _Unrecorded:
-    """In place of a span: passes a context on, if there is one."""
+    """In place of a span: passes a context on.
+
+    Args:
+        context: to pass on; empty: none, whatever is current; None: what is current.
+    """
 
     __slots__ = ("_given", "_token")
 
-    def __init__(self, context: str = "") -> None:
+    def __init__(self, context: str | None = None) -> None:
         self._given = context
         self._token: Token[str] | None = None
 
     @property
     def context(self) -> str:
-        return self._given or _passed.get()
+        return _passed.get() if self._given is None else self._given
 
     def set(self, attributes: Attributes, *, name: str = "") -> None:
         pass
@@ -87,7 +91,7 @@ class _Unrecorded:
         pass
 
     def __enter__(self) -> Self:
-        if self._given:
+        if self._given is not None:
             self._token = _passed.set(self._given)
         return self
 
@@ -134,7 +138,8 @@ def span(
     if _recorder is not None:
         return _recorder.span(kind, name, parent, links, attributes or {})
     passed = parent or next(iter(links), "")
-    return _Unrecorded(passed) if passed else NOTHING
+    # What begins a trace must not pass on that of whoever was served before in this task, as pipelined requests are.
+    return _Unrecorded(passed) if passed or (parent is not None and _passed.get()) else NOTHING
 
 
 def event(name: str) -> None:

@@ -12,6 +12,7 @@ import math
 import random
 import time
 from collections.abc import Callable, Coroutine, Sequence
+from contextvars import copy_context
 from typing import Any, Final, Protocol
 
 from litestar.types import HTTPScope, Receive, Send
@@ -264,6 +265,8 @@ class Streams:
         self._largest = largest
         self._open: set[OpenStream] = set()
         self._steward: asyncio.Task[None] | None = None
+        self._context = copy_context()
+        """Of no request: what works for all of them must not log as the one that began it."""
         self._closing = False
 
     @property
@@ -347,7 +350,7 @@ class Streams:
         self._open.add(stream)
         SSE_STREAMS.add(1, operation)
         if self._steward is None:
-            self._steward = asyncio.get_running_loop().create_task(self._look_after())
+            self._steward = asyncio.get_running_loop().create_task(self._look_after(), context=self._context)
         return stream
 
     def end(self, stream: OpenStream) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Mapping, Sequence
+from contextvars import copy_context
 from typing import Final
 
 import msgspec
@@ -88,6 +89,8 @@ class Directory:
         self._by_tenant: dict[str, ServedAgent] = {}
         self._read = -1e9
         self._reading: asyncio.Task[bool] | None = None
+        self._context = copy_context()
+        """Of no request: what works for all of them must not log as the one that began it."""
 
     async def find(self, name: str = "", tenant: str = "") -> ServedAgent | None:
         """The agent at a place, or None if no worker ever announced one for it. No round trip if it is known.
@@ -102,7 +105,7 @@ class Directory:
         found = self._find(name, tenant)
         age = time.monotonic() - self._read
         if age > (FRESH_SECONDS if found is not None else MISSING_SECONDS) and self._reading is None:
-            self._reading = asyncio.get_running_loop().create_task(self._refresh())
+            self._reading = asyncio.get_running_loop().create_task(self._refresh(), context=self._context)
         if found is None and self._reading is not None:
             if not await asyncio.shield(self._reading):
                 raise UnavailableError(

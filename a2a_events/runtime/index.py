@@ -15,6 +15,7 @@ import asyncio
 import sqlite3
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from contextvars import copy_context
 from pathlib import Path
 from typing import Any, Final
 
@@ -134,6 +135,8 @@ class TaskIndex:
         self._changes = int(self._database.execute("select coalesce(max(change), 0) from tasks").fetchone()[0])
         self._feeding: asyncio.Task[None] | None = None
         self._keeping_up: asyncio.Task[None] | None = None
+        self._context = copy_context()
+        """Of no request: what works for all of them must not log as the one that began it."""
         self._asked = 0.0
 
     @property
@@ -169,7 +172,7 @@ class TaskIndex:
         """
         self._asked = time.monotonic()
         if self._keeping_up is None or self._keeping_up.done():
-            self._keeping_up = asyncio.get_running_loop().create_task(self._keep_up())
+            self._keeping_up = asyncio.get_running_loop().create_task(self._keep_up(), context=self._context)
 
     async def close(self) -> None:
         """Stop reading and close the file."""
@@ -254,7 +257,7 @@ class TaskIndex:
     def _fed(self, wanted: Mapping[str, End]) -> asyncio.Task[None]:
         """The reading that goes on, whoever began it, or a new one: there is never more than one."""
         if self._feeding is None or self._feeding.done():
-            self._feeding = asyncio.get_running_loop().create_task(self._feed(wanted))
+            self._feeding = asyncio.get_running_loop().create_task(self._feed(wanted), context=self._context)
         return self._feeding
 
     async def _keep_up(self) -> None:

@@ -13,6 +13,7 @@ import os
 import time
 from collections import deque
 from collections.abc import Callable
+from contextvars import copy_context
 from typing import Final
 
 import msgspec
@@ -93,6 +94,8 @@ class TurnWriter:
         self._flushed = 0.0
         self._lock = asyncio.Lock()
         self._pump: asyncio.Task[None] | None = None
+        self._context = copy_context()
+        """Of the turn, so that its records do not belong to whatever span of the agent came first."""
         self._kick: asyncio.Handle | None = None
         self._hurry = asyncio.Event()
         self._room = asyncio.Event()
@@ -238,7 +241,7 @@ class TurnWriter:
     def _start_pump(self) -> asyncio.Task[None]:
         self._kick = None
         if self._pump is None:
-            self._pump = asyncio.get_running_loop().create_task(self._run_pump())
+            self._pump = asyncio.get_running_loop().create_task(self._run_pump(), context=self._context)
         return self._pump
 
     async def _run_pump(self) -> None:

@@ -21,7 +21,7 @@ from opentelemetry import context as otel_context
 from opentelemetry import trace
 from opentelemetry.context import Context
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
-from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.resources import OTELResourceDetector, Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, ConsoleSpanExporter, SpanExporter
 from opentelemetry.trace import (
@@ -166,18 +166,17 @@ async def recorded(where: str, role: str) -> AsyncGenerator[None]:
     if tracing.recording():  # by another service of this process
         yield
         return
-    if tracing.recording():  # by another service of this process
-        yield
-        return
-    resource = Resource.create(
-        {
-            "service.name": os.environ.get("OTEL_SERVICE_NAME", f"a2a-events-{role}"),
-            "service.version": __version__,
-            "service.instance.id": f"{socket.gethostname()}-{os.getpid()}",
-        }
-    )
+    ours = {
+        "service.name": f"a2a-events-{role}",
+        "service.version": __version__,
+        "service.instance.id": f"{socket.gethostname()}-{os.getpid()}",
+    }
+    # What the environment says goes first; the SDK has it the other way round, and a name of its own for "nothing".
+    said = OTELResourceDetector().detect().attributes
+    resource = Resource.create({name: value for name, value in ours.items() if name not in said})
+    os.environ.setdefault("OTEL_BSP_MAX_QUEUE_SIZE", str(QUEUE_SPANS))
     provider = TracerProvider(resource=resource, shutdown_on_exit=False)
-    provider.add_span_processor(BatchSpanProcessor(_exporter(where, role), max_queue_size=QUEUE_SPANS))
+    provider.add_span_processor(BatchSpanProcessor(_exporter(where, role)))
     trace.set_tracer_provider(provider)
     tracing.record_by(Recorder(provider))
     try:

@@ -54,6 +54,13 @@ def test_a_context_is_passed_on_where_nothing_is_recorded() -> None:
     assert tracing.ids(PARENT) == ("0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331")
 
 
+def test_what_begins_a_trace_passes_on_no_other() -> None:
+    with tracing.span("server", "of somebody else", parent=PARENT):
+        with tracing.span("server", "outer", parent="") as span:
+            assert (span.context, tracing.current()) == ("", "")
+        assert tracing.current() == PARENT
+
+
 def test_services_that_do_not_record_import_nothing_for_it() -> None:
     code = (
         "import asyncio, sys\n"

@@ -169,7 +169,9 @@ class A2AService:
         stream = self._streams.begin(call, operation=method.name)
         try:
             async for run in updates:
-                stream.begun = True
+                if not stream.begun:
+                    stream.begun = True
+                    tracing.event("first update")
                 for update in run.updates:
                     await call.write(await _translated(len(update.line), messages.answer, update.line, method.answered))
                 updates.sent(run)
