@@ -71,6 +71,11 @@ HEALTH_SECONDS: Final = 3.0
 """How often a process asks NATS and a leader for a sign of life."""
 LOOP_DEAD_SECONDS: Final = 10.0
 """How long an event loop need not have turned before its process is to be started anew."""
+START_DEAD_SECONDS: Final = 300.0
+"""The same while a process starts: a worker imports its agents, and a replaced one gets no startup probe."""
+REPLACEMENT_SECONDS: Final = 15.0
+"""How much later than its own watchdog a worker's ``/livez`` says that it is blocked: it replaces itself, which keeps
+its pod."""
 CLIENT_DEAD_SECONDS: Final = 60.0
 """How long a NATS client that was closed for good may take to be made anew: the same for its process."""
 TRACE_SECONDS: Final = 900.0

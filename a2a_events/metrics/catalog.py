@@ -198,6 +198,9 @@ PUSH_BLOCKED: Final = Counter(
 NATS_CONNECTED: Final = Gauge("a2a_nats_connected", "Connections to NATS that are up: 1 or 0 for one service")
 NATS_RECONNECTS: Final = Counter("a2a_nats_reconnects_total", "How often the connection to NATS came back")
 NATS_RTT_SECONDS: Final = Gauge("a2a_nats_rtt_seconds", "The last question to a leader of the log, and its answer")
+NATS_CERTIFICATE_END: Final = Gauge(
+    "a2a_nats_certificate_end_timestamp_seconds", "When the certificate ends that NATS has shown; 0 without TLS"
+)
 BUILD_INFO: Final = Gauge("a2a_build_info", "Always 1; the labels say what runs", version=None, commit=None)
 
 ALL: Final[tuple[Metric, ...]] = tuple(found for found in list(globals().values()) if isinstance(found, Metric))

@@ -102,7 +102,6 @@ async def serve(
 
     if health is not None:
         health.drains_when(stop.is_set)
-        health.check(lambda: "as many streams are open as may be" if streams.full else "")
     app = create_app(
         operations,
         directory,

@@ -20,7 +20,12 @@ import structlog
 from a2a_events import limits
 from a2a_events.errors import LogError
 from a2a_events.log.jetstream import Connection, JetStreamLog
-from a2a_events.metrics.catalog import LOOP_BLOCKED_SECONDS, NATS_CONNECTED, NATS_RTT_SECONDS
+from a2a_events.metrics.catalog import (
+    LOOP_BLOCKED_SECONDS,
+    NATS_CERTIFICATE_END,
+    NATS_CONNECTED,
+    NATS_RTT_SECONDS,
+)
 
 BEAT_SECONDS: Final = 0.5
 
@@ -32,10 +37,12 @@ class Health:
 
     Args:
         connected: False for a service that needs no NATS: it has started at once.
+        loop_dead_seconds: how long the event loop need not have turned before the process is to be started anew.
     """
 
-    def __init__(self, *, connected: bool = True) -> None:
+    def __init__(self, *, connected: bool = True, loop_dead_seconds: float | None = None) -> None:
         self._loop = asyncio.get_running_loop()
+        self._loop_dead_seconds = loop_dead_seconds
         self._beat_at = time.monotonic()
         self._starting = "not connected to NATS yet" if connected else ""
         self._draining: Callable[[], bool] = lambda: False
@@ -55,7 +62,7 @@ class Health:
         """Why the process should be started anew; never because of something outside it."""
         reasons: list[str] = []
         age = self._age()
-        if age > limits.LOOP_DEAD_SECONDS:
+        if age > self._patience():
             reasons.append(self._blocked(age))
         closed = self._connection.closed_since if self._connection is not None else 0.0
         if closed and time.monotonic() - closed > limits.CLIENT_DEAD_SECONDS:
@@ -106,7 +113,7 @@ class Health:
         self._leader_seen = time.monotonic()
         self._starting = ""
         forget = NATS_CONNECTED.read_by(lambda: {(): float(connection.connected)})
-        asking = self._loop.create_task(self._ask(log), name="health of NATS")
+        asking = self._loop.create_task(self._ask(log, connection), name="health of NATS")
         try:
             yield
         finally:
@@ -117,6 +124,12 @@ class Health:
             self._connection = None
 
     # --- inside -------------------------------------------------------------------------------------------------------
+
+    def _patience(self) -> float:
+        """Who starts imports agents, which may take as long as it takes: a startup probe says how long."""
+        if self._starting:
+            return limits.START_DEAD_SECONDS
+        return limits.LOOP_DEAD_SECONDS if self._loop_dead_seconds is None else self._loop_dead_seconds
 
     def _age(self) -> float:
         return time.monotonic() - self._beat_at
@@ -145,7 +158,7 @@ class Health:
             return ""
         return "no leader of the log has answered"
 
-    async def _ask(self, log: JetStreamLog) -> None:
+    async def _ask(self, log: JetStreamLog, connection: Connection) -> None:
         """Ask the leader of one shard after the other for a sign of life."""
         shard = 0
         while True:
@@ -155,6 +168,9 @@ class Health:
                 await log.ask_leader(shard)
                 self._leader_seen = time.monotonic()
                 NATS_RTT_SECONDS.set(self._leader_seen - begun)
+                NATS_CERTIFICATE_END.set(connection.certificate_end)
             except LogError as error:
                 logger.debug("no sign of life", shard=shard, error=str(error))
+            except Exception as error:  # noqa: BLE001 -- ours or nats-py's: who asks must not fall silent
+                logger.warning("no sign of life", shard=shard, error=str(error) or type(error).__name__)
             await asyncio.sleep(limits.HEALTH_SECONDS)

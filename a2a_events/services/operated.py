@@ -17,19 +17,22 @@ logger = structlog.get_logger(__name__)
 
 
 @asynccontextmanager
-async def operated(settings: Settings, role: str, *, connected: bool = True) -> AsyncGenerator[Health]:
+async def operated(
+    settings: Settings, role: str, *, connected: bool = True, loop_dead_seconds: float | None = None
+) -> AsyncGenerator[Health]:
     """The health of a service while it lives, and the port where it is asked for, if there is one.
 
     Args:
         settings: of this process.
         role: of the service.
         connected: whether it needs NATS.
+        loop_dead_seconds: as of ``Health``.
 
     Raises:
         CannotListen: the port is taken.
         SettingsError: spans are wanted, and OpenTelemetry is not installed, or there is nowhere to put them.
     """
-    health = Health(connected=connected)
+    health = Health(connected=connected, loop_dead_seconds=loop_dead_seconds)
     BUILD_INFO.set(1, __version__, settings.commit)
     async with _recorded(settings, role), health.beating():
         if not settings.admin_port:

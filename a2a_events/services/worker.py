@@ -10,6 +10,7 @@ import sys
 import msgspec
 import structlog
 
+from a2a_events import limits
 from a2a_events.log.jetstream import JetStreamLog
 from a2a_events.runtime.agent import Agent, as_agent
 from a2a_events.runtime.sweeper import Watcher
@@ -90,16 +91,18 @@ async def run(settings: Settings) -> None:
 
     An agent that cannot be stopped, or that blocks the event loop, has the process replaced: same command, same pid.
     """
-    agents = load_agents(settings.agent)
     stop = asyncio.Event()
     event_loop.on_stop(stop.set)
-    lives = replacement.short_lives()
-    if lives is not None:
-        settings = _another(settings)
-        await event_loop.set_within(stop, replacement.pause_seconds(lives))
+    loop_dead_seconds = settings.blocked_loop_bound_seconds + limits.REPLACEMENT_SECONDS
     try:
-        async with operated(settings, "worker") as health:
+        # The port first: a pod whose process was replaced gets no second startup probe.
+        async with operated(settings, "worker", loop_dead_seconds=loop_dead_seconds) as health:
             health.drains_when(stop.is_set)
+            lives = replacement.short_lives()
+            if lives is not None:
+                settings = _another(settings)
+                await event_loop.set_within(stop, replacement.pause_seconds(lives))
+            agents = load_agents(settings.agent)
             # Only now: what has been imported until here took as long as it took.
             with LoopWatchdog(replacement.replace, bound_seconds=settings.blocked_loop_bound_seconds):
                 async with jetstream_log(settings, "worker", health=health) as (log, _):

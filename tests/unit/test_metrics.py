@@ -83,6 +83,13 @@ def test_every_metric_is_in_the_documentation_and_the_reverse() -> None:
     assert sorted(rows) == sorted((metric.name, ",".join(metric.labels)) for metric in catalog.ALL)
 
 
+def test_the_documentation_names_alerts_that_there_are() -> None:
+    rules = (PAGE.parents[1] / "k8s" / "components" / "monitoring" / "rules.yaml").read_text()
+    named = set(re.findall(r"`(A2A[A-Z][A-Za-z]+)`", PAGE.read_text()))
+    assert named
+    assert named <= set(re.findall(r"alert: (\w+)", rules))
+
+
 def test_prometheus_finds_no_fault_with_what_is_exposed() -> None:
     promtool = shutil.which("promtool")
     if promtool is None:

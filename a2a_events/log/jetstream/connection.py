@@ -100,12 +100,21 @@ class Connection:
         """Called after each reconnect: what was missed must be read from the log."""
         self.reconnects = 0
         self.closed_since = 0.0
-        """When nats-py closed its client for good (``time.monotonic``), until there is another; 0 otherwise."""
+        """When nats-py closed its client for good, or another one was last tried (``time.monotonic``); 0 while there is
+        one."""
 
     @property
     def connected(self) -> bool:
         """Whether a server is there right now."""
         return self._wire is not None and bool(self._wire.client.is_connected)
+
+    @property
+    def certificate_end(self) -> float:
+        """When the certificate ends that the server has shown, seconds since 1970; 0 without TLS."""
+        transport: Any = getattr(self._wire.client, "_transport", None) if self._wire else None
+        writer = getattr(transport, "_io_writer", None)
+        shown = (writer.get_extra_info("peercert") if writer is not None else None) or {}
+        return float(ssl.cert_time_to_seconds(shown["notAfter"])) if "notAfter" in shown else 0.0
 
     @property
     def max_payload(self) -> int:
@@ -279,6 +288,7 @@ class Connection:
                 break
             except (OSError, TimeoutError, nats_errors.Error) as error:
                 logger.warning("nats unreachable", error=str(error) or type(error).__name__)
+                self.closed_since = time.monotonic()  # it is looked after; that no server takes it is no fault of ours
                 await asyncio.sleep(pause)
                 pause = min(pause * 2, 2.0)
         for subscription in list(self._subscriptions):
