@@ -25,8 +25,9 @@ METRICS = {
     "nats_server_jetstream_disabled", "nats_server_total_message_bytes",
     "nats_server_max_storage", "nats_stream_last_seq", "nats_stream_total_bytes",
     "nats_stream_mirror_active_duration_ns",
-    # of Prometheus and of cert-manager
-    "up", "certmanager_certificate_expiration_timestamp_seconds",
+    # of kube-state-metrics
+    "kube_deployment_status_replicas_available",
+    "up",
 }  # fmt: skip
 WORDS = {
     "sum",
@@ -42,6 +43,8 @@ WORDS = {
     "or",
     "histogram_quantile",
     "time",
+    "on",
+    "last_over_time",
     "le",
     "bool",
 }
@@ -78,6 +81,13 @@ def test_rules_and_dashboard_ask_for_metrics_that_exist() -> None:
         asked = metrics_in(expression)
         assert asked, expression
         assert asked <= METRICS | recorded, expression
+
+
+def test_an_alert_leads_to_a_page_of_the_runbook_that_there_is() -> None:
+    pages = [rule["annotations"]["runbook"] for rule in rules() if "runbook" in rule.get("annotations", {})]
+    assert len(pages) > 10
+    for page in pages:
+        assert (K8S.parent / page).is_file(), page
 
 
 def test_the_dashboard_is_what_the_config_map_holds() -> None:
@@ -132,7 +142,7 @@ def dashboard_expressions() -> list[str]:
 
 def metrics_in(expression: str) -> set[str]:
     """Names of metrics: what is left of the words when labels, strings and durations are gone."""
-    bare = re.sub(r"\b\d[\w.]*|\{[^}]*\}|\[[^]]*\]|\bby \([^)]*\)", " ", expression)
+    bare = re.sub(r"\b\d[\w.]*|\{[^}]*\}|\[[^]]*\]|\b(?:by|on) \([^)]*\)", " ", expression)
     return set(re.findall(r"[a-z_][a-zA-Z0-9_:]*", bare)) - WORDS
 
 
