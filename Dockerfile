@@ -35,5 +35,8 @@ WORKDIR /agents
 USER 10001:10001
 # http, grpc, admin, timeline
 EXPOSE 8000 50051 9090 8090
+# Last, so that another commit is not another image below it; the metric a2a_build_info shows it.
+ARG COMMIT=""
+ENV A2A_EVENTS_COMMIT=${COMMIT}
 ENTRYPOINT ["a2a-events"]
 CMD ["--help"]

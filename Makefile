@@ -30,7 +30,7 @@ export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
 .PHONY: help setup run demo test test-containers test-slow test-all-pythons check format format-check lint types \
-        contracts screenshots bench faults regions k8s k8s-policy image wheel lock clean
+        contracts screenshots bench faults regions k8s image wheel lock clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  %-17s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -104,26 +104,18 @@ faults: $(STAMP) ## Break a cluster under load, and judge what it did (SEED= MIN
 regions: $(STAMP) ## Join two regions by a link, cut and heal it, and watch a client go on (under a minute)
 	@$(call within,120) $(BIN)/python -m faults.show_regions $(ARGS)
 
-k8s: $(STAMP) k8s-policy ## Render, validate and check the manifests in k8s/ (needs kubectl; promtool for the alerts)
+k8s: $(STAMP) $(VENV)-policy/.installed ## Render, validate and check the manifests (needs kubectl; the first time installs checkov: minutes)
 	@$(BIN)/python -m pytest -q -n $(WORKERS) tests/k8s $(ARGS)
 
-# checkov has 100 dependencies of its own, some older than ours: its environment is apart. It skips nothing but what is
-# annotated, with a reason, where it is.
-k8s-policy: $(VENV)-policy/.installed ## Check every overlay with checkov (the first time installs it: 300 MB, minutes)
-	@set -e; for overlay in local production two-region/a two-region/b; do \
-	    echo "$$overlay"; folder=$$(mktemp -d); \
-	    kubectl kustomize k8s/overlays/$$overlay > $$folder/manifests.yaml; \
-	    $(VENV)-policy/bin/checkov --framework kubernetes --skip-download --quiet --compact --file $$folder/manifests.yaml \
-	        || { rm -r $$folder; exit 1; }; rm -r $$folder; \
-	done
-
+# checkov has 100 dependencies of its own, some older than ours: its environment is apart.
 $(VENV)-policy/.installed: requirements/policy.txt
 	@test -x $(VENV)-policy/bin/python || $(PYTHON) -m venv $(VENV)-policy
 	@$(VENV)-policy/bin/python $(pip) --require-hashes -r requirements/policy.txt
 	@touch $@
 
 image: ## Build the image a2a-events (ARGS=--build-arg PYTHON_IMAGE=... for another base)
-	@docker build --tag a2a-events:$$(sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml) $(ARGS) .
+	@docker build --tag a2a-events:$$(sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml) \
+	    --build-arg COMMIT=$$(git rev-parse --short HEAD 2>/dev/null) $(ARGS) .
 
 wheel: $(STAMP) ## Build dist/*.whl
 	@rm -rf dist

@@ -6,6 +6,8 @@ one sentence; ``flags`` holds the options that are settings; ``show`` prints upd
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
 from collections.abc import Sequence
 from typing import Final, NoReturn
@@ -28,4 +30,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     from a2a_events.cli.outcome import exit_code_of
     from a2a_events.cli.root import root
 
+    if os.getpid() == 1:
+        # The first process of a container ends on no signal that it has no handler for; services set their own.
+        signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     sys.exit(exit_code_of(lambda: root.main(args=arguments, prog_name="a2a-events", standalone_mode=False)))

@@ -62,7 +62,8 @@ def image() -> Iterator[str]:
         pytest.skip(f"there is no image {BASE}: name one with Python in A2A_EVENTS_TEST_PYTHON_IMAGE")
     name = f"a2a-events:test-{uuid.uuid4().hex[:8]}"
     docker(
-        *("build", "--network", "host", "--build-arg", f"PYTHON_IMAGE={BASE}", "--tag", name, str(ROOT)),
+        *("build", "--network", "host", "--build-arg", f"PYTHON_IMAGE={BASE}", "--build-arg", "COMMIT=abc1234"),
+        *("--tag", name, str(ROOT)),
         timeout_seconds=BUILD_SECONDS,
     )
     yield name
@@ -95,7 +96,7 @@ def test_nothing_in_it_builds_or_installs(image: str) -> None:
 
 
 def test_it_has_what_a_deployment_needs_and_no_broker(image: str) -> None:
-    assert shell(image, "python -c 'import a2a_events, grpc, cryptography, nkeys'") == ""
+    assert shell(image, "python -c 'import a2a_events, grpc, cryptography, nkeys, opentelemetry.sdk'") == ""
     assert shell(image, "command -v nats-server || true") == ""
 
 
@@ -107,7 +108,16 @@ def test_it_adds_little_to_its_base(image: str) -> None:
 def test_it_writes_nothing_to_its_own_file_system(image: str) -> None:
     # Bytecode is there already, or each start would compile everything anew.
     assert shell(image, "find /app -name '*.pyc' -path '*a2a_events*' | head -1")
-    assert shell(image, "a2a-events --help").startswith("Usage")
+    name = f"a2a-events-test-{uuid.uuid4().hex[:8]}"
+    docker("run", "--name", name, image, "gateway", "--help")
+    try:
+        assert docker("diff", name) == ""
+    finally:
+        docker("rm", "--force", name)
+
+
+def test_it_says_what_it_was_built_of(image: str) -> None:
+    assert shell(image, "echo $A2A_EVENTS_COMMIT") == "abc1234"
 
 
 @contextlib.contextmanager

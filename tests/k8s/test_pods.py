@@ -38,8 +38,17 @@ def manifests(request: pytest.FixtureRequest) -> list[Manifest]:
 
 
 def test_there_is_a_pod_of_each_service(manifests: list[Manifest]) -> None:
-    assert set(ours(manifests)) == SERVICES | {"provisioner", "sweeper", "retention"}
+    assert set(ours(manifests)) - {"retention"} == SERVICES | {"provisioner", "sweeper"}
     assert "nats" in templates(manifests)
+
+
+def test_only_who_says_so_deletes() -> None:
+    assert "retention" not in ours(render("local"))
+    assert "retention" in ours(render("production"))
+
+
+def test_a_secret_that_is_missing_is_waited_for() -> None:
+    assert "'optional'" not in str(render("production"))
 
 
 def test_pods_are_restricted_as_pod_security_standards_say(manifests: list[Manifest]) -> None:
