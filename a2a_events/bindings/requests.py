@@ -63,7 +63,7 @@ class Request:
         REQUESTS_IN_FLIGHT.add(1)
         self._directory = directory
         self.agent_name = agent
-        self._started = time.perf_counter()
+        self._started = time.monotonic()
         self.binding = binding
         self.dialect = V1_0.name
         self.operation = ""
@@ -173,7 +173,7 @@ class Request:
 
     def log(self) -> None:
         """The request's line."""
-        seconds = time.perf_counter() - self._started
+        seconds = time.monotonic() - self._started
         REQUESTS_IN_FLIGHT.add(-1)
         code = _CODES.get(self.outcome, self.outcome)
         REQUESTS.inc(self.binding, self.operation, code)

@@ -62,10 +62,10 @@ async def append(
         Uncertain: it may be stored; nothing else may be claimed (turns 3.5).
         RecordTooLarge: nothing was written and repeating cannot help.
     """
-    begun = time.perf_counter()
+    begun = time.monotonic()
     with _span(task, draft) as span:
         position = await _append(log, task, draft, expected, trace or span.context, patience_seconds)
-    APPEND_SECONDS.observe(time.perf_counter() - begun)
+    APPEND_SECONDS.observe(time.monotonic() - begun)
     _count(draft)
     return position
 

@@ -22,9 +22,9 @@ async def load(log: Log, task: TaskRef) -> TaskFold:
         Unavailable: no answer; repeating is safe.
         Unreadable: a record is damaged or newer than this version.
     """
-    begun = time.perf_counter()
+    begun = time.monotonic()
     fold = await _load(log, task)
-    FOLD_SECONDS.observe(time.perf_counter() - begun)
+    FOLD_SECONDS.observe(time.monotonic() - begun)
     return fold
 
 

