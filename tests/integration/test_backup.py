@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
+import os
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 import msgspec
 import pytest
@@ -14,6 +17,7 @@ from a2a_events import Turn, agent, limits
 from a2a_events.log.jetstream import Connection, JetStreamLog, Names, StreamSettings, provision
 from a2a_events.log.jetstream import backup as backups
 from a2a_events.log.jetstream.backup import BackupError
+from a2a_events.log.port import AgentEntry
 from a2a_events.model import TaskState
 from a2a_events.services import backup
 from a2a_events.services.nats_server import NatsServer
@@ -47,6 +51,19 @@ async def elsewhere() -> AsyncIterator[str]:
     yield server.url
     await server.stop()
     server.clean()
+
+
+@asynccontextmanager
+async def opened(url: str, namespace: str, shards: int = 1) -> AsyncIterator[JetStreamLog]:
+    """A log that is provisioned if it is not there."""
+    names, streams = Names(namespace), StreamSettings("main", shards)
+    connection = Connection([url], name="test-backup")
+    await connection.open()
+    try:
+        await provision(connection, names, streams)
+        yield await JetStreamLog.open(connection, names, streams)
+    finally:
+        await connection.close()
 
 
 async def digest(log: JetStreamLog, task: TaskRef) -> str:
@@ -110,6 +127,44 @@ async def test_every_task_is_what_it_was_and_goes_on(
             return (await restored.calls.get(queued.id)).status.state is TaskState.COMPLETED
 
         await eventually(worked, what="the message that nobody had taken")
+
+
+async def test_what_is_replaced_while_it_is_saved_does_not_spoil_the_backup(
+    nats_url: str, namespace: str, elsewhere: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = Settings(nats=nats_url, namespace=namespace, shards=1)
+    async with opened(nats_url, namespace) as log:
+        task, tasks = new_task(log), [new_task(log) for _ in range(200)]
+        await log.try_append(task, offered(0), 0)
+        for one in tasks:
+            await log.put_notified(one, os.urandom(100_000), 0)
+        ours, pushed = backups._write, Names(namespace).push_stream("main")
+        replaced = False
+
+        def written(file: BinaryIO, chunk: bytes) -> None:
+            """The server stands still meanwhile: it sends no more than a few chunks that were not acknowledged."""
+            nonlocal replaced
+            if pushed in file.name and not replaced:
+                replaced = True
+                asyncio.run_coroutine_threadsafe(replace(), loop).result(30)
+            ours(file, chunk)
+
+        async def replace() -> None:
+            for one in tasks[-50:]:
+                _, version = await log.notified(one)
+                await log.put_notified(one, b"later", version)
+            await log.put_progress("sweep", b"later", 0)
+            await log.announce(AgentEntry("greet", b"{}"), "w1")
+
+        loop = asyncio.get_running_loop()
+        monkeypatch.setattr(backups, "_write", written)
+        await backup.save(settings, tmp_path / "b")
+        assert replaced
+        kept = [await log.notified(one) for one in tasks[:100]]
+    await backup.restore(msgspec.structs.replace(settings, nats=elsewhere), tmp_path / "b")
+    async with opened(elsewhere, namespace) as restored:
+        assert [await restored.notified(one) for one in tasks[:100]] == kept
+        assert await restored.last(task) is not None
 
 
 async def test_what_was_changed_or_cut_is_refused_before_anything_is_made(
