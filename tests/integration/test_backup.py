@@ -167,6 +167,28 @@ async def test_what_is_replaced_while_it_is_saved_does_not_spoil_the_backup(
         assert await restored.last(task) is not None
 
 
+async def test_snapshots_of_what_came_later_are_not_left_beside_a_restored_log(
+    nats_url: str, namespace: str, tmp_path: Path
+) -> None:
+    names, settings = Names(namespace), Settings(nats=nats_url, namespace=namespace, shards=1)
+    async with opened(nats_url, namespace) as log:
+        await backup.save(settings, tmp_path / "b")
+        kept = names.snapshot_stream("main")
+        await remove_all_but(log, kept)
+        with pytest.raises(BackupError, match=f"stream {kept} is there already"):
+            await backup.restore(settings, tmp_path / "b")
+        await remove_all_but(log, "")
+        await backup.restore(settings, tmp_path / "b")
+
+
+async def remove_all_but(log: JetStreamLog, kept: str) -> None:
+    """As when streams were deleted by mistake."""
+    listed = await log._connection.api("STREAM.NAMES", {"subject": f"{log._names.namespace}.>"})
+    for stream in [*(listed["streams"] or []), f"OBJ_{log._names.bucket(log.name)}"]:
+        if stream != kept:
+            await log._connection.api(f"STREAM.DELETE.{stream}")
+
+
 async def test_what_was_changed_or_cut_is_refused_before_anything_is_made(
     nats_url: str, namespace: str, elsewhere: str, tmp_path: Path
 ) -> None:

@@ -90,7 +90,7 @@ def _make_empty(folder: Path) -> None:
 
 
 async def restore(connection: Connection, folder: Path, *, replicas: int = 0) -> Manifest:
-    """Make the streams of a backup where none of them is. Provision afterwards, before anything is started.
+    """Make the streams of a backup where the log has none. Provision afterwards, before anything is started.
 
     Args:
         connection: to the servers that get it.
@@ -103,12 +103,12 @@ async def restore(connection: Connection, folder: Path, *, replicas: int = 0) ->
         Unavailable: no answer in time; delete what was made before you repeat it.
     """
     manifest = read(folder)
-    for saved in manifest.streams:
-        there = await ask(connection, f"STREAM.INFO.{saved.stream}")
+    # Snapshots of what came after the backup would be believed: they carry the log's incarnation, which comes back.
+    snapshots = Names(manifest.namespace).snapshot_stream(manifest.log)
+    for stream in [*(saved.stream for saved in manifest.streams), snapshots]:
+        there = await ask(connection, f"STREAM.INFO.{stream}")
         if there.get("error", {}).get("code") != _NOT_FOUND:
-            raise BackupError(
-                f"stream {saved.stream} is there already: a backup is restored where none of its streams is"
-            )
+            raise BackupError(f"stream {stream} is there already: a backup is restored where none of the log's streams is")
     for saved in manifest.streams:
         await _restore(connection, saved, folder, replicas)
     return manifest
