@@ -23,7 +23,7 @@ from a2a_events.errors import LogError, Unavailable, Uncertain
 from a2a_events.log.jetstream.connection import Connection
 from a2a_events.log.jetstream.names import Names
 from a2a_events.log.jetstream.object_store import stream_of
-from a2a_events.log.jetstream.streams import ask, shards_of
+from a2a_events.log.jetstream.streams import RESTORED, ask, shards_of
 from a2a_events.log.jetstream.wire import status
 
 FORMAT: Final = 1
@@ -109,8 +109,9 @@ async def restore(connection: Connection, folder: Path, *, replicas: int = 0) ->
         there = await ask(connection, f"STREAM.INFO.{stream}")
         if there.get("error", {}).get("code") != _NOT_FOUND:
             raise BackupError(f"stream {stream} is there already: a backup is restored where none of the log's streams is")
+    mark = os.urandom(6).hex()
     for saved in manifest.streams:
-        await _restore(connection, saved, folder, replicas)
+        await _restore(connection, saved, folder, replicas, mark)
     return manifest
 
 
@@ -210,9 +211,11 @@ class _Snapshot:
                 await self._connection.publish(reply, b"")
 
 
-async def _restore(connection: Connection, saved: Saved, folder: Path, replicas: int) -> None:
+async def _restore(connection: Connection, saved: Saved, folder: Path, replicas: int, mark: str) -> None:
     config = msgspec.json.decode(saved.config)
     config |= {"num_replicas": replicas} if replicas else {}
+    # Mirrors of before have records that this log has not, and would never get what it has instead.
+    config["metadata"] = (config.get("metadata") or {}) | {RESTORED: mark}
     asked = {"config": config, "state": msgspec.json.decode(saved.state)}
     patience = limits.REQUEST_TIMEOUT_SECONDS * 4
     try:

@@ -21,6 +21,7 @@ from a2a_events.log.jetstream.streams import (
     EPOCH,
     INCARNATION,
     KEYED_SHARDS,
+    RESTORED,
     ProvisionError,
     StreamSettings,
     ask,
@@ -29,7 +30,7 @@ from a2a_events.log.jetstream.streams import (
 
 _COPIED: Final = ("max_msgs_per_subject", "max_age", "allow_msg_ttl")
 """What a mirror must have as its origin has it; else it would keep more, or less."""
-_METADATA: Final = (INCARNATION, KEYED_SHARDS, EPOCH)
+_METADATA: Final = (INCARNATION, KEYED_SHARDS, EPOCH, RESTORED)
 
 logger = structlog.get_logger(__name__)
 
@@ -88,13 +89,17 @@ async def _origins(there: Connection, names: Names, log: str, domain: str) -> li
     shards = await shards_of(there, names, log)
     if not shards:
         raise ProvisionError(f"domain {domain!r} has no log {log!r}: provision it there first")
-    configs = [info["config"] for info in shards.values()]
+    configs: list[dict[str, Any]] = [info["config"] for info in shards.values()]
     for stream in streams_beside(names, log):
         info = await ask(there, f"STREAM.INFO.{stream}")
         if "error" in info:
             why = info["error"].get("description")
             raise ProvisionError(f"cannot read stream {stream} of domain {domain!r} ({why}): provision it there first")
         configs.append(info["config"])
+    of_first: dict[str, str] = configs[0].get("metadata") or {}
+    if RESTORED in of_first:  # snapshots are made anew after a restoration: their stream has no mark of its own
+        for config in configs:
+            config["metadata"] = (config.get("metadata") or {}) | {RESTORED: of_first[RESTORED]}
     return configs
 
 
@@ -149,6 +154,11 @@ async def _ensure_mirror(connection: Connection, config: dict[str, Any], domain:
     if metadata.get(INCARNATION) != wanted.get(INCARNATION):
         raise ProvisionError(
             f"stream {name} mirrors a log that was made anew in domain {domain!r}: delete it, and provision again"
+        )
+    if metadata.get(RESTORED) != wanted.get(RESTORED):
+        raise ProvisionError(
+            f"stream {name} mirrors what domain {domain!r} had before a backup was restored there: delete it, and"
+            " provision again"
         )
     if there.get("republish") != config.get("republish"):
         raise ProvisionError(f"stream {name} republishes to {there.get('republish')}: delete it, and provision again")

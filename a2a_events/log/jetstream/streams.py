@@ -36,6 +36,8 @@ EPOCH: Final = "a2a-events-epoch"
 """Metadata of a log's streams: 1 higher with each region that took the log over (ADR 0025); 1 where it is missing."""
 FENCED: Final = "a2a-events-fenced"
 """Metadata of a log's streams that another region has taken over: its epoch. They take nothing in any more."""
+RESTORED: Final = "a2a-events-restored"
+"""Metadata of a log's streams that were restored from a backup: random, another one with each restoration."""
 
 NO_SUITABLE_PEERS: Final = 10005
 UNAVAILABLE: Final = 503
