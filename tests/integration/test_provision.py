@@ -80,7 +80,7 @@ async def test_looking_changes_nothing(connection: Connection, namespace: str) -
     [
         ("log", {"republish": None}, "republish no value where {"),
         ("log", {"subjects": ["other.>"], "republish": None}, 'has subjects ["other.>"] where'),
-        ("log", {"deny_purge": True}, "no update changes this: back the log up"),
+        ("log", {"deny_purge": True}, "a backup would bring it back: use another log (--log) or namespace"),
         ("snap", {"max_msgs_per_subject": 5}, "has max_msgs_per_subject 5 where 1 is needed"),
         ("dead", {"max_msgs_per_subject": -1}, "has max_msgs_per_subject no value where 1 is needed"),
         ("content", {"discard": "old"}, 'has discard no value where "new" is needed'),

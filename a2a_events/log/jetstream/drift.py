@@ -81,7 +81,7 @@ class Drift(Struct, frozen=True):
         if self.setting in _FIXED and self.consumer:
             return "delete the consumer and provision again: it is made anew, and what is settled stays settled"
         if self.setting in _FIXED:
-            return "no update changes this: back the log up, delete the stream, provision again and restore"
+            return "no update changes this, and a backup would bring it back: use another log (--log) or namespace"
         return f"set it back to {_text(self.wanted)} by an update, or use another namespace"
 
     def __str__(self) -> str:
