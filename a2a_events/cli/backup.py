@@ -35,7 +35,7 @@ def backup(folder: Path, **given: Any) -> None:
 
 @click.command(short_help="Restore a backup of the log where there is none.")
 @click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
-@flags.settings("shards", "replicas", "ack_wait_seconds", "push", *flags.CONNECTION, "log", *flags.LOGGING)
+@flags.settings("replicas", "ack_wait_seconds", "push", *flags.CONNECTION, "log", *flags.LOGGING)
 def restore(folder: Path, **given: Any) -> None:
     """Restore the backup in FOLDER to a server or account where none of its streams is, and provision the rest.
 

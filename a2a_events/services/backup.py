@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from msgspec.structs import replace
+
 from a2a_events.log.jetstream import backup
 from a2a_events.log.jetstream.backup import Manifest
 from a2a_events.services import provisioner
@@ -18,7 +20,7 @@ async def save(settings: Settings, folder: Path) -> Manifest:
 
 
 async def restore(settings: Settings, folder: Path, *, replicas: int = 0) -> Manifest:
-    """Restore a backup and provision the rest. Errors as ``log.jetstream.backup.restore``."""
+    """Restore a backup and provision the rest, with as many shards as it has. Errors as ``log.jetstream.backup.restore``."""
     manifest = backup.read(folder)
     if (manifest.namespace, manifest.log) != (settings.namespace, settings.log):
         raise backup.BackupError(
@@ -26,5 +28,5 @@ async def restore(settings: Settings, folder: Path, *, replicas: int = 0) -> Man
         )
     async with connection(settings, "backup") as made:
         await backup.restore(made, folder, replicas=replicas)
-    await provisioner.run(settings)
+    await provisioner.run(replace(settings, shards=manifest.shards, replicas=replicas or manifest.replicas))
     return manifest

@@ -17,6 +17,7 @@ from a2a_events import Turn, agent, limits
 from a2a_events.log.jetstream import Connection, JetStreamLog, Names, StreamSettings, provision
 from a2a_events.log.jetstream import backup as backups
 from a2a_events.log.jetstream.backup import BackupError
+from a2a_events.log.jetstream.streams import shards_of
 from a2a_events.log.port import AgentEntry
 from a2a_events.model import TaskState
 from a2a_events.services import backup
@@ -187,6 +188,19 @@ async def remove_all_but(log: JetStreamLog, kept: str) -> None:
     for stream in [*(listed["streams"] or []), f"OBJ_{log._names.bucket(log.name)}"]:
         if stream != kept:
             await log._connection.api(f"STREAM.DELETE.{stream}")
+
+
+async def test_a_restored_log_has_the_shards_that_it_had(
+    nats_url: str, namespace: str, elsewhere: str, tmp_path: Path
+) -> None:
+    settings = Settings(nats=nats_url, namespace=namespace)  # where 4 are the default
+    async with opened(nats_url, namespace, 2):
+        await backup.save(settings, tmp_path / "b")
+    await backup.restore(msgspec.structs.replace(settings, nats=elsewhere), tmp_path / "b")
+    connection = Connection([elsewhere], name="test-backup")
+    await connection.open()
+    assert set(await shards_of(connection, Names(namespace), "main")) == {0, 1}
+    await connection.close()
 
 
 async def test_what_was_changed_or_cut_is_refused_before_anything_is_made(

@@ -59,6 +59,17 @@ class Manifest(Struct, frozen=True):
     software: str
     streams: tuple[Saved, ...]
 
+    @property
+    def shards(self) -> int:
+        """How many the log has."""
+        names = {saved.stream for saved in self.streams}
+        return next(n for n in range(len(names) + 1) if Names(self.namespace).log_stream(self.log, n) not in names)
+
+    @property
+    def replicas(self) -> int:
+        """Of the stream that has the most."""
+        return max((msgspec.json.decode(saved.config).get("num_replicas", 1) for saved in self.streams), default=1)
+
 
 async def save(connection: Connection, names: Names, log: str, folder: Path) -> Manifest:
     """Write a backup of a log into a folder that is empty or not there. Costs what reading all of it costs.
