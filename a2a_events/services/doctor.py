@@ -14,8 +14,10 @@ import msgspec
 from msgspec import Struct
 
 from a2a_events import limits
-from a2a_events.errors import Forbidden, LogError
+from a2a_events.errors import Forbidden, LogError, Unavailable
 from a2a_events.log.jetstream import Connection, Inspected, JetStreamLog, inspect
+from a2a_events.log.jetstream.mirrors import streams_beside
+from a2a_events.log.jetstream.streams import ask
 from a2a_events.services.connect import connection, names, stream_settings
 from a2a_events.settings import Settings
 
@@ -60,8 +62,11 @@ class _Doctor:
         self._monitor = monitor.rstrip("/")
         self._streams: dict[str, dict[str, Any]] = {}
         """Info of each stream that is there."""
+        self._silent: list[str] = []
+        """Streams of which nobody can say anything now."""
 
     async def findings(self) -> AsyncIterator[Finding]:
+        await self._look()
         checks: list[tuple[str, Callable[[], AsyncIterator[Finding]]]] = [
             ("server", self._server),
             ("durability", self._durability),
@@ -79,7 +84,22 @@ class _Doctor:
             except Forbidden as error:
                 yield Finding(check, Level.UNKNOWN, f"This user may not look: {error}.", "Run it as an operator.")
             except LogError as error:
-                yield Finding(check, Level.PROBLEM, f"It cannot be looked at: {error}.")
+                do = "Do what is said of the others, and look again."
+                yield Finding(check, Level.PROBLEM, f"It cannot be looked at: {error}.", do)
+
+    async def _look(self) -> None:
+        """Ask for each stream by itself: one that cannot answer must not hide the others."""
+        log, shards = self._settings.log, self._settings.shards
+        streams = [self._names.log_stream(log, shard) for shard in range(shards)] + streams_beside(self._names, log)
+        asked = (ask(self._connection, f"STREAM.INFO.{stream}") for stream in streams)
+        for stream, info in zip(streams, await asyncio.gather(*asked, return_exceptions=True), strict=True):
+            if isinstance(info, Unavailable):
+                self._silent.append(stream)
+            elif isinstance(info, BaseException):
+                if not isinstance(info, Forbidden):
+                    raise info
+            elif "error" not in info:
+                self._streams[stream] = info
 
     async def _server(self) -> AsyncIterator[Finding]:
         info = msgspec.json.decode((await self._connection.request("$SYS.REQ.USER.INFO")).payload)
@@ -131,11 +151,12 @@ class _Doctor:
             )
 
     async def _provisioned(self) -> AsyncIterator[Finding]:
+        if self._silent:
+            says = "Streams are not compared with this version's while some of them do not answer."
+            yield Finding("streams", Level.UNKNOWN, says, "Look again when they do.")
+            return
         notifier = self._settings.push
         found = await inspect(self._connection, self._names, stream_settings(self._settings), notifier=notifier)
-        for one in found:
-            if "/" not in one.name and one.state != "missing":
-                self._streams[one.name] = await self._connection.api(f"STREAM.INFO.{one.name}")
         wrong = False
         for one in found:
             wrong = wrong or one.state != "verified"
@@ -145,14 +166,19 @@ class _Doctor:
             yield Finding("streams", Level.OK, f"{len(found)} streams and consumers are as this version makes them.")
 
     async def _replicas(self) -> AsyncIterator[Finding]:
+        lost = "See the runbook: no stream leader. Most servers of the stream must be up."
+        for name in self._silent:
+            yield Finding("replicas", Level.PROBLEM, f"Stream {name} does not answer: it has no leader.", lost)
+        if not self._streams and not self._silent:
+            yield Finding("replicas", Level.UNKNOWN, "There was no stream to look at.", "Look again when there are.")
+            return
         thin: list[str] = []
         for name, info in self._streams.items():
             cluster: dict[str, Any] = info.get("cluster") or {}
             replicas: int = info["config"].get("num_replicas", 1)
             copies: list[dict[str, Any]] = cluster.get("replicas") or []
             if not cluster.get("leader"):
-                do = "See the runbook: no stream leader. Most servers of the stream must be up."
-                yield Finding("replicas", Level.PROBLEM, f"Stream {name} has no leader: nothing is stored.", do)
+                yield Finding("replicas", Level.PROBLEM, f"Stream {name} has no leader: nothing is stored.", lost)
             for replica in copies:
                 if replica.get("offline") or not replica.get("current"):
                     state = "offline" if replica.get("offline") else f"{replica.get('lag', 0)} operations behind"
@@ -169,7 +195,7 @@ class _Doctor:
             yield Finding(
                 "replicas", Level.WARNING, says, "For production three servers and --replicas 3; and backups."
             )
-        else:
+        elif not self._silent:
             yield Finding("replicas", Level.OK, f"Every stream has {self._settings.replicas} replicas or more.")
 
     async def _limits(self) -> AsyncIterator[Finding]:
@@ -195,6 +221,7 @@ class _Doctor:
 
     async def _clock(self) -> AsyncIterator[Finding]:
         if not self._streams:
+            yield Finding("clock", Level.UNKNOWN, "No stream told the log's time.", "Look again when one answers.")
             return
         before = time.time()
         info = await self._connection.api(f"STREAM.INFO.{next(iter(self._streams))}")

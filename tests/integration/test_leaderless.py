@@ -21,7 +21,9 @@ from a2a_events.runtime.agent import agent, as_agent
 from a2a_events.runtime.operations import Operations
 from a2a_events.runtime.turn import Turn
 from a2a_events.runtime.worker import Worker
+from a2a_events.services import doctor
 from a2a_events.services.connect import jetstream_log
+from a2a_events.services.doctor import Finding
 from a2a_events.services.nats_server import NatsServer, binary
 from a2a_events.settings import Settings
 from a2a_events.testing import Calls, Deployment, eventually, free_port
@@ -227,6 +229,30 @@ async def test_without_leaders_everything_is_unavailable_and_nothing_is_missing(
             return True
 
         await eventually(back, timeout_seconds=60)
+
+
+@pytest.mark.slow
+async def test_the_doctor_says_which_streams_have_no_leader(cluster: Cluster, namespace: str) -> None:
+    names, streams = Names(namespace), StreamSettings("main", 1, 3, 30.0)
+    await provisioned(cluster, names, streams)
+    settings = Settings(nats=cluster.url(0), namespace=namespace, shards=1, replicas=3)
+    cluster.leave_one()
+
+    async def told() -> list[Finding]:
+        try:
+            found = await doctor.examine(settings)
+        except Unavailable:  # the server has not begun to listen
+            return []
+        return found if any("it has no leader" in one.says for one in found) else []
+
+    found = await eventually(told, timeout_seconds=90, what="a stream without a leader")
+    stream = names.log_stream("main", 0)
+    said = [one for one in found if one.says == f"Stream {stream} does not answer: it has no leader."]
+    assert [(one.check, one.level) for one in said] == [("replicas", "problem")]
+    assert "no stream leader" in said[0].do
+    assert not [one for one in found if one.check == "replicas" and one.level == "ok"]
+    assert {one.check for one in found} >= {"streams", "clock", "agents", "dead letters"}
+    assert all(one.do for one in found if one.level != "ok")
 
 
 async def test_what_was_never_provisioned_ends_a_service_at_once(nats_url: str, namespace: str) -> None:
