@@ -24,6 +24,9 @@ CONTENT_FETCHES: Final = 8
 REMOVAL_GRACE_SECONDS: Final = 10.0
 """Between a task's tombstone and the end of its records: who began to read it before has ended, or has its snapshot
 stored, which is removed with them."""
+REMOVAL_BATCH_TASKS: Final = 2000
+"""Tasks removed together, after one grace time for all: some megabytes in memory, and what was full has room again
+before all is buried."""
 SWEEP_SECONDS: Final = 3600.0
 """Age at which an object that no record refers to is taken for left over; no writer tries that long."""
 ENDING_BYTES: Final = 16 * 1024

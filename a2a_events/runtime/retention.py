@@ -10,13 +10,13 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 
 import structlog
 from msgspec import Struct
 
 from a2a_events import limits
-from a2a_events.errors import Conflict, Unreadable
+from a2a_events.errors import Conflict, Unavailable, Unreadable
 from a2a_events.log.append import append
 from a2a_events.log.port import End, Removing, Stored
 from a2a_events.runtime.load import advance, load
@@ -38,6 +38,21 @@ class Removed(Struct, frozen=True):
     """That were removed: from now on nothing is known of their tasks."""
     unreadable: int = 0
     """Tasks that were left, because this version cannot read them."""
+
+    def and_then(self, later: Removed) -> Removed:
+        """Both together."""
+        return Removed(
+            self.tasks + later.tasks, self.tombstones + later.tombstones, self.unreadable + later.unreadable
+        )
+
+
+class _Batch(Struct, frozen=True):
+    """What is judged and removed together."""
+
+    ended: dict[TaskRef, None]
+    """Tasks that have a record after which they may have ended, in order."""
+    tombstones: dict[TaskRef, int]
+    """Old ones, and their positions."""
 
 
 class Retention:
@@ -78,50 +93,64 @@ class Retention:
         """One pass. Reads all records that are old enough, and takes as long as the server is busy with it again.
 
         Raises:
-            LogError: no answer; the next pass goes on.
+            LogError: no answer, or a log that is full: what was buried before is removed, and the next pass goes on.
         """
-        gone: dict[TaskRef, int] = {}
-        forgotten: dict[TaskRef, int] = {}
-        unreadable = 0
+        done = Removed()
         for shard, end in (await self._log.ends()).items():
-            ended, tombstones = await self._old(shard, end)
-            forgotten |= tombstones
-            for task in ended.keys() - tombstones.keys():
-                try:
-                    position = await self._bury(task, end.time)
-                except Unreadable as error:
-                    unreadable += 1
-                    logger.error("unreadable task is not removed", task_id=task.task_id, error=str(error))
-                    continue
-                if position:
-                    gone[task] = position
-        if gone:
-            await asyncio.sleep(self._grace_seconds)
-        for task, before in [*gone.items(), *((task, at + 1) for task, at in forgotten.items())]:
-            begun = time.monotonic()
-            await self._log.remove(task, before)
-            await asyncio.sleep(time.monotonic() - begun)  # whoever serves clients needs the broker too
-        return Removed(len(gone), len(forgotten), unreadable)
+            async for batch in self._old(shard, end):
+                done = done.and_then(await self._remove(batch, end.time))
+        return done
 
-    async def _old(self, shard: int, end: End) -> tuple[dict[TaskRef, int], dict[TaskRef, int]]:
-        """Tasks that may have ended long ago, and tombstones that are old, with the positions that tell so."""
-        ended: dict[TaskRef, int] = {}
-        tombstones: dict[TaskRef, int] = {}
-        async for batch in self._log.scan(shard, 1, end.position):
-            for stored in batch:
+    async def _old(self, shard: int, end: End) -> AsyncIterator[_Batch]:
+        """Tasks that may have ended long ago, and tombstones that are old."""
+        batch = _Batch({}, {})
+        async for run in self._log.scan(shard, 1, end.position):
+            for stored in run:
                 if end.time - stored.time < self._older_than:
-                    return ended, tombstones  # whatever follows is younger still
+                    yield batch
+                    return  # whatever follows is younger still
                 if self._wanted(stored.task):
-                    self._note(stored, end.time, ended, tombstones)
-        return ended, tombstones
+                    self._note(stored, end.time, batch)
+            if len(batch.ended) + len(batch.tombstones) >= limits.REMOVAL_BATCH_TASKS:
+                yield batch
+                batch = _Batch({}, {})
+        yield batch
 
-    def _note(self, stored: Stored, now: int, ended: dict[TaskRef, int], tombstones: dict[TaskRef, int]) -> None:
+    def _note(self, stored: Stored, now: int, batch: _Batch) -> None:
         record = stored.record
         if not record.header.tombstone:
             if settles(record):
-                ended[stored.task] = record.position
+                batch.ended[stored.task] = None
         elif self._tombstones_older_than is not None and now - stored.time >= self._tombstones_older_than:
-            tombstones[stored.task] = record.position
+            batch.tombstones[stored.task] = record.position
+
+    async def _remove(self, batch: _Batch, now: int) -> Removed:
+        gone: dict[TaskRef, int] = {}
+        unreadable = 0
+        refused: Unavailable | None = None
+        for task in batch.ended:
+            if task in batch.tombstones:
+                continue
+            try:
+                position = await self._bury(task, now)
+            except Unreadable as error:
+                unreadable += 1
+                logger.error("unreadable task is not removed", task_id=task.task_id, error=str(error))
+                continue
+            except Unavailable as error:
+                refused = error  # as by a log that is full: what is buried already makes room
+                break
+            if position:
+                gone[task] = position
+        if gone:
+            await asyncio.sleep(self._grace_seconds)
+        for task, before in [*gone.items(), *((task, at + 1) for task, at in batch.tombstones.items())]:
+            begun = time.monotonic()
+            await self._log.remove(task, before)
+            await asyncio.sleep(time.monotonic() - begun)  # whoever serves clients needs the broker too
+        if refused is not None:
+            raise refused
+        return Removed(len(gone), len(batch.tombstones), unreadable)
 
     async def _bury(self, task: TaskRef, now: int) -> int:
         """Position of the task's tombstone, which is made if there is none; 0: the task is not to be removed."""

@@ -171,6 +171,62 @@ async def test_what_an_interrupted_pass_left_the_next_one_removes(
     assert sum((await kept(stack, task)).values()) == 1
 
 
+async def test_what_a_full_log_lets_it_bury_makes_room(serve: StackOf, monkeypatch: pytest.MonkeyPatch) -> None:
+    stack = await serve(keeper)
+    await stack.worker()
+    tasks = [stack.ref((await stack.calls.send_task("a")).id) for _ in range(6)]
+    before = sum([sum((await kept(stack, task)).values()) for task in tasks])
+    ours, left = append, 3
+
+    async def full(*arguments: Any) -> int:
+        nonlocal left
+        if not left:
+            raise Unavailable("maximum bytes exceeded")
+        left -= 1
+        return await ours(*arguments)
+
+    with monkeypatch.context() as broken:
+        broken.setattr(module, "append", full)
+        with pytest.raises(Unavailable, match="maximum bytes"):
+            await retention(stack).run()
+    after = [sum((await kept(stack, task)).values()) for task in tasks]
+    assert sorted(after)[:3] == [1, 1, 1], "three are tombstones"
+    assert sum(after) < before
+    assert await retention(stack).run() == Removed(tasks=3)
+
+
+async def test_no_more_than_a_batch_is_kept_in_memory_and_one_is_removed_before_the_next_is_judged(
+    serve: StackOf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "REMOVAL_BATCH_TASKS", 2)
+    monkeypatch.setattr(limits, "SCAN_BATCH_RECORDS", 1)
+    stack = await serve(keeper)
+    await stack.worker()
+    for _ in range(7):
+        await stack.calls.send_task("a")
+    done: list[str] = []
+    log = stack.log
+    assert isinstance(log, JetStreamLog | MemoryLog)
+    if isinstance(log, MemoryLog):
+        pytest.skip("it is scanned as a whole")
+    ours, remove = append, log.remove
+
+    async def buried(*arguments: Any) -> int:
+        done.append("bury")
+        return await ours(*arguments)
+
+    async def removed(task: TaskRef, before: int) -> None:
+        done.append("remove")
+        await remove(task, before)
+
+    monkeypatch.setattr(module, "append", buried)
+    monkeypatch.setattr(log, "remove", removed)
+    assert await retention(stack).run() == Removed(tasks=7)
+    text = "".join(word[0] for word in done)
+    assert "bbb" not in text, text
+    assert text.count("b") == text.count("r") == 7
+
+
 async def test_a_task_that_moves_while_it_is_judged_stays(serve: StackOf, monkeypatch: pytest.MonkeyPatch) -> None:
     stack = await serve(keeper)
     await stack.worker()
