@@ -37,7 +37,7 @@ class Removed(Struct, frozen=True):
     tombstones: int = 0
     """That were removed: from now on nothing is known of their tasks."""
     unreadable: int = 0
-    """Tasks that were left, because this version cannot read them."""
+    """Times that something of a task was left, because this version cannot read it."""
 
     def and_then(self, later: Removed) -> Removed:
         """Both together."""
@@ -146,7 +146,12 @@ class Retention:
             await asyncio.sleep(self._grace_seconds)
         for task, before in [*gone.items(), *((task, at + 1) for task, at in batch.tombstones.items())]:
             begun = time.monotonic()
-            await self._log.remove(task, before)
+            try:
+                await self._log.remove(task, before)
+            except Unreadable as error:
+                unreadable += 1
+                gone.pop(task, None)
+                logger.error("unreadable task is not wholly removed", task_id=task.task_id, error=str(error))
             await asyncio.sleep(time.monotonic() - begun)  # whoever serves clients needs the broker too
         if refused is not None:
             raise refused

@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 
 from a2a_events import Turn, agent, limits
-from a2a_events.errors import A2AError, InvalidParamsError, TaskNotFoundError, Unavailable
+from a2a_events.errors import A2AError, InvalidParamsError, TaskNotFoundError, Unavailable, Unreadable
 from a2a_events.log.append import append
 from a2a_events.log.jetstream import JetStreamLog
+from a2a_events.log.jetstream import claim_check as module_of_references
 from a2a_events.log.memory import MemoryLog
 from a2a_events.log.port import Letter
 from a2a_events.model import TERMINAL_STATES, ListTasksRequest, TaskState
@@ -23,7 +24,7 @@ from a2a_events.timeline import cursor as cursors
 from a2a_events.timeline.cursor import Cursor
 from a2a_events.timeline.events import Actor, PushConfigDeleted
 from a2a_events.timeline.ids import TaskRef
-from a2a_events.timeline.record import Writer, entry
+from a2a_events.timeline.record import Record, Writer, entry
 from a2a_events.timeline.snapshot import take
 from tests.integration.conftest import StackOf
 from tests.integration.stack import Stack
@@ -169,6 +170,36 @@ async def test_what_an_interrupted_pass_left_the_next_one_removes(
     assert await retention(stack).run() == Removed(tasks=1)
     assert await stack.kinds(task.task_id) == "z"
     assert sum((await kept(stack, task)).values()) == 1
+
+
+async def test_one_damaged_record_keeps_nothing_but_its_own_task(
+    serve: StackOf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stack = await serve(keeper)
+    if not isinstance(stack.log, JetStreamLog):
+        pytest.skip("a log in memory cannot be damaged")
+    await stack.worker()
+    damaged, _ = await with_everything(stack)
+    whole = stack.ref((await stack.calls.send_task("a")).id)
+    reference = module_of_references.referred
+
+    def broken(names: Any, task: TaskRef, record: Record) -> Any:
+        if task == damaged:
+            raise Unreadable(f"record at {record.position} holds no reference")
+        return reference(names, task, record)
+
+    # After it was judged, which reads it as well.
+    remove = stack.log.remove
+    with monkeypatch.context() as hurt:
+
+        async def removing(task: TaskRef, before: int) -> None:
+            hurt.setattr(module_of_references, "referred", broken)
+            await remove(task, before)
+
+        hurt.setattr(stack.log, "remove", removing)
+        assert await retention(stack).run() == Removed(tasks=1, unreadable=1)
+    assert sum((await kept(stack, whole)).values()) == 2, "its tombstone, and the object of the other"
+    assert await retention(stack).run() == Removed(tasks=1)
 
 
 async def test_what_a_full_log_lets_it_bury_makes_room(serve: StackOf, monkeypatch: pytest.MonkeyPatch) -> None:
