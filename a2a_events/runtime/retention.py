@@ -153,6 +153,11 @@ class Retention:
                 gone.pop(task, None)
                 logger.error("unreadable task is not wholly removed", task_id=task.task_id, error=str(error))
             await asyncio.sleep(time.monotonic() - begun)  # whoever serves clients needs the broker too
+        if gone:
+            # Who was slower than the grace time may have stored its snapshot only now: it would be believed for ever.
+            await asyncio.sleep(self._grace_seconds)
+            for task in gone:
+                await self._log.remove_snapshots(task)
         if refused is not None:
             raise refused
         return Removed(len(gone), len(batch.tombstones), unreadable)

@@ -298,6 +298,28 @@ async def test_a_snapshot_that_a_reader_stores_late_does_not_bring_the_task_back
         await stack.calls.get(ended.id)
 
 
+async def test_nor_does_one_that_is_stored_when_all_else_is_gone(
+    serve: StackOf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stack = await serve(keeper)
+    await stack.worker()
+    ended = await stack.calls.send_task("a")
+    task = stack.ref(ended.id)
+    fold = await load(stack.log, task)
+    assert isinstance(stack.log, JetStreamLog | MemoryLog)
+    ours = stack.log.remove
+
+    async def removed(of: TaskRef, before: int) -> None:
+        await ours(of, before)
+        await stack.log.save(of, take(fold))
+
+    monkeypatch.setattr(stack.log, "remove", removed)
+    assert await retention(stack).run() == Removed(tasks=1)
+    assert await stack.log.snapshot(task) is None
+    with pytest.raises(TaskNotFoundError):
+        await stack.calls.get(ended.id)
+
+
 async def test_who_replays_a_task_while_it_is_removed_is_told_and_does_not_hang(
     serve: StackOf, monkeypatch: pytest.MonkeyPatch
 ) -> None:
