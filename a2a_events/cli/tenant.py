@@ -31,12 +31,12 @@ def tenant() -> None:
 @tenant.command(short_help="Write every task of a tenant into a folder.")
 @click.argument("name", metavar="TENANT")
 @click.argument("folder", type=click.Path(file_okay=False, path_type=Path))
-@flags.settings(*flags.CONNECTION, "log", "log_level", log_level="error")
+@flags.settings(*flags.CONNECTION, "log", "regions", "log_level", log_level="error")
 def export(name: str, folder: Path, **given: Any) -> None:
     """Write every task of TENANT into FOLDER, a bundle each, and say how many they were.
 
-    Bundles hold all events, without secrets of webhooks; `timeline`, `show` and `import` read them. FOLDER must be
-    empty or not there.
+    Bundles hold all events, without secrets of webhooks; `timeline`, `show` and `import` read them. Tasks of other regions
+    are taken from the mirrors here, as far as these have come. FOLDER must be empty or not there.
 
     \b
     Example:
@@ -66,13 +66,13 @@ def export(name: str, folder: Path, **given: Any) -> None:
 @tenant.command(short_help="Remove every task of a tenant that has ended.")
 @click.argument("name", metavar="TENANT")
 @click.option("--yes", is_flag=True, help="Nobody can bring them back: say that you mean it.")
-@flags.settings(*flags.CONNECTION, "log", "instance", "log_level", log_level="error")
+@flags.settings(*flags.CONNECTION, "log", "regions", "instance", "log_level", log_level="error")
 def delete(name: str, yes: bool, **given: Any) -> int:  # noqa: FBT001 -- click's way
     """Remove every task of TENANT that has ended, as `retain` does, however young it is.
 
-    Tasks that have not ended stay, and are named; the exit code is 1 then. Cancel them, and delete again. First make
-    sure that the tenant's clients cannot send any more. Tombstones stay, with ids, times and hashes. Backups and
-    mirrors are not reached.
+    Tasks that have not ended stay, and are named, as are those of other regions; the exit code is 1 then. Cancel what has
+    not ended, and delete again, in each region. First make sure that the tenant's clients cannot send any more.
+    Tombstones stay, with ids, times and hashes. Backups and mirrors are not reached.
 
     \b
     Example:
@@ -92,7 +92,9 @@ def delete(name: str, yes: bool, **given: Any) -> int:  # noqa: FBT001 -- click'
     done, left = asyncio.run(run())
     print(f"removed {done.tasks}, left {len(left)}")
     for task in left:
-        say(f"task {task.task_id} has not ended, or cannot be read: cancel it, and delete again")
+        here = "has not ended, or cannot be read: cancel it, and delete again"
+        elsewhere = f"is one of log {task.log}: delete in the region that writes it"
+        say(f"task {task.task_id} {here if task.log == settings.log else elsewhere}")
     return Exit.FAILED if left else Exit.OK
 
 

@@ -14,7 +14,7 @@ from a2a_events.timeline.record import Writer
 
 
 async def tasks_of(log: Log, tenant: str) -> list[TaskRef]:
-    """Every task of a tenant that was not removed, in the order in which they began. Reads the whole log.
+    """Every task of a tenant that was not removed, in all regions. Reads every log, other regions' from their mirrors.
 
     Args:
         log: whose.
@@ -25,11 +25,12 @@ async def tasks_of(log: Log, tenant: str) -> list[TaskRef]:
     """
     wanted = token(tenant)
     found: dict[TaskRef, bool] = {}
-    for shard, end in (await log.ends()).items():
-        async for batch in log.scan(shard, 1, end.position):
-            for stored in batch:
-                if stored.task.tenant == wanted:
-                    found[stored.task] = not stored.record.header.tombstone
+    for name in log.logs:
+        for shard, end in (await log.ends(name)).items():
+            async for batch in log.scan(shard, 1, end.position, name):
+                for stored in batch:
+                    if stored.task.tenant == wanted:
+                        found[stored.task] = not stored.record.header.tombstone
     return [task for task, there in found.items() if there]
 
 
@@ -42,10 +43,11 @@ async def bundles(log: Log, tenant: str) -> AsyncIterator[Bundle]:
 async def delete(
     log: Removing, writer: Writer, tenant: str, *, grace_seconds: float = limits.REMOVAL_GRACE_SECONDS
 ) -> tuple[Removed, list[TaskRef]]:
-    """Remove all tasks of a tenant that have ended, as retention does, however young they are.
+    """Remove all tasks of a tenant from this region's log that have ended, as retention does, however young they are.
 
     Returns:
-        What was done, and the tasks that are still there: they have not ended, or cannot be read.
+        What was done, and the tasks that are still there: they have not ended, cannot be read, or live in the log of
+        another region, where they are removed.
 
     Raises:
         LogError: no answer; deleting again goes on.
