@@ -25,6 +25,7 @@ _COMMANDS: Final = {
     "fork": "transfer",
     "tasks": "tasks",
     "stuck": "stuck",
+    "cancel": "cancel",
     "replay": "replay",
     "dead-letters": "dead_letters",
     "demo": "demo",

@@ -20,6 +20,7 @@ COMMANDS = [
     "fork",
     "tasks",
     "stuck",
+    "cancel",
     "replay",
     "dead-letters",
     "demo",
