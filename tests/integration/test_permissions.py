@@ -18,6 +18,7 @@ from a2a_events.cli.nats_permissions import _configuration
 from a2a_events.errors import Forbidden, LogError
 from a2a_events.log.jetstream import Connection, JetStreamLog, Names, StreamSettings, backup, provision
 from a2a_events.log.jetstream.permissions import ROLES, permissions
+from a2a_events.log.jetstream.wire import header_block
 from a2a_events.log.port import AgentEntry
 from a2a_events.model import TaskState
 from a2a_events.runtime.retention import Removed, Retention
@@ -28,7 +29,7 @@ from a2a_events.services.nats_server import binary
 from a2a_events.settings import Settings
 from a2a_events.testing import eventually
 from a2a_events.timeline.record import Writer
-from tests.contract.logs import new_task, offered
+from tests.contract.logs import new_task, offered, read_all
 from tests.integration.receiver import receiver
 from tests.integration.stack import Stack
 from tests.integration.test_push import Site, hook, pushing
@@ -218,6 +219,22 @@ async def test_no_role_may_do_more(broker: Broker, request: pytest.FixtureReques
             if what in may or (not narrow and (role, what) == ("worker", "take as notifier")):
                 continue  # the other test does it
             assert await refused(connection, subject), f"{role} may {what}"
+
+
+async def test_one_message_does_not_remove_all_others(broker: Broker) -> None:
+    """Who may write to a stream that allows rollups may empty it; wake-ups are the only one, NATS wants it so."""
+    worker = await broker.log("worker")
+    large, task = offered(0, size=limits.RECORD_BYTES), new_task(worker)
+    await worker.try_append(task, large, 0)
+    connection = await broker.connection("worker")
+    for subject in (
+        f"$O.{NAMES.bucket('main')}.C.evil", NAMES.task("log", task, "in"), NAMES.task("snap", task, "head"),
+        NAMES.progress("main", "evil"), NAMES.dead_letter(task), NAMES.card("main", "evil"),
+    ):  # fmt: skip
+        answer = await connection.request(subject, b"{}", headers=header_block({"Nats-Rollup": "all"}))
+        assert b"rollup" in answer.payload, (subject, answer.payload)
+    gateway = await broker.log("gateway")
+    assert [record.payload for record in await read_all(gateway, task)] == [large.payload]
 
 
 async def refused(connection: Connection, subject: str) -> bool:

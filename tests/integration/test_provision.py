@@ -202,6 +202,48 @@ async def test_an_upgrade_that_the_server_refuses_says_which(
         await provision(connection, names, SETTINGS)
 
 
+def as_the_first_version_made(space: str) -> list[dict[str, Any]]:
+    """Streams of the version that wrote no mark, with one shard: never to be changed with the code."""
+    upper = space.upper()
+    every = {"storage": "file", "retention": "limits", "num_replicas": 1, "allow_direct": True}
+    one = {"max_msgs_per_subject": 1}
+    log = f"{space}.log.main.0.>"
+    return [
+        {
+            **every, "name": f"{upper}_LOG_main_0", "subjects": [log], "max_consumers": 20_000,
+            "republish": {"src": log, "dest": f"{space}.live.main.0.>"},
+            "metadata": {"a2a-events-incarnation": "0123456789ab", "a2a-events-keyed-shards": "1"},
+        },
+        {
+            **every, **one, "name": f"{upper}_SNAP_main", "subjects": [f"{space}.snap.main.>"],
+            "allow_rollup_hdrs": False, "persist_mode": "async",
+        },
+        {**every, **one, "name": f"{upper}_PUSH_main", "subjects": [f"{space}.push.main.>"]},
+        {
+            **every, **one, "name": f"{upper}_TIMER_main", "subjects": [f"{space}.timer.main.>"],
+            "allow_msg_schedules": True, "allow_rollup_hdrs": True,
+        },
+        {**every, **one, "name": f"{upper}_DEAD_main", "subjects": [f"{space}.dead.main.>"], "max_age": 7776 * 10**15},
+        {
+            **every, "name": f"OBJ_{upper}_CONTENT_main", "discard": "new", "allow_rollup_hdrs": True,
+            "subjects": [f"$O.{upper}_CONTENT_main.C.>", f"$O.{upper}_CONTENT_main.M.>"],
+        },
+        {**every, **one, "name": f"{upper}_AGENTS", "subjects": [f"{space}.agents.>"], "allow_msg_ttl": True},
+    ]  # fmt: skip
+
+
+async def test_what_the_first_version_made_is_brought_to_this_one(connection: Connection, namespace: str) -> None:
+    names, settings = Names(namespace), StreamSettings("main", 1)
+    for config in as_the_first_version_made(namespace):
+        assert "error" not in await connection.api(f"STREAM.CREATE.{config['name']}", config)
+    done = await provision(connection, names, settings)
+    content = f"OBJ_{names.bucket('main')}"
+    assert (done.pop(content), done.pop(names.registry_stream("main"))) == ("updated", "created")
+    assert set(done.values()) == {"verified"}
+    assert not (await config_of(connection, content)).get("allow_rollup_hdrs")
+    assert set((await provision(connection, names, settings)).values()) == {"verified"}
+
+
 async def test_a_stream_of_another_owner_is_verified_and_left_as_it_is(connection: Connection, namespace: str) -> None:
     """As NACK makes them: its resources have no word of what provisioning made."""
     names = Names(namespace)

@@ -14,8 +14,8 @@ import msgspec
 from msgspec import Struct
 
 MADE_AS: Final = "a2a-events-made-as"
-"""Stream metadata: the settings that provisioning gave it, as JSON. Without it another owner made the stream, or a
-version that did not write it and made what this one makes."""
+"""Stream metadata: the settings that provisioning gave it, as JSON. Without it another owner made the stream, or the
+first version, which did not write it."""
 MADE_BY: Final = "a2a-events-made-by"
 """Stream metadata: the version of this software that made or upgraded it last."""
 
@@ -97,19 +97,22 @@ def made_as(config: Mapping[str, Any]) -> str:
     return msgspec.json.encode({n: v for n, v in settings.items() if v is not None}, order="sorted").decode()
 
 
-def of_stream(wanted: Mapping[str, Any], there: Mapping[str, Any]) -> tuple[list[Drift], list[str]]:
+def of_stream(
+    wanted: Mapping[str, Any], there: Mapping[str, Any], first: Mapping[str, Any]
+) -> tuple[list[Drift], list[str]]:
     """What somebody has changed, and the settings that are as another version made them.
 
     Args:
         wanted: the config that this version makes.
         there: the config that the server has.
+        first: the config that the first version made: of streams that do not say what they were made as.
     """
     metadata: dict[str, str] = there.get("metadata") or {}
     written = metadata.get(MADE_AS)
     try:
-        before: dict[str, Any] = msgspec.json.decode(written, type=dict[str, Any]) if written else dict(wanted)
+        before: dict[str, Any] = msgspec.json.decode(written, type=dict[str, Any]) if written else dict(first)
     except ValueError:
-        before = dict(wanted)
+        before = dict(first)
     drifts: list[Drift] = []
     outdated: list[str] = []
     for setting in STREAM_SETTINGS:

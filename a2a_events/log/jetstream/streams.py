@@ -198,7 +198,7 @@ async def _inspect_stream(connection: Connection, config: dict[str, Any]) -> Ins
         return Inspected(name, "missing", config)
     if "error" in info:
         raise ProvisionError(f"cannot read stream {name}: {info['error'].get('description')}")
-    drifts, outdated = of_stream(config, info["config"])
+    drifts, outdated = of_stream(config, info["config"], _as_made_first(config))
     # An update must name every setting: what the operator chose stays what it is.
     merged = {**info["config"], **{setting: config.get(setting) for setting in outdated}}
     merged = {setting: value for setting, value in merged.items() if value is not None}
@@ -207,6 +207,11 @@ async def _inspect_stream(connection: Connection, config: dict[str, Any]) -> Ins
     merged["metadata"] = {**(info["config"].get("metadata") or {}), **marks(config)}
     state = "drifted" if drifts else "outdated" if outdated else "verified"
     return Inspected(name, state, merged, tuple(drifts), tuple(outdated))
+
+
+def _as_made_first(config: dict[str, Any]) -> dict[str, Any]:
+    """A stream as the first version made it, which wrote no mark: this version's settings, and what was otherwise."""
+    return config | ({"allow_rollup_hdrs": True} if config["name"].startswith("OBJ_") else {})
 
 
 async def _announced(connection: Connection, names: Names, log: str) -> set[str]:
@@ -426,7 +431,6 @@ def configurations(
             "description": f"a2a-events: what no record of log {log} holds; records refer to it",
             "subjects": subjects_of(names.bucket(log)),
             "discard": "new",  # a full bucket refuses: discarding the oldest would lose what records refer to
-            "allow_rollup_hdrs": True,
         }
     )
     streams.append(
