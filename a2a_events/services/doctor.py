@@ -149,6 +149,7 @@ class _Doctor:
             yield Finding(
                 "durability", Level.PROBLEM, says, "Set `sync_interval: always` and restart server by server."
             )
+        yield _used("what this server may store", state.get("storage") or 0, config.get("max_storage") or 0)
 
     async def _provisioned(self) -> AsyncIterator[Finding]:
         if self._silent:

@@ -27,6 +27,7 @@ from tests.contract.logs import new_task, offered
 pytestmark = pytest.mark.integration
 
 STREAMS = StreamSettings("main", 1)
+STORE_BYTES = 10_000_000
 
 
 @pytest.fixture
@@ -142,9 +143,9 @@ def server(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[tuple[str
     config = tmp_path / "nats.conf"
     config.write_text(
         f'port: -1\nhttp: "127.0.0.1:-1"\nports_file_dir: "{tmp_path}"\n'
-        f'jetstream {{ store_dir: "{tmp_path}/js", sync_interval: {request.param} }}\n'
+        f'jetstream {{ store_dir: "{tmp_path}/js", sync_interval: {request.param}, max_file_store: {STORE_BYTES} }}\n'
         "authorization { users: [{ user: few, password: few, permissions: { subscribe: ['_INBOX.>'],"
-        " publish: ['$SYS.REQ.USER.INFO', '$JS.API.STREAM.INFO.>'] } }] }\n"
+        " publish: ['$SYS.REQ.USER.INFO', '$JS.API.STREAM.INFO.>'] } }, { user: all, password: all }] }\n"
     )
     process = subprocess.Popen([binary(), "-c", str(config)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
@@ -165,8 +166,27 @@ def server(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[tuple[str
 )
 async def test_how_durable_it_is_and_what_may_not_be_looked_at(server: tuple[str, str], level: Level) -> None:
     nats, monitor = server
-    found = {one.check: one for one in await doctor.examine(Settings(nats=nats, shards=1), monitor=monitor)}
+    every = await doctor.examine(Settings(nats=nats, shards=1), monitor=monitor)
+    assert "0% of what this server may store is used." in [one.says for one in every if one.level is Level.OK]
+    found = {one.check: one for one in every}
     assert found["durability"].level is level
     assert found["permissions"].says == "This is user few of account $G, whose permissions are limited."
     assert found["limits"].level is Level.UNKNOWN
     assert "This user may not look" in found["limits"].says
+
+
+@pytest.mark.parametrize("server", ["2m"], indirect=True)
+async def test_a_server_whose_store_is_nearly_full(server: tuple[str, str]) -> None:
+    nats, monitor = server
+    settings = Settings(nats=nats.replace("few:few", "all:all"), shards=1)
+    made = Connection(settings.servers, name="test-doctor")
+    await made.open()
+    await provision(made, Names(settings.namespace), STREAMS)
+    log = await JetStreamLog.open(made, Names(settings.namespace), STREAMS)
+    for _ in range(13):
+        await log.try_append(new_task(log), offered(0, size=700_000), 0)
+    await made.close()
+    assert [one for one in await problems(settings) if one.check == "limits"] == [], "no connection tells"
+    (found,) = [one for one in await problems(settings, monitor=monitor) if one.check == "limits"]
+    assert found.says == "91% of what this server may store is used."
+    assert "disk full" in found.do
