@@ -147,7 +147,7 @@ def document() -> dict[str, Any]:
     return content
 
 
-@pytest.mark.parametrize("change", [{"format": 1}, {"fold": 0}, {"fold": 99}, {"head": 5}])
+@pytest.mark.parametrize("change", [{"format": 1}, {"fold": 0}, {"fold": 3}, {"fold": 99}, {"head": 5}])
 def test_a_snapshot_of_another_version_or_form_is_not_used(change: dict[str, Any]) -> None:
     assert snapshot.restore(json.dumps(document()).encode()) is not None
     assert snapshot.restore(json.dumps({**document(), **change}).encode()) is None
