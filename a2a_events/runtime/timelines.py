@@ -6,6 +6,7 @@ Reading needs no worker and disturbs none. What is kept is bounded; a timeline i
 from __future__ import annotations
 
 import asyncio
+import time
 from bisect import bisect_right
 from collections.abc import Sequence
 
@@ -26,6 +27,10 @@ _BATCH_RECORDS = 64
 
 class TimelineTooLarge(Exception):
     """A timeline is larger than this process keeps; ``export`` has no such limit."""
+
+
+class TaskRemoved(Exception):
+    """Retention has removed the task: nothing of it is shown, not what is kept of it either."""
 
 
 class View(Struct, frozen=True):
@@ -58,6 +63,8 @@ class Timeline:
         """Of each event, milliseconds."""
         self.size = 0
         """Bytes that it costs, about."""
+        self.asked = 0.0
+        """When the log was asked last for what comes after it, by the monotonic clock."""
         self.lock = asyncio.Lock()
         self._folds = Checkpoints(self.records)
         self._views: dict[tuple[Filter, bool], tuple[int, View]] = {}
@@ -125,9 +132,11 @@ class Timelines:
 
         Args:
             task: whose.
-            revision: as far as this is enough: then what is kept may be enough, without a question to the log.
+            revision: as far as this is enough: then what is kept may be enough, without a question to the log. Not for
+                longer than ``limits.REMOVAL_GRACE_SECONDS``: a task that was removed must not be shown for ever.
 
         Raises:
+            TaskRemoved: it was; what was kept of it is dropped.
             TimelineTooLarge: it is.
             Unavailable: no answer; repeating is safe.
             Unreadable: a record is damaged; repeating cannot help.
@@ -137,7 +146,8 @@ class Timelines:
         if timeline is None or timeline.incarnation != incarnation:
             timeline = Timeline(task, incarnation)
         self._kept[task] = timeline
-        if not 0 < revision <= timeline.newest:
+        fresh = time.monotonic() - timeline.asked < limits.REMOVAL_GRACE_SECONDS
+        if not (fresh and 0 < revision <= timeline.newest):
             async with timeline.lock:
                 await self._read_on(timeline)
         if not timeline.records:
@@ -146,8 +156,12 @@ class Timelines:
         return timeline
 
     async def _read_on(self, timeline: Timeline) -> None:
+        timeline.asked = time.monotonic()
         async for records in self._log.read(timeline.task, timeline.position + 1):
             for number, record in enumerate(records, 1):
+                if record.header.tombstone:
+                    self._drop(timeline)
+                    raise TaskRemoved(f"task {timeline.task.task_id} was removed")
                 try:
                     timeline.add(record)
                 except ValueError as error:

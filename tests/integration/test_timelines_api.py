@@ -11,11 +11,13 @@ import httpx
 import msgspec
 import pytest
 
-from a2a_events import Turn, agent
+from a2a_events import Turn, agent, limits
 from a2a_events.agents import scripted
+from a2a_events.log.jetstream import JetStreamLog
 from a2a_events.log.memory import MemoryLog
 from a2a_events.model import Task, TaskState
 from a2a_events.runtime.commit import commit
+from a2a_events.runtime.retention import Retention
 from a2a_events.runtime.seal import Seals, Secrets
 from a2a_events.services import timeline
 from a2a_events.services.timeline import recorded
@@ -160,6 +162,23 @@ async def test_what_is_kept_of_a_timeline_grows_with_it(serve: StackOf) -> None:
         records = await stack.records(task_id)
         shown = await got(http, f"/api/tasks/{task_id}/at/{after['revisions']}")
         assert shown["task"] == msgspec.json.decode(render_task(TaskFold.of(records), task_id, {}))
+
+
+async def test_nothing_is_shown_of_a_task_that_was_removed_though_it_was_looked_at_before(
+    serve: StackOf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stack = await serve(scripted)
+    await stack.worker()
+    task_id = await sent(stack, chunks=4)
+    assert isinstance(stack.log, JetStreamLog | MemoryLog)
+    async with timeline_service(stack.log) as looked, timeline_service(stack.log) as fresh:
+        newest = (await got(looked, f"/api/tasks/{task_id}"))["revisions"]
+        retention = Retention(stack.log, Writer("retention", "test"), older_than_seconds=0.0, grace_seconds=0.0)
+        assert (await retention.run()).tasks == 1
+        monkeypatch.setattr(limits, "REMOVAL_GRACE_SECONDS", 0.0)
+        for http in (looked, fresh):
+            for path in ("", f"/at/{newest}", "/at/1", "/rows", "/difference", "/events", "/bundle"):
+                assert await refused(http, f"/api/tasks/{task_id}{path}", 410) == "The task was removed"
 
 
 async def test_an_export_is_a_bundle_that_folds_to_the_same_task(serve: StackOf) -> None:

@@ -25,7 +25,7 @@ from a2a_events.log.port import Log, Watch
 from a2a_events.model import timestamp_of
 from a2a_events.runtime import transfer
 from a2a_events.runtime.examination import examine
-from a2a_events.runtime.timelines import Timeline, Timelines, TimelineTooLarge
+from a2a_events.runtime.timelines import TaskRemoved, Timeline, Timelines, TimelineTooLarge
 from a2a_events.timeline import bundle
 from a2a_events.timeline.difference import difference, internal_of
 from a2a_events.timeline.events import Submitted
@@ -52,6 +52,7 @@ _TITLES: Final = {
     404: "Not found",
     405: "Method not allowed",
     409: "Conflict",
+    410: "Gone",
     413: "Too large",
     415: "Unsupported media type",
     500: "Internal error",
@@ -94,6 +95,8 @@ async def answered(exchange: Exchange, work: Awaitable[None], *, candid: bool) -
         return 0
     except Problem as problem:
         found = problem
+    except TaskRemoved:
+        found = Problem(410, "The task was removed")
     except TimelineTooLarge as error:
         found = Problem(413, str(error))
     except transfer.NotForkable as error:
@@ -244,7 +247,7 @@ class TaskApi:
 
         Raises:
             Problem: there is no such path, or a parameter is wrong.
-            TimelineTooLarge, LogError: see ``Timelines.get``.
+            TaskRemoved, TimelineTooLarge, LogError: see ``Timelines.get``.
         """
         if exchange.method != "GET":
             raise Problem(405, "Use GET on this path", ((b"allow", b"GET"),))
@@ -371,6 +374,8 @@ class TaskApi:
         exported = await transfer.export(self._log, task)
         if not exported.records:
             raise Problem(404, "Task not found")
+        if exported.records[-1].header.tombstone:
+            raise TaskRemoved
         if redact:
             exported = bundle.redacted(exported, content=True)
         name = f"{task.task_id}{'.redacted' if redact else ''}.jsonl"
