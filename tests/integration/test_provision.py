@@ -111,6 +111,20 @@ async def test_what_somebody_changed_is_refused_by_name_and_nothing_is_touched(
     assert missing["error"]["err_code"] == 10059, "nothing is made while something is refused"
 
 
+async def test_a_log_that_is_written_at_the_server_s_leisure_is_refused_and_snapshots_are_not(
+    connection: Connection, namespace: str
+) -> None:
+    names, one = Names(namespace), StreamSettings("main", 1)
+    for config in streams.configurations(names, one):
+        log = config["name"] == names.log_stream("main", 0)
+        other = {**config, "persist_mode": "async"} if log else {k: v for k, v in config.items() if k != "persist_mode"}
+        assert "error" not in await connection.api(f"STREAM.CREATE.{config['name']}", other)
+    with pytest.raises(ProvisionError) as refused:
+        await provision(connection, names, one)
+    assert f'{names.log_stream("main", 0)} has persist_mode "async" where no value is needed' in str(refused.value)
+    assert "SNAP" not in str(refused.value)
+
+
 async def test_every_difference_is_named_at_once(connection: Connection, namespace: str) -> None:
     names = Names(namespace)
     await provision(connection, names, SETTINGS)

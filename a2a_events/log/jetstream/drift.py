@@ -22,6 +22,7 @@ MADE_BY: Final = "a2a-events-made-by"
 STREAM_SETTINGS: Final = (
     "subjects",
     "storage",
+    "persist_mode",
     "retention",
     "discard",
     "allow_direct",
@@ -51,7 +52,7 @@ CONSUMER_SETTINGS: Final = (
 )
 """Likewise of a consumer. How long it waits for acknowledgements is a setting of workers, which they make true."""
 _FIXED: Final = frozenset(
-    {"storage", "retention", "deny_delete", "deny_purge", "sealed", "deliver_policy", "deliver_subject"}
+    {"storage", "persist_mode", "retention", "deny_delete", "deny_purge", "sealed", "deliver_policy", "deliver_subject"}
 )
 """Settings that no update changes (back)."""
 _DEFAULTS: Final[dict[str, Any]] = {"discard": "old", "max_msgs_per_subject": -1, "max_deliver": -1}
