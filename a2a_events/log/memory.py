@@ -349,12 +349,14 @@ class MemoryLog:
 
     async def remove(self, task: TaskRef, before: int) -> None:
         """See ``port.Removing``."""
-        await self.remove_snapshots(task)
-        self._notified.pop(task, None)
-        self._wanted.pop(task, None)
-        self._letters.pop(task, None)
-        if task in self._timers:
-            self._timers.pop(task).cancel()
+        last = next(reversed(self._timelines.get(task, [])), None)
+        if last is None or last.position < before or last.header.tombstone:
+            await self.remove_snapshots(task)
+            self._notified.pop(task, None)
+            self._wanted.pop(task, None)
+            self._letters.pop(task, None)
+            if task in self._timers:
+                self._timers.pop(task).cancel()
         kept = [record for record in self._timelines.pop(task, []) if record.position >= before]
         if kept:
             self._timelines[task] = kept

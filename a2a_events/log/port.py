@@ -556,7 +556,9 @@ class Removing(Log, Protocol):
         """Remove a task's records in front of a position, and what is kept beside the log for it.
 
         That is what large records refer to, snapshots, how far webhooks were notified, wake-ups and its dead letter.
-        The records go last, so that whoever is interrupted finds them again. Six round trips, and two a large record.
+        The records go last, so that whoever is interrupted finds them again. Where a record other than a tombstone
+        stays, the task was made again under its id: then what is beside the log is the new one's, and stays too.
+        Seven round trips, and two a large record.
 
         Args:
             task: whose.

@@ -783,6 +783,8 @@ class JetStreamLog:
     async def remove(self, task: TaskRef, before: int) -> None:
         """See ``port.Removing``."""
         names = self._names
+        last = await self._stored_last(task)
+        again = last is not None and last.position >= before and not last.header.tombstone
         try:
             async for records in self._read(task, removed=True):
                 for record in records:
@@ -790,10 +792,11 @@ class JetStreamLog:
                         await self._content.remove(task, record)
         except Uncertain as error:
             raise Unavailable(str(error)) from None
-        await self.remove_snapshots(task)
-        await self._purge(names.push_stream(task.log), names.task("push", task, "*"))
-        await self._purge(names.timer_stream(task.log), names.timer(task, "*"))
-        await self._purge(names.dead_stream(task.log), names.dead_letter(task))
+        if not again:
+            await self.remove_snapshots(task)
+            await self._purge(names.push_stream(task.log), names.task("push", task, "*"))
+            await self._purge(names.timer_stream(task.log), names.timer(task, "*"))
+            await self._purge(names.dead_stream(task.log), names.dead_letter(task))
         await self._purge(names.log_stream(task.log, task.shard), names.task("log", task, "*"), before)
 
     async def _purge(self, stream: str, subject: str, before: int = 0) -> None:
