@@ -51,6 +51,7 @@ def export(name: str, folder: Path, **given: Any) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     if any(folder.iterdir()):
         raise Failure(f"{folder} is not empty: nothing is written over anything")
+    folder.chmod(0o700)  # it holds all that the tenant has said
 
     async def run() -> int:
         count = 0

@@ -106,6 +106,7 @@ async def test_every_task_is_what_it_was_and_goes_on(
         cursor = cursors.text(stack.ref(waits.id), Cursor(first.header.incarnation, first.position, 1))
 
     assert len(before) == 23
+    assert folder.stat().st_mode & 0o777 == 0o700
     await backup.restore(msgspec.structs.replace(settings, nats=elsewhere), folder)
 
     async with AsyncExitStack() as exits:
@@ -127,7 +128,7 @@ async def test_every_task_is_what_it_was_and_goes_on(
         async def worked() -> bool:
             return (await restored.calls.get(queued.id)).status.state is TaskState.COMPLETED
 
-        await eventually(worked, what="the message that nobody had taken")
+        await eventually(worked, timeout_seconds=60, what="the message that nobody had taken")
 
 
 async def test_what_is_replaced_while_it_is_saved_does_not_spoil_the_backup(

@@ -29,7 +29,8 @@ from a2a_events.log.jetstream.wire import status
 FORMAT: Final = 1
 MANIFEST: Final = "manifest.json"
 _CHUNK_BYTES: Final = 128 * 1024
-_HASH_BYTES: Final = 1 << 20
+_OWNER_ONLY: Final = 0o700
+"""A backup holds what clients and agents said, and the key of webhook secrets."""
 _NOT_FOUND: Final = 404
 
 
@@ -72,13 +73,13 @@ class Manifest(Struct, frozen=True):
 
 
 async def save(connection: Connection, names: Names, log: str, folder: Path) -> Manifest:
-    """Write a backup of a log into a folder that is empty or not there. Costs what reading all of it costs.
+    """Write a backup of a log into a folder that is empty or not there, for its owner only. Costs what reading all of it costs.
 
     Nobody has to stop. A stream has no message of later than its beginning, and may lack what was replaced or removed
     while it was saved: then what took its place is not in it either.
 
     Raises:
-        BackupError: the folder is not empty, or the server refuses.
+        BackupError: the folder is not empty or somebody else's, or the server refuses.
         Unavailable: no answer in time; the folder is no backup.
     """
     await asyncio.to_thread(_make_empty, folder)
@@ -98,6 +99,10 @@ def _make_empty(folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     if any(folder.iterdir()):
         raise BackupError(f"{folder} is not empty: a backup is never written over another")
+    try:
+        folder.chmod(_OWNER_ONLY)
+    except OSError as error:
+        raise BackupError(f"others can read {folder}, and it is not ours: name one that is not there") from error
 
 
 async def restore(connection: Connection, folder: Path, *, replicas: int = 0) -> Manifest:
