@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
 from msgspec.structs import replace
@@ -20,13 +21,18 @@ async def save(settings: Settings, folder: Path) -> Manifest:
 
 
 async def restore(settings: Settings, folder: Path, *, replicas: int = 0) -> Manifest:
-    """Restore a backup and provision the rest, with as many shards as it has. Errors as ``log.jetstream.backup.restore``."""
-    manifest = backup.read(folder)
+    """Restore a backup and provision the rest, with as many shards as it has.
+
+    Raises:
+        BackupError: as ``log.jetstream.backup.read`` and ``restore``, or the settings are of another log.
+        LogError: no answer.
+    """
+    manifest = await asyncio.to_thread(backup.read, folder)
     if (manifest.namespace, manifest.log) != (settings.namespace, settings.log):
         raise backup.BackupError(
             f"the backup is of log {manifest.log!r} in namespace {manifest.namespace!r}: restore it with these settings"
         )
     async with connection(settings, "backup") as made:
-        await backup.restore(made, folder, replicas=replicas)
+        await backup.restore(made, manifest, folder, replicas=replicas)
     await provisioner.run(replace(settings, shards=manifest.shards, replicas=replicas or manifest.replicas))
     return manifest

@@ -73,7 +73,7 @@ class Manifest(Struct, frozen=True):
 
 
 async def save(connection: Connection, names: Names, log: str, folder: Path) -> Manifest:
-    """Write a backup of a log into a folder that is empty or not there, for its owner only. Costs what reading all of it costs.
+    """Write a backup of a log into a folder that is empty or not there, for its owner only. Costs what reading it does.
 
     Nobody has to stop. A stream has no message of later than its beginning, and may lack what was replaced or removed
     while it was saved: then what took its place is not in it either.
@@ -105,34 +105,35 @@ def _make_empty(folder: Path) -> None:
         raise BackupError(f"others can read {folder}, and it is not ours: name one that is not there") from error
 
 
-async def restore(connection: Connection, folder: Path, *, replicas: int = 0) -> Manifest:
+async def restore(connection: Connection, manifest: Manifest, folder: Path, *, replicas: int = 0) -> None:
     """Make the streams of a backup where the log has none. Provision afterwards, before anything is started.
 
     Args:
         connection: to the servers that get it.
+        manifest: of the folder, as :func:`read` has found it whole.
         folder: that :func:`save` wrote.
         replicas: of each stream; 0: as they had.
 
     Raises:
-        BackupError: it is no backup, it was changed, or a stream is there already; nothing was made. Or the server
-            refuses a stream; those before it were made.
+        BackupError: a stream is there already; nothing was made. Or the server refuses a stream; those before it were
+            made.
         Unavailable: no answer in time; delete what was made before you repeat it.
     """
-    manifest = read(folder)
     # Snapshots of what came after the backup would be believed: they carry the log's incarnation, which comes back.
     snapshots = Names(manifest.namespace).snapshot_stream(manifest.log)
     for stream in [*(saved.stream for saved in manifest.streams), snapshots]:
         there = await ask(connection, f"STREAM.INFO.{stream}")
         if there.get("error", {}).get("code") != _NOT_FOUND:
-            raise BackupError(f"stream {stream} is there already: a backup is restored where none of the log's streams is")
+            raise BackupError(
+                f"stream {stream} is there already: a backup is restored where none of the log's streams is"
+            )
     mark = os.urandom(6).hex()
     for saved in manifest.streams:
         await _restore(connection, saved, folder, replicas, mark)
-    return manifest
 
 
 def read(folder: Path) -> Manifest:
-    """The manifest of a backup whose files are what was written.
+    """The manifest of a backup whose files are what was written. Reads all of them.
 
     Raises:
         BackupError: it is no backup, of a newer version, or was changed.
