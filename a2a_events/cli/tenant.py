@@ -48,10 +48,13 @@ def export(name: str, folder: Path, **given: Any) -> None:
     from a2a_events.timeline.bundle import write
 
     settings = _settings(given)
-    folder.mkdir(parents=True, exist_ok=True)
-    if any(folder.iterdir()):
-        raise Failure(f"{folder} is not empty: nothing is written over anything")
-    folder.chmod(0o700)  # it holds all that the tenant has said
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if any(folder.iterdir()):
+            raise Failure(f"{folder} is not empty: nothing is written over anything")
+        folder.chmod(0o700)  # it holds all that the tenant has said
+    except OSError as error:
+        raise Failure(f"{folder} cannot be written and kept to its owner: {error.strerror}") from None
 
     async def run() -> int:
         count = 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 import urllib.request
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from datetime import datetime
 from enum import StrEnum
 from typing import Any, Final
@@ -200,11 +200,15 @@ class _Doctor:
             yield Finding("replicas", Level.OK, f"Every stream has {self._settings.replicas} replicas or more.")
 
     async def _limits(self) -> AsyncIterator[Finding]:
+        for finding in self._limits_of_streams():
+            yield finding
         account = await self._connection.api("INFO")
         if "error" in account:
             raise LogError(account["error"].get("description"))
         most = account["limits"].get("max_storage", -1)
         yield _used("the account's storage", account["storage"], most)
+
+    def _limits_of_streams(self) -> Iterator[Finding]:
         for name, info in self._streams.items():
             config, state = info["config"], info["state"]
             if (most := config.get("max_bytes", -1)) > 0:

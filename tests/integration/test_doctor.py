@@ -190,3 +190,17 @@ async def test_a_server_whose_store_is_nearly_full(server: tuple[str, str]) -> N
     (found,) = [one for one in await problems(settings, monitor=monitor) if one.check == "limits"]
     assert found.says == "91% of what this server may store is used."
     assert "disk full" in found.do
+
+
+@pytest.mark.parametrize("server", ["2m"], indirect=True)
+async def test_limits_of_streams_are_looked_at_by_who_may_not_see_the_account_s(server: tuple[str, str]) -> None:
+    nats, _ = server
+    settings, names = Settings(nats=nats, shards=1), Names("a2a")
+    made = Connection([nats.replace("few:few", "all:all")], name="test-doctor")
+    await made.open()
+    await provision(made, names, STREAMS)
+    await changed(made, names.log_stream("main", 0), max_age=int(3600e9))
+    await made.close()
+    found = [one for one in await doctor.examine(settings) if one.check == "limits"]
+    assert [one.level for one in found] == [Level.PROBLEM, Level.UNKNOWN]
+    assert "max_age" in found[0].says
