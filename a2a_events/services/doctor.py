@@ -163,6 +163,14 @@ class _Doctor:
             wrong = wrong or one.state != "verified"
             for finding in _of(one):
                 yield finding
+        for one in found:
+            stream, _, consumer = one.name.partition("/")
+            if consumer and one.state != "missing":
+                info = await self._connection.api(f"CONSUMER.INFO.{stream}.{consumer}")
+                if info.get("paused"):
+                    wrong = True
+                    says = f"Consumer {one.name} is paused until {info['config'].get('pause_until')}: it hands out nothing."
+                    yield Finding("streams", Level.PROBLEM, says, f"`nats consumer resume {stream} {consumer}`")
         if not wrong:
             yield Finding("streams", Level.OK, f"{len(found)} streams and consumers are as this version makes them.")
 

@@ -82,6 +82,14 @@ async def test_a_stream_that_somebody_changed(connection: Connection, settings: 
     assert found.says.startswith(f"Stream {stream} has max_msgs_per_subject 3 where 1 is needed")
 
 
+async def test_a_consumer_that_somebody_paused(connection: Connection, settings: Settings) -> None:
+    stream = Names(settings.namespace).log_stream("main", 0)
+    await connection.api(f"CONSUMER.PAUSE.{stream}.worker-greet", {"pause_until": "2099-01-01T00:00:00Z"})
+    (found,) = await problems(settings)
+    assert found.says == f"Consumer {stream}/worker-greet is paused until 2099-01-01T00:00:00Z: it hands out nothing."
+    assert "resume" in found.do
+
+
 @pytest.mark.parametrize(
     ("limits", "said"),
     [
