@@ -1,8 +1,8 @@
 """What each role may publish and subscribe to, and nothing else: for users of NATS, one a role.
 
 A stream's name is one token, so shards are named one by one: whoever adds shards prints the permissions anew.
-Deleting streams and consumers, purging and changing a message are nobody's but retention's (purge) and the sweeper's
-(purge of the object store).
+Deleting streams and consumers is nobody's. Purging is retention's, and of the object store the sweeper's. Where a
+stream keeps one message a subject, or must allow rollups (wake-ups), whoever may write it may replace what is there.
 
 Of several regions each role may do in every log what it does in the own one, so that it goes on after a fail-over. What
 is asked of another region goes to the JetStream domain there (ADR 0025).
