@@ -32,18 +32,22 @@ def tenant() -> None:
 @click.argument("name", metavar="TENANT")
 @click.argument("folder", type=click.Path(file_okay=False, path_type=Path))
 @flags.settings(*flags.CONNECTION, "log", "regions", "log_level", log_level="error")
-def export(name: str, folder: Path, **given: Any) -> None:
+def export(name: str, folder: Path, **given: Any) -> int:
     """Write every task of TENANT into FOLDER, a bundle each, and say how many they were.
 
-    Bundles hold all events, without secrets of webhooks; `timeline`, `show` and `import` read them. Tasks of other regions
-    are taken from the mirrors here, as far as these have come. FOLDER must be empty or not there.
+    A task that cannot be read is named and left out; the exit code is 1 then.
+
+    Bundles hold all events, without secrets of webhooks; `timeline`, `show` and `import` read them. Tasks of other
+    regions are taken from the mirrors here, as far as these have come. FOLDER must be empty or not there.
 
     \b
     Example:
       a2a-events tenant export acme ./acme
     """
     from a2a_events.cli.transfer import ENDING
-    from a2a_events.runtime.tenants import bundles
+    from a2a_events.errors import Unreadable
+    from a2a_events.runtime.tenants import tasks_of
+    from a2a_events.runtime.transfer import export as exported
     from a2a_events.services.connect import jetstream_log
     from a2a_events.timeline.bundle import write
 
@@ -56,15 +60,23 @@ def export(name: str, folder: Path, **given: Any) -> None:
     except OSError as error:
         raise Failure(f"{folder} cannot be written and kept to its owner: {error.strerror}") from None
 
-    async def run() -> int:
-        count = 0
+    async def run() -> tuple[int, int]:
+        count = left_out = 0
         async with jetstream_log(settings, "tenant") as (log, _):
-            async for bundle in bundles(log, name):
-                await asyncio.to_thread((folder / f"{bundle.task.task_id}{ENDING}").write_bytes, write(bundle))
+            for task in await tasks_of(log, name):
+                try:
+                    content = write(await exported(log, task))
+                except Unreadable as error:
+                    left_out += 1
+                    say(f"task {task.task_id} cannot be read and is left out: {error}")
+                    continue
+                await asyncio.to_thread((folder / f"{task.task_id}{ENDING}").write_bytes, content)
                 count += 1
-        return count
+        return count, left_out
 
-    print(f"exported {asyncio.run(run())}")
+    count, left_out = asyncio.run(run())
+    print(f"exported {count}" + (f", left out {left_out}" if left_out else ""))
+    return Exit.FAILED if left_out else Exit.OK
 
 
 @tenant.command(short_help="Remove every task of a tenant that has ended.")
@@ -74,9 +86,9 @@ def export(name: str, folder: Path, **given: Any) -> None:
 def delete(name: str, yes: bool, **given: Any) -> int:  # noqa: FBT001 -- click's way
     """Remove every task of TENANT that has ended, as `retain` does, however young it is.
 
-    Tasks that have not ended stay, and are named, as are those of other regions; the exit code is 1 then. Cancel what has
-    not ended, and delete again, in each region. First make sure that the tenant's clients cannot send any more.
-    Tombstones stay, with ids, times and hashes. Backups and mirrors are not reached.
+    Tasks that have not ended stay, and are named, as are those of other regions; the exit code is 1 then. Cancel
+    what has not ended, and delete again, in each region. First make sure that the tenant's clients cannot send any
+    more. Tombstones stay, with ids, times and hashes. Backups and mirrors are not reached.
 
     \b
     Example:

@@ -1,14 +1,10 @@
-"""All tasks of one tenant: what they are, as files, and gone."""
+"""All tasks of one tenant: which they are, and gone."""
 
 from __future__ import annotations
-
-from collections.abc import AsyncIterator
 
 from a2a_events import limits
 from a2a_events.log.port import Log, Removing
 from a2a_events.runtime.retention import Removed, Retention
-from a2a_events.runtime.transfer import export
-from a2a_events.timeline.bundle import Bundle
 from a2a_events.timeline.ids import TaskRef, token
 from a2a_events.timeline.record import Writer
 
@@ -32,12 +28,6 @@ async def tasks_of(log: Log, tenant: str) -> list[TaskRef]:
                     if stored.task.tenant == wanted:
                         found[stored.task] = not stored.record.header.tombstone
     return [task for task, there in found.items() if there]
-
-
-async def bundles(log: Log, tenant: str) -> AsyncIterator[Bundle]:
-    """The timelines of all tasks of a tenant, without secrets. Errors as ``transfer.export``."""
-    for task in await tasks_of(log, tenant):
-        yield await export(log, task)
 
 
 async def delete(

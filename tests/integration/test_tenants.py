@@ -8,7 +8,8 @@ from a2a_events import Turn, agent
 from a2a_events.errors import TaskNotFoundError
 from a2a_events.log.jetstream import JetStreamLog
 from a2a_events.log.memory import MemoryLog
-from a2a_events.runtime.tenants import bundles, delete, tasks_of
+from a2a_events.runtime.tenants import delete, tasks_of
+from a2a_events.runtime.transfer import export
 from a2a_events.timeline import bundle as files
 from a2a_events.timeline.record import Writer
 from tests.integration.conftest import StackOf
@@ -36,7 +37,7 @@ async def test_an_export_holds_every_task_of_the_tenant_and_no_other(serve: Stac
     mine = [await stack.calls_of("acme").send_task(text) for text in ("one", "two", "ask")]
     await stack.calls_of("other").send_task("three")
     await stack.calls.send_task("nobody's")
-    found = [files.read(files.write(bundle)) async for bundle in bundles(stack.log, "acme")]
+    found = [files.read(files.write(await export(stack.log, task))) for task in await tasks_of(stack.log, "acme")]
     assert {bundle.task.task_id for bundle in found} == {task.id for task in mine}
     for bundle in found:
         assert list(bundle.records) == [record async for run in stack.log.read(bundle.task) for record in run]
