@@ -41,9 +41,7 @@ class Removed(Struct, frozen=True):
 
     def and_then(self, later: Removed) -> Removed:
         """Both together."""
-        return Removed(
-            self.tasks + later.tasks, self.tombstones + later.tombstones, self.unreadable + later.unreadable
-        )
+        return Removed(self.tasks + later.tasks, self.tombstones + later.tombstones, self.unreadable + later.unreadable)
 
 
 class _Batch(Struct, frozen=True):
@@ -66,7 +64,7 @@ class Retention:
             task, under its idempotency key, finds that the task was there; after that it makes a new one.
         wanted: which tasks; default: all.
         reason: for the tombstones.
-        grace_seconds: between the tombstone and the end of the records.
+        grace_seconds: between the tombstone and the end of the records; default: ``limits.REMOVAL_GRACE_SECONDS``.
     """
 
     def __init__(
@@ -78,7 +76,7 @@ class Retention:
         tombstones_older_than_seconds: float | None = None,
         wanted: Callable[[TaskRef], bool] = lambda _task: True,
         reason: str = "retention",
-        grace_seconds: float = limits.REMOVAL_GRACE_SECONDS,
+        grace_seconds: float | None = None,
     ) -> None:
         self._log = log
         self._writer = writer
@@ -87,7 +85,7 @@ class Retention:
         self._tombstones_older_than = None if later is None else int(later * 1000)
         self._wanted = wanted
         self._reason = reason
-        self._grace_seconds = grace_seconds
+        self._grace_seconds = limits.REMOVAL_GRACE_SECONDS if grace_seconds is None else grace_seconds
 
     async def run(self) -> Removed:
         """One pass. Reads all records that are old enough, and takes as long as the server is busy with it again.
@@ -150,7 +148,7 @@ class Retention:
                 await self._log.remove(task, before)
             except Unreadable as error:
                 unreadable += 1
-                gone.pop(task, None)
+                (gone if task in gone else batch.tombstones).pop(task)
                 logger.error("unreadable task is not wholly removed", task_id=task.task_id, error=str(error))
             await asyncio.sleep(time.monotonic() - begun)  # whoever serves clients needs the broker too
         if gone:

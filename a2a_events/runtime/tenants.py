@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from a2a_events import limits
 from a2a_events.log.port import Log, Removing
 from a2a_events.runtime.retention import Removed, Retention
 from a2a_events.timeline.ids import TaskRef, token
@@ -31,7 +30,7 @@ async def tasks_of(log: Log, tenant: str) -> list[TaskRef]:
 
 
 async def delete(
-    log: Removing, writer: Writer, tenant: str, *, grace_seconds: float = limits.REMOVAL_GRACE_SECONDS
+    log: Removing, writer: Writer, tenant: str, *, grace_seconds: float | None = None
 ) -> tuple[Removed, list[TaskRef]]:
     """Remove all tasks of a tenant from this region's log that have ended, as retention does, however young they are.
 

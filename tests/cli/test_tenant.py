@@ -30,8 +30,13 @@ def test_deleting_needs_a_word(capsys: pytest.CaptureFixture[str]) -> None:
 
 @pytest.mark.integration
 async def test_what_a_tenant_has_is_exported_and_removed(
-    nats_url: str, namespace: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    nats_url: str,
+    namespace: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(limits, "REMOVAL_GRACE_SECONDS", 0.0)
     where, folder = ["--nats", nats_url, "--namespace", namespace], tmp_path / "acme"
     async with stack_of("jetstream", tenanted, nats_url, namespace) as stack:
         await stack.worker()
