@@ -169,7 +169,8 @@ class _Doctor:
                 info = await self._connection.api(f"CONSUMER.INFO.{stream}.{consumer}")
                 if info.get("paused"):
                     wrong = True
-                    says = f"Consumer {one.name} is paused until {info['config'].get('pause_until')}: it hands out nothing."
+                    until = info["config"].get("pause_until")
+                    says = f"Consumer {one.name} is paused until {until}: it hands out nothing."
                     yield Finding("streams", Level.PROBLEM, says, f"`nats consumer resume {stream} {consumer}`")
         if not wrong:
             yield Finding("streams", Level.OK, f"{len(found)} streams and consumers are as this version makes them.")
@@ -181,7 +182,7 @@ class _Doctor:
         if not self._streams and not self._silent:
             yield Finding("replicas", Level.UNKNOWN, "There was no stream to look at.", "Look again when there are.")
             return
-        thin: list[str] = []
+        thin: dict[str, int] = {}
         for name, info in self._streams.items():
             cluster: dict[str, Any] = info.get("cluster") or {}
             replicas: int = info["config"].get("num_replicas", 1)
@@ -195,10 +196,14 @@ class _Doctor:
                     says = f"The replica of {name} on {replica['name']} is {state}."
                     yield Finding("replicas", Level.WARNING, says, do)
             if replicas < self._settings.replicas:
-                thin.append(f"{name} has {replicas}")
+                thin[name] = replicas
         if thin:
-            says = f"Fewer replicas than the {self._settings.replicas} that are set: {', '.join(thin)}."
-            yield Finding("replicas", Level.PROBLEM, says, "Update the streams' num_replicas.")
+            told = ", ".join(f"{name} has {replicas}" for name, replicas in thin.items())
+            says = f"Fewer replicas than the {self._settings.replicas} that are set: {told}."
+            do = "Update the streams' num_replicas."
+            if any(self._streams[name]["config"].get("persist_mode") == "async" for name in thin):
+                do += " That of snapshots refuses it: delete it and its mirrors, and provision; they are made anew."
+            yield Finding("replicas", Level.PROBLEM, says, do)
         elif self._settings.replicas == 1:
             says = "Each stream is on one server: while that is away nothing works, and with its disk all is lost."
             yield Finding(

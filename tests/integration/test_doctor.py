@@ -82,6 +82,14 @@ async def test_a_stream_that_somebody_changed(connection: Connection, settings: 
     assert found.says.startswith(f"Stream {stream} has max_msgs_per_subject 3 where 1 is needed")
 
 
+async def test_fewer_replicas_than_are_set(settings: Settings) -> None:
+    (found,) = await problems(msgspec.structs.replace(settings, replicas=3))
+    names = Names(settings.namespace)
+    for stream in (names.log_stream("main", 0), names.snapshot_stream("main"), names.registry_stream("main")):
+        assert f"{stream} has 1" in found.says
+    assert "That of snapshots refuses it" in found.do
+
+
 async def test_a_consumer_that_somebody_paused(connection: Connection, settings: Settings) -> None:
     stream = Names(settings.namespace).log_stream("main", 0)
     await connection.api(f"CONSUMER.PAUSE.{stream}.worker-greet", {"pause_until": "2099-01-01T00:00:00Z"})
