@@ -129,6 +129,10 @@ class End(Struct, frozen=True):
     position: int
     time: int = 0
     """The log's own clock when it said so, milliseconds: what the times of records can be compared with."""
+    epoch: int = 1
+    """How many regions have written the shard, one after the other."""
+    taken_at: int = 0
+    """Where it ended when the last of them took it over. What one before stored after that is not in the log."""
 
 
 class Stored(Struct, frozen=True):

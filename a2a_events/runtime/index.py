@@ -30,10 +30,15 @@ from a2a_events.model import TERMINAL_STATES, TaskState, encode, milliseconds_of
 from a2a_events.timeline.events import Forked, Kind, StatusChanged, StatusLine, Submitted, decode_line
 from a2a_events.timeline.ids import TaskRef
 
-_SCHEMA_VERSION: Final = 3
+_SCHEMA_VERSION: Final = 4
 _SCHEMA: Final = """
 -- a shard is named <log>.<shard> here: one index shows the logs of all regions
-create table shards (shard text primary key, incarnation text not null, position integer not null);
+create table shards (
+    shard text primary key,
+    incarnation text not null,
+    position integer not null,
+    epoch integer not null    -- of the log when it was read last
+);
 create table scopes (scope integer primary key, agent text, tenant text, subject text, unique (agent, tenant, subject));
 create table tasks (
     task_id text primary key,
@@ -128,7 +133,7 @@ class TaskIndex:
     def __init__(self, log: Log, path: str = "") -> None:
         self._log = log
         self._database = _open(path)
-        self._ends = {shard: End(i, p) for shard, i, p in self._database.execute("select * from shards")}
+        self._ends = {shard: End(i, p, epoch=e) for shard, i, p, e in self._database.execute("select * from shards")}
         self._scopes: dict[Scope, int] = {
             Scope(*rest): s for s, *rest in self._database.execute("select * from scopes")
         }
@@ -252,7 +257,7 @@ class TaskIndex:
 
     def _behind(self, shard: str, end: End) -> bool:
         known = self._ends.get(shard)
-        return known is None or known.incarnation != end.incarnation or known.position < end.position
+        return known is None or not _continues(end, known) or known.epoch < end.epoch or known.position < end.position
 
     def _fed(self, wanted: Mapping[str, End]) -> asyncio.Task[None]:
         """The reading that goes on, whoever began it, or a new one: there is never more than one."""
@@ -282,21 +287,23 @@ class TaskIndex:
 
     async def _feed_shard(self, shard: str, end: End) -> None:
         known = self._ends.get(shard)
-        if known is None or known.incarnation != end.incarnation:
-            self._forget(shard, end.incarnation)
+        if known is None or not _continues(end, known):
+            self._forget(shard, end)
+        elif known.epoch < end.epoch:
+            self._reached(shard, known.position, end.epoch)
         log, number = log_and_shard(shard)
         async for batch in self._log.scan(number, self._ends[shard].position + 1, end.position, log):
             self._apply(shard, batch)
         if self._ends[shard].position < end.position:  # the newest records are deleted
             self._reached(shard, end.position)
 
-    def _forget(self, shard: str, incarnation: str) -> None:
-        """A shard that is new, or made anew."""
+    def _forget(self, shard: str, end: End) -> None:
+        """A shard that is new, or made anew, or whose end is not in the log any more."""
         for table in ("tasks", "moved", "shards"):
             self._database.execute(f"delete from {table} where shard = ?", [shard])  # noqa: S608 -- as above
-        self._database.execute("insert into shards values (?, ?, 0)", [shard, incarnation])
+        self._database.execute("insert into shards values (?, ?, 0, ?)", [shard, end.incarnation, end.epoch])
         self._database.commit()
-        self._ends[shard] = End(incarnation, 0)
+        self._ends[shard] = End(end.incarnation, 0, epoch=end.epoch)
 
     def _apply(self, shard: str, batch: Iterable[Stored]) -> None:
         position = self._ends[shard].position
@@ -323,10 +330,12 @@ class TaskIndex:
             "update tasks set revision = ?, position = ?, active = ?, change = ? where task_id = ?", rows
         )
 
-    def _reached(self, shard: str, position: int) -> None:
-        self._database.execute("update shards set position = ? where shard = ?", [position, shard])
+    def _reached(self, shard: str, position: int, epoch: int = 0) -> None:
+        known = self._ends[shard]
+        self._ends[shard] = reached = End(known.incarnation, position, epoch=epoch or known.epoch)
+        values = [position, reached.epoch, shard]
+        self._database.execute("update shards set position = ?, epoch = ? where shard = ?", values)
         self._database.commit()
-        self._ends[shard] = End(self._ends[shard].incarnation, position)
 
     def _note(self, stored: Stored) -> None:
         task, header, position = stored.task, stored.record.header, stored.record.position
@@ -410,6 +419,13 @@ def log_and_shard(key: str) -> tuple[str, int]:
     """Log and shard that the index calls so."""
     log, _, shard = key.rpartition(".")
     return log, int(shard)
+
+
+def _continues(end: End, known: End) -> bool:
+    """Whether what was read of a shard is in it still: a region that took it over may not have got the last of it."""
+    if known.incarnation != end.incarnation:
+        return False
+    return known.epoch >= end.epoch or (known.epoch + 1 == end.epoch and known.position <= end.taken_at)
 
 
 def _key(log: str, shard: int) -> str:

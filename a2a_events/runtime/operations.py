@@ -331,8 +331,8 @@ class Operations:
         """SubscribeToTask (specification 3.1.6): the Task, then every update until it ends.
 
         With a cursor: every update strictly after it, through the terminal one, also on a task that has ended, and no
-        Task first (ADR 0006). A cursor of another incarnation, or overtaken by retention, gets the Task as it is now,
-        with a gap marked in its metadata.
+        Task first (ADR 0006). A cursor of another incarnation, overtaken by retention, or at a place where the log has
+        no such event (any more), gets the Task as it is now, with a gap marked in its metadata.
 
         Raises:
             TaskNotFoundError: not there, or not this caller's.
@@ -352,13 +352,9 @@ class Operations:
                 if fold.head.terminal:
                     raise UnsupportedOperationError("The task has ended: GetTask shows it")
                 runs = self._follow(task, watch, fold, None, framing, until_interrupted=False)
-            elif at.incarnation != self._log.incarnation(task):
+            elif at.incarnation != self._log.incarnation(task) or not _may_stand(at, fold.head):
                 SSE_RESUMES.inc("snapshot")
                 runs = self._after_gap(task, watch, fold, framing)
-            elif at.revision > fold.head.revision or at.position > fold.head.position:
-                raise InvalidParamsError(
-                    "The cursor is ahead of the task", violations=(("Last-Event-ID", "ahead of the task"),)
-                )
             else:
                 SSE_RESUMES.inc("hit")
                 runs = self._replay(task, watch, fold, at, framing)
@@ -576,7 +572,7 @@ class Operations:
                         return
         except Unreadable:
             SSE_RESUMES.inc("expired")
-            logger.info("cursor overtaken by retention", task_id=task.task_id, revision=at.revision)
+            logger.info("cursor stands nowhere any more", task_id=task.task_id, revision=at.revision)
             fold = await load(self._log, task)
             if not fold.head.exists:
                 raise TaskNotFoundError from None  # removed while it was read
@@ -672,6 +668,7 @@ async def _replayed(
 ) -> AsyncGenerator[list[Record]]:
     """Records after a cursor: those in the log, then those that come."""
     seen = at.revision
+    stands = at.position == 0
     async for records in log.read(task, max(at.position, 1)):
         after = [r for r in records if r.header.last_revision > seen]
         if after and after[0].header.revision > seen + 1:
@@ -694,6 +691,13 @@ def _newest(records: list[Record]) -> int:
 
 async def _just(update: Update) -> AsyncGenerator[Run]:
     yield Run([update], last=True)
+
+def _may_stand(at: cursors.Cursor, head: Head) -> bool:
+    """Whether a cursor can be a place in this timeline: its end, or one before that, which reading on shows."""
+    if at.revision >= head.revision:
+        return (at.revision, at.position) == (head.revision, head.position)
+    return at.position <= head.position
+
 
 
 def _answerable(head: Head, *, immediately: bool) -> bool:

@@ -577,14 +577,24 @@ async def test_a_cursor_that_was_tampered_with_is_refused_or_marked_as_a_gap_and
         {"position": "-1"},
         {"position": str(2**63)},
         {"revision": str(2**64)},
-        {"position": "99999999"},
-        {"revision": "99999999"},
         {"position": "٣"},
     ]:
         response = await caller.http.send(resuming(caller, task_id, ".".join({**place, **changed}.values())))
         assert ["Last-Event-ID"] == check_error(caller, response, -32602, "INVALID_PARAMS"), changed
-    # The beginning, and places that are in the log and do not belong together.
-    for changed in [{"position": "0", "revision": "0"}, {"revision": "0"}, {"position": "0"}]:
+    # Places that the log has not, or that hold other events: also what a log has lost with its region is such a one.
+    for changed in [
+        {"revision": "0"},
+        {"position": str(int(position) - 1)},
+        {"position": "99999999"},
+        {"revision": "99999999"},
+        {"position": "99999999", "revision": "99999999"},
+        {"position": str(int(frames[-1].id.split(".")[-2]) - 1), "revision": frames[-1].id.split(".")[-1]},
+    ]:
+        cursor = ".".join({**place, **changed}.values())
+        (only,) = await caller.frames("SubscribeToTask", {"id": task_id}, headers={"Last-Event-ID": cursor})
+        assert [{"gap": True}] == list(only.data["task"]["metadata"].values()), changed
+    # From the beginning, wherever that is.
+    for changed in [{"position": "0", "revision": "0"}, {"position": "0"}]:
         cursor = ".".join({**place, **changed}.values())
         shown = await caller.frames("SubscribeToTask", {"id": task_id}, headers={"Last-Event-ID": cursor})
         after = frames[1:] if "revision" in changed else frames[3:]

@@ -42,6 +42,7 @@ from a2a_events.log.jetstream.streams import (
     FENCED,
     INCARNATION,
     KEYED_SHARDS,
+    TAKEN_AT,
     StreamSettings,
     ensure_notifier_consumer,
     ensure_timer_consumer,
@@ -394,7 +395,13 @@ class JetStreamLog:
             if "error" in info:
                 raise Unavailable(f"cannot read the stream of shard {shard}: {info['error'].get('description')}")
             metadata: dict[str, str] = info["config"].get("metadata") or {}
-            ends[shard] = End(metadata.get(INCARNATION, ""), info["state"]["last_seq"], _milliseconds(info["ts"]))
+            ends[shard] = End(
+                metadata.get(INCARNATION, ""),
+                info["state"]["last_seq"],
+                _milliseconds(info["ts"]),
+                int(metadata.get(EPOCH, "1")),
+                int(metadata.get(TAKEN_AT, "0")),
+            )
         return ends
 
     async def ask_leader(self, shard: int) -> None:

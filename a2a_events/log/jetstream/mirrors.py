@@ -22,6 +22,7 @@ from a2a_events.log.jetstream.streams import (
     INCARNATION,
     KEYED_SHARDS,
     RESTORED,
+    TAKEN_AT,
     ProvisionError,
     StreamSettings,
     ask,
@@ -30,7 +31,7 @@ from a2a_events.log.jetstream.streams import (
 
 _COPIED: Final = ("max_msgs_per_subject", "max_age", "allow_msg_ttl")
 """What a mirror must have as its origin has it; else it would keep more, or less."""
-_METADATA: Final = (INCARNATION, KEYED_SHARDS, EPOCH, RESTORED)
+_METADATA: Final = (INCARNATION, KEYED_SHARDS, EPOCH, TAKEN_AT, RESTORED)
 
 logger = structlog.get_logger(__name__)
 

@@ -34,6 +34,8 @@ MAX_ACK_PENDING: Final = 50_000
 
 EPOCH: Final = "a2a-events-epoch"
 """Metadata of a log's streams: 1 higher with each region that took the log over (ADR 0025); 1 where it is missing."""
+TAKEN_AT: Final = "a2a-events-taken-at"
+"""Metadata of a shard that was taken over: its last position then. What an older epoch stored after it is not in it."""
 FENCED: Final = "a2a-events-fenced"
 """Metadata of a log's streams that another region has taken over: its epoch. They take nothing in any more."""
 RESTORED: Final = "a2a-events-restored"

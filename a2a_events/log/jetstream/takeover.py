@@ -25,6 +25,7 @@ from a2a_events.log.jetstream.names import SCHEDULE, STREAM_NOT_FOUND, Names
 from a2a_events.log.jetstream.streams import (
     EPOCH,
     FENCED,
+    TAKEN_AT,
     ProvisionError,
     StreamSettings,
     ask,
@@ -34,8 +35,6 @@ from a2a_events.log.jetstream.streams import (
 )
 from a2a_events.log.jetstream.wire import header_value
 
-TAKEN_AT: Final = "a2a-events-taken-at"
-"""Metadata of a shard that was taken over: its last position then."""
 _EVEN_SECONDS: Final = 60.0
 """How long a planned fail-over waits until the mirrors have everything."""
 _LOOK_SECONDS: Final = 0.1
