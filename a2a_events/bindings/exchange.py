@@ -145,10 +145,9 @@ class Exchange:
         self._headers.append((name, value))
 
     def says_staleness(self, seconds: float | None) -> None:
-        """Have the answer say how old it is at most, if it was read from a mirror; whole seconds, rounded up."""
+        """Have the answer say how old it is at most, if it was read from a mirror."""
         if seconds is not None:
-            shown = b"unknown" if math.isinf(seconds) else b"%d" % math.ceil(seconds)
-            self.add_header(STALENESS, shown)
+            self.add_header(STALENESS, staleness(seconds))
 
     async def body(self) -> bytes:
         """The request's body, counted as it arrives.
@@ -242,6 +241,11 @@ class Sender(Protocol):
 
     sending_since: float
     """When what is being sent now was begun (``time.monotonic``); 0 while nothing is."""
+
+
+def staleness(seconds: float) -> bytes:
+    """How old an answer is at most, as clients see it: whole seconds, rounded up."""
+    return b"unknown" if math.isinf(seconds) else b"%d" % math.ceil(seconds)
 
 
 def _is_json(content_type: str) -> bool:

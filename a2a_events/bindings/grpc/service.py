@@ -24,7 +24,7 @@ from msgspec import Struct
 from a2a_events import limits, tracing
 from a2a_events.bindings.dialect import V1_0
 from a2a_events.bindings.errors import shown
-from a2a_events.bindings.exchange import Intake, Streams
+from a2a_events.bindings.exchange import STALENESS, Intake, Streams, staleness
 from a2a_events.bindings.grpc import messages
 from a2a_events.bindings.grpc.status import Context, refuse
 from a2a_events.bindings.methods import STREAMING, UNARY
@@ -147,15 +147,24 @@ class A2AService:
         given = any(name == "idempotency-key" for name, _ in context.invocation_metadata() or ())
         key = _metadata(context, "idempotency-key") if given else None
         caller = request.caller(asked, agent, extensions, idempotency_key=key)
-        if extensions:
-            await context.send_initial_metadata((("a2a-extensions", ",".join(extensions)),))
-        if method.name in UNARY:
-            result = await UNARY[method.name][1](self._operations, caller, agent, asked)
-            request.shows(result)
-            return await _translated(len(result.json), messages.answer, result.json, method.answered)
-        self._streams.check()
-        cursor = _metadata(context, "last-event-id") or None
-        updates = await STREAMING[method.name][1](self._operations, caller, agent, asked, cursor)
+        active = (("a2a-extensions", ",".join(extensions)),) if extensions else ()
+        try:
+            if method.name in UNARY:
+                result = await UNARY[method.name][1](self._operations, caller, agent, asked)
+                await _begin(context, active, result.staleness_seconds)
+                request.shows(result)
+                return await _translated(len(result.json), messages.answer, result.json, method.answered)
+            self._streams.check()
+            cursor = _metadata(context, "last-event-id") or None
+            updates = await STREAMING[method.name][1](self._operations, caller, agent, asked, cursor)
+        except A2AError:
+            await _begin(context, active, None)
+            raise
+        try:
+            await _begin(context, active, updates.staleness_seconds)
+        except BaseException:
+            await updates.aclose()
+            raise
         request.streams(updates)
         return updates
 
@@ -192,6 +201,14 @@ class A2AService:
             self._streams.end(stream)
             await updates.aclose()
         return "ended"
+
+
+async def _begin(context: Context, active: tuple[tuple[str, str], ...], staleness_seconds: float | None) -> None:
+    """Send what comes before an answer: the extensions that are active, and how old it is if a mirror gave it."""
+    if staleness_seconds is not None:
+        active = (*active, (STALENESS.decode(), staleness(staleness_seconds).decode()))
+    if active:
+        await context.send_initial_metadata(active)
 
 
 async def _translated(size: int, translate: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
