@@ -75,7 +75,7 @@ class MemoryLog:
         self._letters: dict[TaskRef, Letter] = {}
         """Dead letters in the order in which they came, and marks of those that were forgotten."""
 
-    def home(self, tenant: str, key: str = "") -> Home:  # noqa: ARG002 -- there is one log
+    def home(self, tenant: str, key: str = "", agent: str = "") -> Home:  # noqa: ARG002 -- there is one log
         """See ``port.Log``."""
         return Home(self.name, self.shards, self.keyed_shards)
 

@@ -214,11 +214,12 @@ class Log(Protocol):
         """Changes when the task's shard is made anew; a cursor of another incarnation is no place in this one."""
         ...
 
-    def home(self, tenant: str, key: str = "") -> Home:
-        """Where a new task goes: its tenant's home, or else the own log.
+    def home(self, tenant: str, key: str = "", agent: str = "") -> Home:
+        """Where a new task goes: its tenant's home, or else the own log, if the agent is there.
 
         Args:
             tenant: its raw name.
+            agent: who is to work on it: where that is not empty, only logs of regions that have it come into question.
             key: where it is not empty, the same key gives the same log at every process and in every region, so that
                 a message under it is taken once (ADR 0025).
         """

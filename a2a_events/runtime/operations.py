@@ -377,11 +377,11 @@ class Operations:
             raise InvalidParamsError(violations=(("configuration.ifGenerationMatch", text),))
         log, key = self._log, caller.idempotency_key
         if key is None:
-            home = log.home(caller.tenant)
+            home = log.home(caller.tenant, agent=agent.name)
             shard = os.urandom(1)[0] % home.shards if home.shards > 1 else 0
             new_id = task_id(home.log, shard, os.urandom(RANDOM_BYTES))
         else:
-            home = log.home(caller.tenant, f"{caller.tenant}\n{caller.subject}\n{agent.name}\n{key}")
+            home = log.home(caller.tenant, key, agent.name)
             new_id, shard = derived_task_id(key, _scope(caller, agent), home.log, home.keyed_shards)
         task = TaskRef(home.log, shard, agent.name, token(caller.tenant), new_id)
         context_id = request.message.context_id or f"c-{base64.urlsafe_b64encode(os.urandom(15)).decode()}"
@@ -670,6 +670,13 @@ async def _replayed(
     seen = at.revision
     stands = at.position == 0
     async for records in log.read(task, max(at.position, 1)):
+        if not stands:
+            # Another record may stand there by now: of a log that was taken over before this one reached the new
+            # home, or restored from a backup, or of a task that was made again under its key.
+            first = records[0]
+            stands = first.position == at.position and first.header.revision <= seen <= first.header.last_revision
+            if not stands:
+                raise Unreadable("the cursor's record is gone")
         after = [r for r in records if r.header.last_revision > seen]
         if after and after[0].header.revision > seen + 1:
             raise Unreadable("the records after the cursor are gone")
@@ -685,19 +692,19 @@ async def _replayed(
                 yield after
 
 
-def _newest(records: list[Record]) -> int:
-    return records[-1].header.times[-1] if records else 0
-
-
-async def _just(update: Update) -> AsyncGenerator[Run]:
-    yield Run([update], last=True)
-
 def _may_stand(at: cursors.Cursor, head: Head) -> bool:
     """Whether a cursor can be a place in this timeline: its end, or one before that, which reading on shows."""
     if at.revision >= head.revision:
         return (at.revision, at.position) == (head.revision, head.position)
     return at.position <= head.position
 
+
+def _newest(records: list[Record]) -> int:
+    return records[-1].header.times[-1] if records else 0
+
+
+async def _just(update: Update) -> AsyncGenerator[Run]:
+    yield Run([update], last=True)
 
 
 def _answerable(head: Head, *, immediately: bool) -> bool:

@@ -11,6 +11,7 @@ import pytest
 
 from a2a_events.errors import LogError, TaskNotCancelableError, TaskNotFoundError, Unavailable, Unreachable
 from a2a_events.log.jetstream import Names
+from a2a_events.log.jetstream.wire import header_value
 from a2a_events.model import ListTasksRequest, TaskState
 from a2a_events.runtime.load import load
 from a2a_events.runtime.retention import Retention
@@ -330,10 +331,21 @@ async def test_agents_of_both_regions_are_known_in_both(two: TwoRegions) -> None
 
 async def test_no_record_is_shown_twice_by_a_region_that_follows_another(two: TwoRegions) -> None:
     """Interest crosses the leaf: live copies of the origin would come beside those of the mirror."""
-    got: list[str] = []
-    await two.us.connection.subscribe(f"{two.namespace}.live-{US}.{EU}.>", lambda subject, *_: got.append(subject))
-    task = await two.eu.calls.send_task("hello")
+    got: list[tuple[str, str]] = []
+
+    def heard(subject: str, _reply: str, headers: bytes, _payload: bytes) -> None:
+        got.append((subject, header_value(headers, b"Nats-Sequence")))
+
+    view = two.us.log._foreign[EU].mirror.view(0)  # what gateways of us listen to
+    assert view is not None
+    await two.us.connection.subscribe(f"{two.namespace}.{view.live}.{EU}.>", heard)
+    await two.us.connection.request("$JS.API.INFO")  # the server has heard of the interest
+    tasks = [ref((await two.eu.calls.send_task(f"hello {n}")).id) for n in range(3)]
     await two.even()
-    records = await two.us.records(ref(task.id))
-    await eventually(lambda: len(got) >= len(records))
-    assert len(got) == len(records)
+    records = [record for task in tasks for record in await two.us.records(task)]
+    # What comes after a marker on the same connection would have come before it, had it come twice.
+    marker = ref((await two.eu.calls.send_task("marker")).id)
+    await eventually(lambda: any(marker.task_id in subject for subject, _ in got))
+    of_tasks = [place for place in got if marker.task_id not in place[0]]
+    assert len(of_tasks) == len(records)
+    assert len(set(of_tasks)) == len(of_tasks)

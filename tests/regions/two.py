@@ -14,6 +14,7 @@ import msgspec
 
 from a2a_events import Turn, agent
 from a2a_events.log.jetstream import Connection, JetStreamLog, RegionalLog
+from a2a_events.log.port import Log
 from a2a_events.model import (
     GetTaskRequest,
     Message,
@@ -143,10 +144,14 @@ class TwoRegions(Regions):
             for region in (EU, US):
                 self.gateways[region] = await self.gateway(region)
                 await self.worker(region)
+            await eventually(self._announced, timeout_seconds=30, what="gateways that know where the agent is")
         except BaseException:
             await self.__aexit__(None, None, None)
             raise
         return self
+
+    def _announced(self) -> bool:
+        return all(SPEAKER.name in g.log._agents_of(log) for g in self.gateways.values() for log in g.log.logs)
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -167,15 +172,21 @@ class TwoRegions(Regions):
         return made
 
     async def worker(self, region: str, log: str = "") -> RunningWorker:
-        """A worker in a region, of its own log or of another one."""
-        chosen = msgspec.structs.replace(self.settings(region), regions="", log=log or region)
+        """A worker in a region, of its own log or of another one, with the settings that the documents tell."""
+        chosen = msgspec.structs.replace(self.settings(region), log=log or region)
         opened, _ = await self._exits.enter_async_context(jetstream_log(chosen, "worker"))
         assert isinstance(opened, JetStreamLog)
         writer = Writer("worker", f"worker-{region}-{os.urandom(3).hex()}")
-        made = RunningWorker(Worker(opened, [SPEAKER], writer, ack_wait_seconds=5.0, drain_seconds=0.5))
+        made = RunningWorker(
+            Worker(self.seen(opened, "worker"), [SPEAKER], writer, ack_wait_seconds=5.0, drain_seconds=0.5)
+        )
         self.workers[writer.instance] = made
         await made.ready()
         return made
+
+    def seen(self, log: Log, role: str) -> Log:
+        """The log that a process of a role works on."""
+        return log
 
     @property
     def eu(self) -> Gateway:

@@ -218,8 +218,8 @@ class FaultyLog:
         self._dispatches: list[Dispatch] = []
         network.watchers.append(self)
 
-    def home(self, tenant: str, key: str = "") -> Home:
-        return self._log.home(tenant, key)
+    def home(self, tenant: str, key: str = "", agent: str = "") -> Home:
+        return self._log.home(tenant, key, agent)
 
     def staleness(self, log: str = "") -> float | None:
         return self._log.staleness(log)

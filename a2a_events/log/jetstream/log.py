@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
@@ -193,16 +193,21 @@ class JetStreamLog:
             self.keyed_shards = int(of_first.get(KEYED_SHARDS, "1"))
         return found
 
-    def adopt(self, other: JetStreamLog) -> None:
-        """Know the shards as another view of the same log does, where these streams cannot be asked."""
-        self._shards = {key: replace(view, single=False) for key, view in other._shards.items()}
-        self.shards, self.keyed_shards = other.shards, other.keyed_shards
+    @property
+    def views(self) -> dict[int, ShardView]:
+        """What is known of each shard's stream."""
+        return {shard: view for (_, shard), view in self._shards.items()}
+
+    def adopt(self, views: Mapping[int, ShardView]) -> None:
+        """Know the shards from elsewhere, where these streams cannot be asked."""
+        self._shards = {(self.name, shard): replace(view, single=False) for shard, view in views.items()}
+        self.shards = len(self._shards)
 
     def view(self, shard: int) -> ShardView | None:
         """What is known of a shard's stream."""
         return self._shards.get((self.name, shard))
 
-    def home(self, tenant: str, key: str = "") -> Home:  # noqa: ARG002 -- there is one log
+    def home(self, tenant: str, key: str = "", agent: str = "") -> Home:  # noqa: ARG002 -- there is one log
         """See ``port.Log``."""
         return Home(self.name, self.shards, self.keyed_shards)
 
@@ -665,6 +670,14 @@ class JetStreamLog:
         entries = [msgspec.json.decode(card, type=AgentEntry) for card in found]
         return {entry.name: entry for entry in entries}
 
+    async def registered(self) -> set[str]:
+        """The agents that were ever announced in this log's region; one round trip.
+
+        Raises:
+            Unavailable: no answer; repeating is safe.
+        """
+        return {card.split(".")[-2] for card in await self._registered(self._names.card(self.name, "*"))}
+
     async def attended(self) -> set[str]:
         """See ``port.Log``."""
         signs = await self._registered(self._names.alive(self.name, "*", "*"))
@@ -853,10 +866,16 @@ class JetStreamLog:
 
     async def close(self) -> None:
         """See ``port.Log``."""
+        self.unwatch()
+        await self._connection.close()
+
+    def unwatch(self) -> None:
+        """Look after no task any more; for good."""
         self._silence.stop()
         for watched in list(self._watched.values()):
             watched.stop()
-        await self._connection.close()
+        if self._returned in self._connection.on_return:
+            self._connection.on_return.remove(self._returned)
 
     async def _value(self, stream: str, subject: str) -> bytes | None:
         try:

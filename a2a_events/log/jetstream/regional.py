@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterator, Mapping
-from typing import Final
+import time
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import suppress
+from typing import Any, Final
 
 import structlog
 
@@ -57,14 +59,28 @@ class RegionalLog(JetStreamLog):
         content_bytes: int = limits.CONTENT_BYTES,
     ) -> None:
         super().__init__(connection, names, settings, content_bytes=content_bytes)
+        domains = sorted(set(regions.values()))
         self._foreign = {
-            log: ForeignLog(connection, names, log, domain, content_bytes=content_bytes)
+            log: ForeignLog(
+                connection,
+                names,
+                log,
+                domain,
+                elsewhere=[other for other in domains if other != domain],
+                content_bytes=content_bytes,
+            )
             for log, domain in regions.items()
         }
         self._homes = dict(homes)
+        self._agents: frozenset[str] = frozenset()
+        """Those that were ever announced in this region."""
         self.logs = (self.name, *self._foreign)
-        self._domains = [DomainConnection(connection, domain) for domain in sorted(set(regions.values()))]
-        self._overtaken = ""
+        self._domains = [DomainConnection(connection, domain) for domain in domains]
+        self._sole_at = time.monotonic()
+        """When every other region last said that it has not taken the own log over."""
+        self.overtaken = ""
+        """Why nothing can be written to the own log here any more: another region has taken it over."""
+        self._taken = asyncio.Event()
         self._guarding: asyncio.Task[None] | None = None
 
     async def begin(self) -> None:
@@ -75,10 +91,13 @@ class RegionalLog(JetStreamLog):
             Unavailable: no answer, or no leader yet; repeating is safe.
         """
         await super().begin()
-        await asyncio.gather(*(foreign.begin() for foreign in self._foreign.values()))
-        await self._look_for_successor()
-        if self._overtaken:
-            raise NotProvisioned(f"{self._overtaken}: nothing can be written to it here")
+        for foreign in self._foreign.values():
+            await foreign.begin()
+        await self._look()
+        if self.overtaken:
+            raise NotProvisioned(f"{self.overtaken}: nothing can be written to it here")
+        for foreign in self._foreign.values():
+            foreign.start()
         self._guarding = asyncio.get_running_loop().create_task(self._guard())
 
     async def close(self) -> None:
@@ -87,11 +106,12 @@ class RegionalLog(JetStreamLog):
         await super().close()
 
     def stop(self) -> None:
-        """Watch the other regions no longer."""
+        """Watch nothing any more, neither the other regions nor any task."""
         if self._guarding is not None:
             self._guarding.cancel()
         for foreign in self._foreign.values():
             foreign.stop()
+        self.unwatch()
 
     # --- regions ------------------------------------------------------------------------------------------------------
 
@@ -101,149 +121,153 @@ class RegionalLog(JetStreamLog):
         return [foreign.state for foreign in self._foreign.values() if not foreign.taken_over]
 
     def staleness(self, log: str = "") -> float | None:
-        """See ``port.Log``."""
-        foreign = [self._foreign[log]] if log in self._foreign else [] if log else list(self._foreign.values())
-        ages = [age for age in (each.staleness for each in foreign) if age is not None]
-        return max(ages) if ages else None
+        """See ``port.Log``. That of the own log counts once another region has taken it over: it is read no further."""
+        ages = [self._age(name) for name in ([log] if log else self.logs)]
+        return max((age for age in ages if age is not None), default=None)
 
-    def home(self, tenant: str, key: str = "") -> Home:
-        """See ``port.Log``. An unpinned tenant's keys are spread over all logs: adding one moves its share only."""
+    def _age(self, log: str) -> float | None:
+        if (foreign := self._foreign.get(log)) is not None:
+            return foreign.staleness()
+        return time.monotonic() - self._sole_at if self.overtaken else None
+
+    def home(self, tenant: str, key: str = "", agent: str = "") -> Home:
+        """See ``port.Log``. An unpinned tenant's key that begins with a log's name and a dot belongs there.
+
+        Others are spread over all logs of the agent: one more moves its share only.
+        """
         log = self._homes.get(tenant) or self._homes.get(ANY_TENANT, "")
         if not log:
-            log = max(self.logs, key=lambda name: _weight(key, name)) if key else self.name
+            # An agent that nobody has announced yet may come anywhere.
+            logs = [name for name in self.logs if agent in self._agents_of(name)] or self.logs
+            log = self._keyed(logs, tenant, key) if key else self.name if self.name in logs else min(logs)
         of = self._foreign[log].mirror if log in self._foreign else self
         return Home(log, of.shards, of.keyed_shards)
 
-    async def reach(self, task: TaskRef, position: int) -> None:
-        """See ``port.Log``."""
-        if (foreign := self._foreign.get(task.log)) is not None:
-            await foreign.reach(task, position)
+    @staticmethod
+    def _keyed(logs: Sequence[str], tenant: str, key: str) -> str:
+        named = key.partition(".")[0]
+        return named if named in logs else max(logs, key=lambda name: _weight(f"{tenant}\n{key}", name))
+
+    def _agents_of(self, log: str) -> frozenset[str]:
+        foreign = self._foreign.get(log)
+        return self._agents if foreign is None else foreign.agents
+
+    async def until_overtaken(self) -> None:
+        """Wait until another region has taken the own log over."""
+        await self._taken.wait()
 
     async def _guard(self) -> None:
         """A region that was cut off learns here that another one has taken its log over."""
         while True:
             await asyncio.sleep(_LOOK_SECONDS)
             try:
-                await self._look_for_successor()
+                await self._look()
             except LogError as error:
                 logger.info("regions not asked", error=str(error))
+
+    async def _look(self) -> None:
+        await self._look_for_successor()
+        with suppress(LogError):
+            self._agents = frozenset(await self.registered())
 
     async def _look_for_successor(self) -> None:
         stream = self._names.log_stream(self.name, 0)
         own = self.view(0)
-        if self._overtaken or own is None:
+        if self.overtaken or own is None:
             return
+        asked, answered = time.monotonic(), True
         for there in self._domains:
             try:
                 info = await there.api(f"STREAM.INFO.{stream}", timeout=_LOOK_SECONDS)
             except LogError:
+                answered = False
                 continue
             if "error" in info:
                 continue
             other = ShardView.of(self._names, info["config"])
             if not other.mirror and other.epoch > own.epoch:
-                self._overtaken = f"log {self.name!r} was taken over by another region (epoch {other.epoch})"
+                self.overtaken = f"log {self.name!r} was taken over by another region (epoch {other.epoch})"
+                self._taken.set()
                 logger.error("log taken over", log=self.name, epoch=other.epoch)
+                return
+        if answered:
+            self._sole_at = asked
 
     # --- what belongs to a task ---------------------------------------------------------------------------------------
 
-    def _read_at(self, log: str) -> JetStreamLog | None:
-        """Another region's log, where it is read; None: it is the own one."""
-        foreign = self._foreign.get(log)
-        return None if foreign is None else foreign.mirror
-
-    def _written_at(self, log: str) -> JetStreamLog | None:
-        """Another region's log, where it is written; None: it is the own one.
-
-        Raises:
-            Unreachable: it has long been silent.
-        """
-        foreign = self._foreign.get(log)
-        if foreign is None:
-            return None
-        foreign.require_home()
-        return foreign.home
+    def _of(self, log: str) -> JetStreamLog | ForeignLog:
+        """Another region's log, or the own one (also for an empty name, and for one that is no log)."""
+        found: Any = self._foreign.get(log) or super()
+        at: JetStreamLog | ForeignLog = found
+        return at
 
     def incarnation(self, task: TaskRef) -> str:
         """See ``port.Log``."""
-        there = self._read_at(task.log)
-        return super().incarnation(task) if there is None else there.incarnation(task)
+        return self._of(task.log).incarnation(task)
+
+    async def reach(self, task: TaskRef, position: int) -> None:
+        """See ``port.Log``."""
+        await self._of(task.log).reach(task, position)
 
     async def try_append(self, task: TaskRef, draft: Draft, expected: int, *, trace: str = "") -> int:
         """See ``port.Log``."""
-        foreign = self._foreign.get(task.log)
-        if foreign is not None:
-            return await foreign.try_append(task, draft, expected, trace=trace)
-        if self._overtaken:
-            raise Unreachable(self._overtaken)
-        return await super().try_append(task, draft, expected, trace=trace)
+        if self.overtaken and task.log == self.name:
+            raise Unreachable(self.overtaken)
+        return await self._of(task.log).try_append(task, draft, expected, trace=trace)
 
     async def first_after(self, task: TaskRef, position: int) -> Record | None:
         """See ``port.Log``."""
-        foreign = self._foreign.get(task.log)
-        return await (super().first_after if foreign is None else foreign.first_after)(task, position)
+        return await self._of(task.log).first_after(task, position)
 
     async def last(self, task: TaskRef) -> Record | None:
         """See ``port.Log``."""
-        foreign = self._foreign.get(task.log)
-        return await (super().last if foreign is None else foreign.last)(task)
+        return await self._of(task.log).last(task)
 
     async def stored(self, task: TaskRef, position: int = 0) -> Stored | None:
         """See ``port.Log``."""
-        foreign = self._foreign.get(task.log)
-        return await (super().stored if foreign is None else foreign.stored)(task, position)
+        return await self._of(task.log).stored(task, position)
 
     async def read(self, task: TaskRef, start: int = 1) -> AsyncIterator[list[Record]]:
         """See ``port.Log``."""
-        foreign = self._foreign.get(task.log)
-        async for records in (super().read if foreign is None else foreign.read)(task, start):
+        async for records in self._of(task.log).read(task, start):
             yield records
 
     def watch(self, task: TaskRef) -> TailWatch:
         """See ``port.Log``."""
-        there = self._read_at(task.log)
-        return super().watch(task) if there is None else there.watch(task)
+        return self._of(task.log).watch(task)
 
     async def snapshot(self, task: TaskRef) -> bytes | None:
         """See ``port.Log``."""
-        there = self._read_at(task.log)
-        return await (super().snapshot if there is None else there.snapshot)(task)
+        return await self._of(task.log).snapshot(task)
 
     async def segments(self, task: TaskRef, keys: list[str]) -> dict[str, bytes]:
         """See ``port.Log``."""
-        there = self._read_at(task.log)
-        return await (super().segments if there is None else there.segments)(task, keys)
+        return await self._of(task.log).segments(task, keys)
 
     async def save(self, task: TaskRef, snapshot: Snapshot) -> None:
-        """See ``port.Log``. Of another region's task none is written: that is left to those who work on it."""
-        if task.log not in self._foreign:
-            await super().save(task, snapshot)
+        """See ``port.Log``."""
+        await self._of(task.log).save(task, snapshot)
 
     async def notified(self, task: TaskRef) -> tuple[bytes, int]:
         """See ``port.Log``."""
-        there = self._written_at(task.log)
-        return await (super().notified if there is None else there.notified)(task)
+        return await self._of(task.log).notified(task)
 
     async def sealing_key(self, log: str = "") -> bytes:
         """See ``port.Log``."""
-        there = self._written_at(log)
-        return await (super().sealing_key if there is None else there.sealing_key)()
+        return await self._of(log).sealing_key()
 
     async def waking(self, task: TaskRef) -> tuple[int, int] | None:
         """See ``port.Log``."""
-        there = self._written_at(task.log)
-        return await (super().waking if there is None else there.waking)(task)
+        return await self._of(task.log).waking(task)
 
     async def dead_letter(self, task: TaskRef) -> Letter | None:
         """See ``port.Log``."""
-        there = self._read_at(task.log)
-        return await (super().dead_letter if there is None else there.dead_letter)(task)
+        return await self._of(task.log).dead_letter(task)
 
     async def find(self, task_id: str) -> TaskRef | None:
         """See ``port.Log``."""
         place = parse_task_id(task_id)
-        there = self._read_at(place[0]) if place is not None else None
-        return await (super().find if there is None else there.find)(task_id)
+        return await self._of(place[0] if place is not None else "").find(task_id)
 
     # --- what belongs to all ------------------------------------------------------------------------------------------
 
@@ -252,20 +276,23 @@ class RegionalLog(JetStreamLog):
         found: dict[str, AgentEntry] = {}
         for foreign in self._foreign.values():
             try:
-                found.update(await foreign.mirror.agents())
+                there = await foreign.mirror.agents()
             except LogError as error:
                 logger.warning("agents of another region not read", log=foreign.name, error=str(error))
-        return found | await super().agents()
+                continue
+            foreign.agents = frozenset(there)
+            found.update(there)
+        own = await super().agents()
+        self._agents = frozenset(own)
+        return found | own
 
     async def ends(self, log: str = "") -> dict[int, End]:
         """See ``port.Log``."""
-        there = self._read_at(log)
-        return await (super().ends if there is None else there.ends)()
+        return await self._of(log).ends()
 
     async def scan(self, shard: int, start: int, end: int, log: str = "") -> AsyncIterator[list[Stored]]:
         """See ``port.Log``."""
-        there = self._read_at(log)
-        async for batch in (super().scan if there is None else there.scan)(shard, start, end):
+        async for batch in self._of(log).scan(shard, start, end):
             yield batch
 
 
