@@ -102,6 +102,8 @@ async def jetstream_log(
                 content_bytes=settings.content_bytes,
             )
         log = await patiently(opened, "the log", patience_seconds=patience_seconds)
+        if health is not None and isinstance(log, RegionalLog):
+            health.check(partial(getattr, log, "overtaken"))
         try:
             with _mirrors_shown(log):
                 async with health.watching(log, made) if health is not None else nullcontext():

@@ -16,7 +16,7 @@ import uvicorn
 from a2a_events.bindings.app import create_app
 from a2a_events.bindings.exchange import Intake, Streams
 from a2a_events.bindings.timelines.debugging import Debugging
-from a2a_events.log.jetstream import Connection, JetStreamLog
+from a2a_events.log.jetstream import Connection, JetStreamLog, RegionalLog
 from a2a_events.model import AgentCard, AgentInterface
 from a2a_events.runtime.directory import Directory
 from a2a_events.runtime.index import TaskIndex
@@ -132,8 +132,10 @@ async def serve(
     serving = asyncio.get_running_loop().create_task(server.serve([listener]))
     logger.info("gateway ready", url=settings.base_url, grpc=settings.grpc_address or None)
     waiting = asyncio.get_running_loop().create_task(stop.wait())
+    ending = asyncio.get_running_loop().create_task(_end_streams_once_overtaken(log, streams, settings))
     await asyncio.wait([serving, waiting], return_when=asyncio.FIRST_COMPLETED)
     waiting.cancel()
+    ending.cancel()
     if stop.is_set():
         await _drain(streams, settings, hurry or asyncio.Event())
     streams.close()
@@ -157,6 +159,13 @@ async def _drain(streams: Streams, settings: Settings, hurry: asyncio.Event) -> 
     if not draining.done():
         draining.cancel()
         await streams.drain(0.0, settings.drain_seconds)
+
+
+async def _end_streams_once_overtaken(log: JetStreamLog, streams: Streams, settings: Settings) -> None:
+    """What is read here goes on no further once another region has the log: clients resume where it does."""
+    if isinstance(log, RegionalLog):
+        await log.until_overtaken()
+        await streams.drain(settings.drain_spread_seconds, settings.drain_seconds)
 
 
 async def run(settings: Settings) -> None:
