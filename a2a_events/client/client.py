@@ -7,7 +7,6 @@ from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from functools import cache
 from types import TracebackType
 from typing import Any, Final, Literal, Self
-from uuid import uuid4
 
 import httpx
 import msgspec
@@ -18,7 +17,7 @@ from a2a_events.client.endpoint import BindingName, Endpoint, Wishes, read_card,
 from a2a_events.client.errors import BadAnswer, NoAnswer
 from a2a_events.client.http_link import Http
 from a2a_events.client.push_configs import PushConfigs
-from a2a_events.client.repetition import Repetition, message_id_for
+from a2a_events.client.repetition import SendKey, message_id_for
 from a2a_events.client.replicas import Replicas
 from a2a_events.client.retry import Retry
 from a2a_events.client.stream import Updates, usable_cursor
@@ -239,16 +238,15 @@ class Client:
             ),
             metadata,
         )
-        key = _new_id() if idempotency_key is None else idempotency_key
+        key = SendKey(idempotency_key)
         try:
             raw = await self._replicas.ask(
                 request,
-                repetition=Repetition.KEYED if key else Repetition.NEVER,
-                headers={"Idempotency-Key": key} if key else None,
+                key=key,
                 patience_seconds=self._patience_seconds if return_immediately else None,
             )
         except NoAnswer as error:
-            error.idempotency_key = key
+            error.idempotency_key = key.text
             raise
         reply = read(raw, SendMessageResponse)
         answer = reply.task or reply.message
@@ -286,7 +284,7 @@ class Client:
             self._replicas,
             message=request,
             task_id=task_id or (message.task_id if isinstance(message, Message) else "") or None,
-            idempotency_key=_new_id() if idempotency_key is None else idempotency_key,
+            idempotency_key=idempotency_key,
             history_length=history_length,
         )
 
@@ -455,7 +453,3 @@ def _check(address: str | AgentInterface) -> None:
 def _authorities() -> ssl.SSLContext:
     """Whom to trust. Read once for all clients: it takes 50 ms, in which nothing else would run."""
     return httpx.create_ssl_context()
-
-
-def _new_id() -> str:
-    return str(uuid4())

@@ -94,6 +94,13 @@ class Endpoint:
         """Whether the card, as it was last seen, names an extension; not where no card is to be found."""
         return self._card is not None and any(e.uri == extension for e in self._card.capabilities.extensions)
 
+    def says(self, extension: str, name: str) -> str:
+        """A parameter of an extension as the card last had it; empty if it has none, or it is no text."""
+        extensions = self._card.capabilities.extensions if self._card is not None else ()
+        for found in (e.params[name] for e in extensions if e.uri == extension and e.params and name in e.params):
+            return found if isinstance(found, str) else ""
+        return ""
+
     @property
     def wait_seconds(self) -> float:
         """How long this endpoint asked not to be used."""

@@ -10,7 +10,7 @@ from a2a_events.client.endpoint import Endpoint
 from a2a_events.client.errors import ConnectionFailed, NoAnswer
 from a2a_events.client.link import Frames
 from a2a_events.client.operations import Request
-from a2a_events.client.repetition import IDEMPOTENT_SEND, Repetition
+from a2a_events.client.repetition import IDEMPOTENT_SEND, Repetition, SendKey
 from a2a_events.client.retry import Attempts, Retry
 from a2a_events.errors import UnavailableError
 from a2a_events.model import AgentCard
@@ -68,7 +68,7 @@ class Replicas:
         *,
         attempts: Attempts | None = None,
         repetition: Repetition = Repetition.ALWAYS,
-        headers: Mapping[str, str] | None = None,
+        key: SendKey | None = None,
         patience_seconds: float | None,
     ) -> bytes:
         """One operation that answers once: the JSON of its result.
@@ -77,7 +77,7 @@ class Replicas:
             request: what to ask.
             attempts: counts the failures; None: as many as for any request.
             repetition: whether to send it again when it may have taken effect; what was not sent is always repeated.
-            headers: for this request.
+            key: under which a message is sent; says by itself when to send it again.
             patience_seconds: for the whole answer; None: no limit.
 
         Raises:
@@ -87,10 +87,11 @@ class Replicas:
 
         async def work(endpoint: Endpoint) -> bytes:
             link = await endpoint.link()
-            reply = await link.ask(request, headers or {}, patience_seconds)
+            reply = await link.ask(request, _headers(key, endpoint), patience_seconds)
             self.extensions = reply.extensions
             return reply.raw
 
+        repetition = repetition if key is None else key.repetition
         return await self._attempt(work, attempts or self.request_attempts(), repetition)
 
     async def open(
@@ -98,7 +99,7 @@ class Replicas:
         request: Request,
         attempts: Attempts,
         *,
-        repetition: Repetition = Repetition.ALWAYS,
+        key: SendKey | None = None,
         unsettled: Exception | None = None,
         headers: Mapping[str, str] | None = None,
         patience_seconds: float | None,
@@ -109,7 +110,7 @@ class Replicas:
         Args:
             request: what to ask.
             attempts: counts the failures.
-            repetition: as for :meth:`ask`.
+            key: as for :meth:`ask`.
             unsettled: how it failed before, if it may have taken effect then.
             headers: for this request.
             patience_seconds: for the beginning of the answer; None: no limit.
@@ -118,11 +119,12 @@ class Replicas:
 
         async def work(endpoint: Endpoint) -> tuple[Endpoint, Frames]:
             link = await endpoint.link()
-            frames = await link.open(request, headers or {}, patience_seconds)
+            frames = await link.open(request, {**(headers or {}), **_headers(key, endpoint)}, patience_seconds)
             self.extensions = frames.extensions
             return endpoint, frames
 
         floor_seconds = min(floor_seconds, self._retry.longest_seconds)
+        repetition = Repetition.ALWAYS if key is None else key.repetition
         return await self._attempt(work, attempts, repetition, unsettled, floor_seconds=floor_seconds)
 
     async def aclose(self) -> None:
@@ -172,6 +174,10 @@ class Replicas:
                 attempts.failed(error)
         assert unsettled is not None
         raise unsettled
+
+
+def _headers(key: SendKey | None, endpoint: Endpoint) -> dict[str, str]:
+    return {} if key is None else key.headers(endpoint.says(IDEMPOTENT_SEND, "home"))
 
 
 def repeatable(repetition: Repetition, endpoint: Endpoint) -> bool:

@@ -16,7 +16,7 @@ from a2a_events.client.answers import read, read_update
 from a2a_events.client.endpoint import Endpoint
 from a2a_events.client.errors import ClientError, NoAnswer, StreamInterrupted
 from a2a_events.client.link import Frames
-from a2a_events.client.repetition import Repetition
+from a2a_events.client.repetition import SendKey
 from a2a_events.client.replay import Mark, mark_of
 from a2a_events.client.replicas import PASSING, Replicas, repeatable
 from a2a_events.client.retry import wanted_seconds
@@ -137,15 +137,14 @@ class Updates:
         message: SendMessageRequest | None = None,
         task_id: str | None = None,
         cursor: str | None = None,
-        idempotency_key: str = "",
+        idempotency_key: str | None = "",
         history_length: int | None = None,
     ) -> None:
         self.task_id = task_id
         """The task; None until the first update of a new one."""
         self.cursor = cursor
         """Of the last update delivered: hand it to ``subscribe`` to go on after it, in another process too."""
-        self.idempotency_key = idempotency_key
-        """Under which the message was sent; empty for a subscription."""
+        self._key = SendKey(idempotency_key)
         self.active_extensions: frozenset[str] = frozenset()
         """URIs of the extensions that the agent activated for this stream; known when it is entered."""
         self._replicas = replicas
@@ -158,7 +157,6 @@ class Updates:
         self._memory = _Memory()
         self._state: TaskState | None = None
         self._server_wants_seconds = 0.0
-        self._repetition = Repetition.KEYED if idempotency_key else Repetition.NEVER
         self._unsettled: Exception | None = None  # how the message's connection broke before an update of it came
         self._entered = False
         self._opened = False
@@ -168,6 +166,11 @@ class Updates:
         # Of the current connection:
         self._from_cursor = False
         self._first = True  # no update of it was taken yet
+
+    @property
+    def idempotency_key(self) -> str:
+        """Under which the message was sent, once this is entered; empty for a subscription."""
+        return self._key.text
 
     async def __aenter__(self) -> Self:
         assert not self._entered, "a stream is entered once"
@@ -267,14 +270,12 @@ class Updates:
     # --- the connections ---------------------------------------------------------------------------------------------
 
     async def _send(self, message: SendMessageRequest) -> None:
-        headers = {"Idempotency-Key": self.idempotency_key} if self.idempotency_key else {}
         with self._explained():
             self._connection = await self._replicas.open(
                 message,
                 self._attempts,
-                repetition=self._repetition,
+                key=self._key,
                 unsettled=self._unsettled,
-                headers=headers,
                 patience_seconds=None,
                 floor_seconds=self._server_wants_seconds,
             )
@@ -355,7 +356,7 @@ class Updates:
                 "The message was sent and the connection broke before the first update: it may have been taken",
                 idempotency_key=self.idempotency_key,
             )
-            if not repeatable(self._repetition, endpoint):
+            if not repeatable(self._key.repetition, endpoint):
                 raise self._unsettled from error
             self._attempts.failed(self._unsettled)
             return

@@ -83,6 +83,11 @@ class Directory:
         self._cards = dict(cards or {})
         self._extended = dict(extended or {})
         self._interfaces = tuple(interfaces)
+        # Of several regions each says its own, for keys that are to keep their messages near.
+        near = {"home": log.name} if len(log.logs) > 1 else None
+        self._offered = tuple(
+            msgspec.structs.replace(e, params=near) if e.uri == IDEMPOTENT_SEND else e for e in OFFERED
+        )
         self._at_root: dict[str, ServedAgent] = {}
         """Every agent, as it would be the default one."""
         self._at_path: dict[str, ServedAgent] = {}
@@ -169,7 +174,7 @@ class Directory:
                 capabilities,
                 push_notifications=self._push and capabilities.push_notifications is not False,
                 extended_agent_card=extended or capabilities.extended_agent_card,
-                extensions=(*(e for e in capabilities.extensions if e.uri not in _OFFERED_URIS), *OFFERED),
+                extensions=(*(e for e in capabilities.extensions if e.uri not in _OFFERED_URIS), *self._offered),
             ),
         )
 

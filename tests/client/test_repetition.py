@@ -20,10 +20,11 @@ EMPTY = Answer(frames=(b": hello\n\n",))
 OPEN, DONE = frame(snapshot("SUBMITTED"), "1"), frame(status("COMPLETED"), "2")
 
 
-def declares(gateway: Gateway, *, taken_once: bool = True) -> None:
+def declares(gateway: Gateway, *, taken_once: bool = True, home: object = None) -> None:
     made = card((gateway.url, "JSONRPC", "1.0"))
     if taken_once:
-        made["capabilities"]["extensions"] = [{"uri": IDEMPOTENT_SEND}]
+        params = {} if home is None else {"params": {"home": home}}
+        made["capabilities"]["extensions"] = [{"uri": IDEMPOTENT_SEND, **params}]
     gateway.card = made
 
 
@@ -46,6 +47,40 @@ async def test_a_message_is_sent_again_as_it_was(client: Client, first: Gateway,
     second.will(result(snapshot("COMPLETED")))
     assert isinstance(await client.send("hi"), Task)
     assert asked(first.seen[0]) == asked(second.seen[0])
+
+
+@pytest.mark.parametrize("lost", [CUT, BUSY], ids=["cut", "503"])
+async def test_a_key_that_was_made_up_says_where_the_first_gateway_is_and_stays_the_same(
+    client: Client, first: Gateway, second: Gateway, lost: Answer
+) -> None:
+    declares(first, home="eu")
+    declares(second, home="us")
+    first.will(lost)
+    second.will(result(snapshot("COMPLETED")))
+    await client.send("hi")
+    assert asked(first.seen[0]) == asked(second.seen[0])
+    key, _ = asked(first.seen[0])
+    assert key.startswith("eu.")
+    second.will(Answer(frames=(OPEN, DONE)))
+    async with client.stream("hi") as updates:
+        assert updates.idempotency_key.startswith("us.")
+        assert [update async for update in updates]
+    assert updates.idempotency_key == asked(second.seen[1])[0]
+
+
+@pytest.mark.parametrize("home", ["", "two words", "x" * 99, 7], ids=str)
+async def test_a_key_says_nothing_that_is_no_name(client: Client, first: Gateway, home: object) -> None:
+    declares(first, home=home)
+    first.will(result(snapshot("COMPLETED")))
+    await client.send("hi")
+    assert "." not in asked(first.seen[0])[0]
+
+
+async def test_a_key_of_the_caller_is_sent_as_it_is(client: Client, first: Gateway) -> None:
+    declares(first, home="eu")
+    first.will(result(snapshot("COMPLETED")))
+    await client.send("hi", idempotency_key="mine")
+    assert asked(first.seen[0])[0] == "mine"
 
 
 @pytest.mark.parametrize("lost", [CUT, BUSY, EMPTY], ids=["cut", "503", "ended"])
