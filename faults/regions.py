@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import itertools
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
@@ -43,28 +45,29 @@ class Regions:
             nats=self.servers[region].url,
             namespace=self.namespace,
             log=region,
-            regions=f"{EU}={domain(EU)},{US}={domain(US)}",
+            regions=",".join(f"{each}={domain(each)}" for each in self.servers),
             shards=self._shards,
         )
 
     async def __aenter__(self) -> Self:
         try:
-            # What is advertised would lead the leaf past the link.
-            listening = f"{_PINGS}leafnodes {{ host: 127.0.0.1, port: {self._leaf}, no_advertise: true }}\n"
-            await self._start(EU, listening)
-            await self.link.open()
-            remote = f'{{ url: "nats://127.0.0.1:{self.link.port}" }}'
-            await self._start(US, f'{_PINGS}leafnodes {{ remotes: [{remote}], reconnect: "0.3s" }}\n')
-            await self.joined()
-            for region in (EU, US):
-                own = self.settings(region)
-                await provisioner.run(Settings(nats=own.nats, namespace=own.namespace, log=own.log, shards=own.shards))
-            for region in (EU, US):
-                await provisioner.run(self.settings(region))
+            await self._join()
+            await asyncio.gather(*(provisioner.run(self.settings(region)) for region in self.servers))
         except BaseException:
             await self.close()
             raise
         return self
+
+    async def _join(self) -> None:
+        # What is advertised would lead the leaf past the link.
+        listening = f"{_PINGS}leafnodes {{ host: 127.0.0.1, port: {self._leaf}, no_advertise: true }}\n"
+        await self._start(EU, listening)
+        await self.link.open()
+        await self._start(US, self._leaf_of(self.link.port))
+        await self.joined()
+
+    def _leaf_of(self, port: int) -> str:
+        return f'{_PINGS}leafnodes {{ remotes: [{{ url: "nats://127.0.0.1:{port}" }}], reconnect: "0.3s" }}\n'
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -77,8 +80,8 @@ class Regions:
         await server.start()
 
     async def joined(self) -> None:
-        """Wait until each region reaches the other."""
-        for region, other in ((EU, US), (US, EU)):
+        """Wait until each region reaches the others."""
+        for region, other in itertools.permutations(self.servers, 2):
             connection = Connection([self.servers[region].url], name="joined")
             await connection.open()
             try:

@@ -39,6 +39,8 @@ from a2a_events.timeline.record import Record, Writer
 from faults.regions import EU, US, Regions
 from tests.integration.stack import RunningWorker
 
+CATCH_UP_SECONDS = 90.0
+"""A bound against hanging: nats-server may take over 40 s until it looks at a mirror again (docs/regions.md)."""
 GATES: dict[str, asyncio.Queue[str]] = {}
 """What the agent says next, by the first message of its task; "" ends the turn."""
 
@@ -109,7 +111,7 @@ async def shown(updates: Updates) -> AsyncGenerator[Update]:
     try:
         runs = aiter(updates)
         while True:
-            async with asyncio.timeout(40):
+            async with asyncio.timeout(CATCH_UP_SECONDS):
                 run = await anext(runs)
             for update in run.updates:
                 yield update
@@ -221,4 +223,4 @@ class TwoRegions(Regions):
             def caught_up(gateway: Gateway = gateway) -> bool:
                 return all(s.lag_seconds < time.monotonic() - begun for s in gateway.log.mirrors)
 
-            await eventually(caught_up, timeout_seconds=30, what="mirrors that have everything")
+            await eventually(caught_up, timeout_seconds=CATCH_UP_SECONDS, what="mirrors that have everything")

@@ -52,20 +52,21 @@ async def provision_mirrors(
         ``kept`` (the other region cannot be reached now).
 
     Raises:
-        ProvisionError: a stream is there and is not that mirror, or the other region has no such log.
-        Unavailable: no answer, or the other region cannot be reached and has no mirror here yet; repeating is safe.
+        ProvisionError: a stream is there and is not that mirror.
+        Unavailable: no answer, or the other region cannot be reached or has no log yet, and has no mirror here;
+            repeating is safe.
     """
     done: dict[str, str] = {}
     for log, domain in regions.items():
         there = DomainConnection(connection, domain)
         try:
             origins = await _origins(there, names, log, domain)
-        except Unavailable:
+        except Unavailable as error:
             here = await shards_of(connection, names, log)
             if not here:
                 raise
             done |= {names.log_stream(log, shard): "kept" for shard in here}
-            logger.warning("region unreachable, mirrors kept as they are", log=log, domain=domain)
+            logger.warning("mirrors kept as they are", log=log, domain=domain, why=str(error))
             continue
         for origin in origins:
             done[origin["name"]] = await _ensure_mirror(
@@ -87,16 +88,21 @@ def streams_beside(names: Names, log: str) -> list[str]:
 
 
 async def _origins(there: Connection, names: Names, log: str, domain: str) -> list[dict[str, Any]]:
+    missing = f"domain {domain!r} has no log {log!r} yet, or not all of it: provision it there too"
+    beside: list[dict[str, Any]] = []
+    for stream in streams_beside(names, log):  # first: shards are made before them
+        info = await ask(there, f"STREAM.INFO.{stream}")
+        if info.get("error", {}).get("err_code") == STREAM_NOT_FOUND:
+            raise Unavailable(missing)
+        if "error" in info:
+            raise ProvisionError(
+                f"cannot read stream {stream} of domain {domain!r}: {info['error'].get('description')}"
+            )
+        beside.append(info["config"])
     shards = await shards_of(there, names, log)
     if not shards:
-        raise ProvisionError(f"domain {domain!r} has no log {log!r}: provision it there first")
-    configs: list[dict[str, Any]] = [info["config"] for info in shards.values()]
-    for stream in streams_beside(names, log):
-        info = await ask(there, f"STREAM.INFO.{stream}")
-        if "error" in info:
-            why = info["error"].get("description")
-            raise ProvisionError(f"cannot read stream {stream} of domain {domain!r} ({why}): provision it there first")
-        configs.append(info["config"])
+        raise Unavailable(missing)
+    configs: list[dict[str, Any]] = [*(info["config"] for info in shards.values()), *beside]
     of_first: dict[str, str] = configs[0].get("metadata") or {}
     if RESTORED in of_first:  # snapshots are made anew after a restoration: their stream has no mark of its own
         for config in configs:
