@@ -105,7 +105,7 @@ class ForeignLog:
             NotProvisioned: there are none here: run ``a2a-events provision`` with the same regions.
             Unavailable: no answer here; repeating is safe. The other region need not be there.
         """
-        await self.mirror.begin()
+        await self.mirror.begin_to_read()
         await self._look()
 
     def start(self) -> None:

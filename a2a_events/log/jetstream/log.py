@@ -157,7 +157,7 @@ class JetStreamLog:
             content_bytes: largest payload of one record.
 
         Raises:
-            NotProvisioned: streams are not there: run ``a2a-events provision``.
+            NotProvisioned: streams are not there: run ``a2a-events provision``; or another region writes the log.
             Unavailable: no answer, or no leader yet; repeating is safe.
         """
         log = cls(connection, names, settings, content_bytes=content_bytes)
@@ -166,6 +166,16 @@ class JetStreamLog:
 
     async def begin(self) -> None:
         """Find the streams; errors as :meth:`open`."""
+        await self.begin_to_read()
+        if any(view.mirror for view in self._shards.values()):
+            # Who began with a mirror would never hear that it was taken over, and write what nobody takes in.
+            raise NotProvisioned(
+                f"log {self.name!r} is written in another region, and only mirrored here: choose the log of this "
+                "region, or take that one over first by `a2a-events region-promote`"
+            )
+
+    async def begin_to_read(self) -> None:
+        """As :meth:`begin`; the streams may be mirrors."""
         await self.refresh()
         if not self._shards:
             raise NotProvisioned(
