@@ -2,21 +2,87 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
-from a2a_events.errors import NotProvisioned
-from a2a_events.log.jetstream import JetStreamLog, StreamSettings, takeover
-from a2a_events.log.jetstream.takeover import take_over
+from a2a_events.errors import NotProvisioned, Unavailable
+from a2a_events.log.jetstream import JetStreamLog, StreamSettings, provision, takeover
+from a2a_events.log.jetstream.streams import ProvisionError
+from a2a_events.log.jetstream.takeover import fence, take_over
 from a2a_events.services.connect import jetstream_log
 from faults.regions import EU, US, domain
 from tests.contract.logs import new_task, offered
-from tests.regions.pair import Pair
+from tests.regions.pair import SHARDS, Pair
 
 pytestmark = [pytest.mark.integration, pytest.mark.asyncio(loop_scope="module")]
 
 
 async def _taken(pair: Pair, *, lost: bool = False) -> takeover.TakenOver:
     return await take_over(pair.us, pair.names, EU, domain(EU), lost=lost)
+
+
+async def _cut_off(pair: Pair) -> None:
+    """Cut the link, and wait until both sides know."""
+    pair.regions.link.cut()
+    for connection, other in ((pair.us, EU), (pair.eu, US)):
+        while True:
+            try:
+                await connection.request(f"$JS.{domain(other)}.API.INFO", timeout=0.5)
+            except Unavailable:
+                break
+            except Exception:  # noqa: BLE001 -- no answer: neither cut nor whole
+                await asyncio.sleep(0.1)
+
+
+async def _healed(pair: Pair) -> None:
+    pair.regions.link.heal()
+    await pair.regions.joined()
+
+
+# --- who may be fenced ------------------------------------------------------------------------------------------------
+
+
+async def test_the_new_home_is_never_fenced_whatever_the_settings_say_by_then(pair: Pair) -> None:
+    await _taken(pair)
+    with pytest.raises(ProvisionError, match="has itself taken log 'eu' over"):
+        await fence(pair.us, pair.names, EU, domain(US))
+    with pytest.raises(ProvisionError, match="has itself taken log 'eu' over"):
+        await take_over(pair.us, pair.names, EU, domain(US), lost=False)
+    assert await pair.write(US, EU)
+    for stream in pair.streams(EU):
+        assert takeover.FENCED not in (await pair.info(US, stream))["config"]["metadata"]
+
+
+async def test_fencing_waits_for_a_region_that_answers_without_the_log_and_does_not_report_success(pair: Pair) -> None:
+    await _taken(pair)
+    await pair.delete(EU, *pair.streams(EU))
+    with pytest.raises(Unavailable, match="has no log 'eu'"):
+        await fence(pair.us, pair.names, EU, domain(EU), patience_seconds=0.3)
+    assert (await _until_there(pair)).beyond == {0: 1, 1: 0}
+
+
+async def _until_there(pair: Pair) -> takeover.Fenced:
+    """What ``region-fence --wait`` says of a region whose log comes while it waits."""
+    waiting = asyncio.create_task(fence(pair.us, pair.names, EU, domain(EU), patience_seconds=60))
+    await provision(pair.eu, pair.names, StreamSettings(EU, SHARDS))
+    try:
+        await pair.write(EU, EU)
+    except Unavailable:  # fenced already
+        raise AssertionError("fenced before it had anything") from None
+    return await waiting
+
+
+async def test_what_was_stored_in_a_shard_without_a_mirror_is_counted(pair: Pair) -> None:
+    await _cut_off(pair)
+    await provision(pair.eu, pair.names, StreamSettings(EU, SHARDS + 1))
+    await pair.write(EU, EU, SHARDS)
+    await pair.write(EU, EU, SHARDS)
+    assert not (await _taken(pair, lost=True)).planned
+    await _healed(pair)
+    assert (await fence(pair.us, pair.names, EU, domain(EU))).beyond == {0: 0, 1: 0, 2: 2}
+    await provision(pair.us, pair.names, StreamSettings(EU, SHARDS + 1))  # now the new home has such a shard too
+    assert (await fence(pair.us, pair.names, EU, domain(EU))).beyond == {0: 0, 1: 0, 2: 2}
 
 
 # --- who may write ----------------------------------------------------------------------------------------------------

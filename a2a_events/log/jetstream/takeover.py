@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Collection, Mapping
 from datetime import datetime
 from typing import Any, Final
 
 import structlog
 from msgspec import Struct
 
-from a2a_events.errors import LogError, NotProvisioned, Unavailable
+from a2a_events.errors import NotProvisioned, Unavailable
 from a2a_events.log.jetstream import reads
 from a2a_events.log.jetstream.connection import Connection
 from a2a_events.log.jetstream.domain import DomainConnection
@@ -25,19 +26,22 @@ from a2a_events.log.jetstream.names import SCHEDULE, STREAM_NOT_FOUND, Names
 from a2a_events.log.jetstream.streams import (
     EPOCH,
     FENCED,
+    INCARNATION,
     TAKEN_AT,
     ProvisionError,
     StreamSettings,
     ask,
     configurations,
     marks,
-    shards_of,
 )
 from a2a_events.log.jetstream.wire import header_value
 
 _EVEN_SECONDS: Final = 60.0
 """How long a planned fail-over waits until the mirrors have everything."""
 _LOOK_SECONDS: Final = 0.1
+
+Infos = Mapping[str, dict[str, Any]]
+"""What servers say of streams, by their names."""
 
 logger = structlog.get_logger(__name__)
 
@@ -64,7 +68,9 @@ class Fenced(Struct, frozen=True):
     """Records of each shard after the position at which it was taken over; they are in no log, and stay to be read."""
 
 
-async def take_over(connection: Connection, names: Names, log: str, domain: str, *, lost: bool) -> TakenOver:
+async def take_over(
+    connection: Connection, names: Names, log: str, domain: str, *, lost: bool
+) -> TakenOver:
     """Make the mirrors of a log, in the domain connected to, the log itself. May be repeated when it was interrupted.
 
     A region that answers is fenced first, and nothing is lost. Of one that does not, what the mirrors lack is lost.
@@ -77,22 +83,16 @@ async def take_over(connection: Connection, names: Names, log: str, domain: str,
         lost: go on although that does not answer. Whoever says so has made sure that nobody reaches it.
 
     Raises:
-        ProvisionError: there are no mirrors here, or the region does not answer and ``lost`` was not said.
+        ProvisionError: there are no mirrors here of all that the region has, or the region does not answer and ``lost``
+            was not said. Nothing was changed.
         Unavailable: no answer, or the mirrors lack something for too long; repeating is safe.
     """
-    here = await shards_of(connection, names, log)
-    views = {shard: ShardView.of(names, info["config"]) for shard, info in here.items()}
-    if not here:
-        raise ProvisionError(f"there is no mirror of log {log!r} here: provision it first")
-    if not any(view.mirror for view in views.values()) and all(view.epoch == 1 for view in views.values()):
-        raise ProvisionError(f"log {log!r} is written here already")
-    taken = [view.epoch for view in views.values() if not view.mirror]
-    epoch = max(taken) if taken else 1 + max(view.epoch for view in views.values())
+    standing = await _standing(connection, names, log)
+    epoch = _next_epoch(names, log, standing)
     there = DomainConnection(connection, domain)
-    silent = _silent_seconds(here)
-    planned = True
+    silent = _silent_seconds(standing)
     try:
-        origins = await shards_of(there, names, log)
+        origins = await _standing(there, names, log)
     except Unavailable:
         if not lost:
             raise ProvisionError(
@@ -101,15 +101,19 @@ async def take_over(connection: Connection, names: Names, log: str, domain: str,
             ) from None
         planned = False
     else:
-        await _fence(there, names, log, epoch)
-        await _even(connection, there, names, log, len(origins))
+        _require_older(origins, log, domain, epoch)
+        await _fence(there, names, origins, epoch)
+        await _even(connection, there, origins)
+        planned = True
         silent = 0.0
-    wanted = {c["name"]: c for c in configurations(names, StreamSettings(log, len(here)), epoch=epoch)}
-    for stream in [*(names.log_stream(log, shard) for shard in here), *streams_beside(names, log)]:
+    shards = _shards(names, log, standing)
+    wanted = {c["name"]: c for c in configurations(names, StreamSettings(log, len(shards)), epoch=epoch)}
+    for stream in standing:
         await _open(connection, wanted[stream], epoch)
     await _ask_again(connection, names, log)
-    positions = {s: i["state"]["last_seq"] for s, i in (await shards_of(connection, names, log)).items()}
-    logger.info("log taken over", log=log, epoch=epoch, planned=planned, silent_seconds=round(silent, 3))
+    ends = await _standing(connection, names, log)
+    positions = {shard: ends[stream]["state"]["last_seq"] for shard, stream in enumerate(shards)}
+    logger.info("log taken over", log=log, epoch=epoch, planned=planned, silent_seconds=silent)
     return TakenOver(log, epoch, positions, planned, silent)
 
 
@@ -125,73 +129,173 @@ async def fence(
         names: of everything shared with it.
         log: that it took over.
         domain: the old one.
-        patience_seconds: how long to wait until it can be reached.
+        patience_seconds: how long to wait until it can be reached, and has the log.
 
     Raises:
         NotProvisioned: the log was not taken over here.
-        Unavailable: the old domain cannot be reached; repeating is safe.
+        ProvisionError: the domain is not one that the log was taken over from. Nothing was changed.
+        Unavailable: the old domain cannot be reached, or has no such log; repeating is safe.
     """
-    here = await shards_of(connection, names, log)
-    epochs = [ShardView.of(names, i["config"]).epoch for i in here.values() if not i["config"].get("mirror")]
-    if not epochs or max(epochs) == 1:
+    here = await _standing(connection, names, log)
+    views = [ShardView.of(names, here[stream]["config"]) for stream in _shards(names, log, here)]
+    epoch = max((view.epoch for view in views if not view.mirror and not view.fenced), default=1)
+    if epoch == 1:
         raise NotProvisioned(f"log {log!r} was not taken over here")
     there = DomainConnection(connection, domain)
     deadline = time.monotonic() + patience_seconds
     while True:
         try:
-            await _fence(there, names, log, max(epochs))
-            break
-        except LogError:
+            old = await _standing(there, names, log)
+            if not old:
+                raise Unavailable(f"domain {domain!r} has no log {log!r}: there is nothing to fence")
+            _require_older(old, log, domain, epoch)
+            await _fence(there, names, old, epoch)
+            beyond = {
+                shard: await _alone(there, stream, here.get(stream))
+                for shard, stream in enumerate(_shards(names, log, old))
+            }
+            return Fenced(log, epoch, beyond)
+        except Unavailable:
             if time.monotonic() >= deadline:
                 raise
         await asyncio.sleep(_LOOK_SECONDS)
-    origins = await shards_of(there, names, log)
-    beyond = {
-        shard: max(0, info["state"]["last_seq"] - int(here[shard]["config"]["metadata"][TAKEN_AT]))
-        for shard, info in origins.items()
-        if shard in here
-    }
-    return Fenced(log, max(epochs), beyond)
 
 
-async def _fence(there: Connection, names: Names, log: str, epoch: int) -> None:
-    shards = await shards_of(there, names, log)
-    streams = [*(names.log_stream(log, shard) for shard in shards), *streams_beside(names, log)]
-    for number, stream in enumerate(streams):
-        info = await ask(there, f"STREAM.INFO.{stream}")
-        if info.get("error", {}).get("err_code") == STREAM_NOT_FOUND:
-            continue
-        config: dict[str, Any] = info["config"]
-        metadata = _own_metadata(config)
-        if FENCED in metadata or config.get("mirror"):
+# --- what stands where ------------------------------------------------------------------------------------------------
+
+
+async def _standing(connection: Connection, names: Names, log: str) -> dict[str, dict[str, Any]]:
+    """Every stream of a log that is there, shards first; nothing without the first shard."""
+    found: dict[str, dict[str, Any]] = {}
+    while (info := await _found(connection, stream := names.log_stream(log, len(found)))) is not None:
+        found[stream] = info
+    if not found:
+        return found
+    for stream in streams_beside(names, log):
+        if (info := await _found(connection, stream)) is not None:
+            found[stream] = info
+    return found
+
+
+async def _found(connection: Connection, stream: str) -> dict[str, Any] | None:
+    info = await ask(connection, f"STREAM.INFO.{stream}")
+    if "error" not in info:
+        return info
+    if info["error"].get("err_code") == STREAM_NOT_FOUND:
+        return None
+    raise Unavailable(f"cannot read stream {stream}: {info['error'].get('description')}")
+
+
+def _shards(names: Names, log: str, standing: Infos) -> list[str]:
+    beside = streams_beside(names, log)
+    return [stream for stream in standing if stream not in beside]
+
+
+def _next_epoch(names: Names, log: str, standing: Infos) -> int:
+    """The epoch that the log has once it is taken over; of a try before this one, if there was one.
+
+    Raises:
+        ProvisionError: it cannot be taken over by what stands here.
+    """
+    if not standing:
+        raise ProvisionError(f"there is no mirror of log {log!r} here: provision it first")
+    views = [ShardView.of(names, standing[stream]["config"]) for stream in _shards(names, log, standing)]
+    if any(view.fenced for view in views):
+        raise ProvisionError(f"log {log!r} was taken over from here: delete its streams, and provision again")
+    taken = [view.epoch for view in views if not view.mirror]
+    if taken and max(taken) == 1:
+        raise ProvisionError(f"log {log!r} is written here already")
+    for stream in streams_beside(names, log):
+        if stream not in standing:
+            raise ProvisionError(f"there is no mirror {stream} here: provision it first")
+    return max(taken) if taken else 1 + max(view.epoch for view in views)
+
+
+def _require_older(streams: Infos, log: str, domain: str, epoch: int) -> None:
+    """Whoever is fenced must have written before who fences.
+
+    Raises:
+        ProvisionError: it only follows, or is the new home itself.
+    """
+    for stream, info in streams.items():
+        if info["config"].get("mirror"):
+            raise ProvisionError(
+                f"stream {stream} of domain {domain!r} is a mirror: A2A_EVENTS_REGIONS must say where log {log!r} was "
+                "written until now"
+            )
+        written = int(_metadata(info).get(EPOCH, "1"))
+        if written >= epoch:
+            raise ProvisionError(
+                f"domain {domain!r} has itself taken log {log!r} over (epoch {written}): A2A_EVENTS_REGIONS must say "
+                "for this command where it was written before"
+            )
+
+
+async def _alone(there: Connection, stream: str, here: Mapping[str, Any] | None) -> int:
+    """Records of a fenced stream that are not in the one that was taken over; all, if that never was its mirror."""
+    old = await _found(there, stream)
+    if old is None:
+        return 0
+    end, taken_at = old["state"]["last_seq"], 0
+    if here is not None and _metadata(here).get(INCARNATION) == _metadata(old).get(INCARNATION):
+        taken_at = int(_metadata(here).get(TAKEN_AT, "0"))
+    if end <= taken_at or not await _newer(there, stream, taken_at):
+        return 0
+    return int(min(end - taken_at, old["state"]["messages"]))
+
+
+async def _newer(there: Connection, stream: str, position: int) -> bool:
+    """Whether a stream has a message after a position: its newest ones may have been removed."""
+    try:
+        return await reads.from_leader(there, stream, {"seq": position + 1, "next_by_subj": ">"}) is not None
+    except Unavailable:
+        return True  # it may be one that is too large for a leaf as JSON
+
+
+# --- what is done -----------------------------------------------------------------------------------------------------
+
+
+async def _fence(there: Connection, names: Names, streams: Infos, epoch: int) -> None:
+    for stream, info in streams.items():
+        metadata = _own_metadata(info["config"])
+        if FENCED in metadata:
             continue
         # The log itself is served no more; nor is what it republishes. What it holds stays.
-        for key in ("republish", "subject_transform"):
-            config.pop(key, None)
-        config |= {
-            "subjects": [f"{names.namespace}.fenced.{log}.{number}.>"],
+        kept = {key: value for key, value in info["config"].items() if key not in {"republish", "subject_transform"}}
+        fenced = {
+            "subjects": [f"{names.namespace}.fenced.{stream}.>"],
             "metadata": metadata | {FENCED: str(epoch)},
         }
-        await _update(there, config)
+        await _update(there, kept | fenced)
 
 
-async def _even(connection: Connection, there: Connection, names: Names, log: str, shards: int) -> None:
-    """Wait until the mirrors have everything that the fenced streams have: from now on those grow no more."""
-    streams = [*(names.log_stream(log, shard) for shard in range(shards)), *streams_beside(names, log)]
+async def _even(connection: Connection, there: Connection, streams: Collection[str]) -> None:
+    """Wait until mirrors have everything that their origins have now.
+
+    Raises:
+        Unavailable: they have not for too long.
+    """
     deadline = time.monotonic() + _EVEN_SECONDS
     for stream in streams:
-        end = (await ask(there, f"STREAM.INFO.{stream}"))["state"]["last_seq"]
-        while (await ask(connection, f"STREAM.INFO.{stream}"))["state"]["last_seq"] < end:
+        end = await _end(there, stream)
+        while await _end(connection, stream) < end:
             if time.monotonic() > deadline:
                 raise Unavailable(f"the mirror {stream} still lacks records: repeat this when it has caught up")
             await asyncio.sleep(_LOOK_SECONDS)
 
 
+async def _end(connection: Connection, stream: str) -> int:
+    info = await _found(connection, stream)
+    if info is None:
+        raise Unavailable(f"stream {stream} is gone")
+    return int(info["state"]["last_seq"])
+
+
 async def _open(connection: Connection, wanted: dict[str, Any], epoch: int) -> None:
     """Make a mirror a stream of its own."""
-    info = await ask(connection, f"STREAM.INFO.{wanted['name']}")
-    if "error" in info:
-        raise ProvisionError(f"cannot read stream {wanted['name']}: {info['error'].get('description')}")
+    info = await _found(connection, wanted["name"])
+    if info is None:
+        raise ProvisionError(f"the mirror {wanted['name']} is gone: repeat this")
     config: dict[str, Any] = info["config"]
     if config.pop("mirror", None) is None:
         return  # by a try before this one
@@ -201,6 +305,10 @@ async def _open(connection: Connection, wanted: dict[str, Any], epoch: int) -> N
     config |= {key: wanted[key] for key in taken if key in wanted}
     config |= {"description": wanted["description"], "metadata": metadata | marks(config)}
     await _update(connection, config)
+
+
+def _metadata(info: Mapping[str, Any]) -> dict[str, str]:
+    return info["config"].get("metadata") or {}
 
 
 def _own_metadata(config: dict[str, Any]) -> dict[str, str]:
@@ -227,6 +335,6 @@ async def _update(connection: Connection, config: dict[str, Any]) -> None:
         raise ProvisionError(f"cannot change stream {config['name']}: {answer['error'].get('description')}")
 
 
-def _silent_seconds(here: dict[int, dict[str, Any]]) -> float:
-    ages = [info["mirror"]["active"] / 1e9 for info in here.values() if "mirror" in info]
+def _silent_seconds(standing: Infos) -> float:
+    ages = [info["mirror"]["active"] / 1e9 for info in standing.values() if "mirror" in info]
     return max((age for age in ages if age >= 0), default=float("inf"))
