@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 
 import pytest
 
@@ -10,6 +11,7 @@ from a2a_events.errors import NotProvisioned, Unavailable
 from a2a_events.log.jetstream import JetStreamLog, StreamSettings, provision, takeover
 from a2a_events.log.jetstream.streams import ProvisionError
 from a2a_events.log.jetstream.takeover import fence, take_over
+from a2a_events.services import provisioner
 from a2a_events.services.connect import jetstream_log
 from faults.regions import EU, US, domain
 from tests.contract.logs import new_task, offered
@@ -20,6 +22,16 @@ pytestmark = [pytest.mark.integration, pytest.mark.asyncio(loop_scope="module")]
 
 async def _taken(pair: Pair, *, lost: bool = False) -> takeover.TakenOver:
     return await take_over(pair.us, pair.names, EU, domain(EU), lost=lost)
+
+
+@pytest.fixture
+def patience(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
+    """How long mirrors are waited for."""
+
+    def seconds(value: float) -> None:
+        monkeypatch.setattr(takeover, "_EVEN_SECONDS", value)
+
+    return seconds
 
 
 async def _cut_off(pair: Pair) -> None:
@@ -83,6 +95,48 @@ async def test_what_was_stored_in_a_shard_without_a_mirror_is_counted(pair: Pair
     assert (await fence(pair.us, pair.names, EU, domain(EU))).beyond == {0: 0, 1: 0, 2: 2}
     await provision(pair.us, pair.names, StreamSettings(EU, SHARDS + 1))  # now the new home has such a shard too
     assert (await fence(pair.us, pair.names, EU, domain(EU))).beyond == {0: 0, 1: 0, 2: 2}
+
+
+# --- what is refused before anything is fenced ------------------------------------------------------------------------
+
+
+async def test_a_shard_without_a_mirror_keeps_a_log_at_home(pair: Pair) -> None:
+    await provision(pair.eu, pair.names, StreamSettings(EU, SHARDS + 1))
+    with pytest.raises(ProvisionError, match="has no mirror here"):
+        await _taken(pair)
+    assert await pair.write(EU, EU, SHARDS)
+    await provisioner.run(pair.settings(US))
+    assert (await _taken(pair)).planned
+
+
+async def test_a_mirror_that_does_not_follow_keeps_a_log_at_home(pair: Pair, patience: Callable[[float], None]) -> None:
+    stream = pair.names.log_stream(EU, 0)
+    config = (await pair.info(US, stream))["config"]
+    assert "error" not in await pair.us.api(f"STREAM.UPDATE.{stream}", config | {"max_msg_size": 1})
+    end = await pair.write(EU, EU)
+    patience(1.0)
+    with pytest.raises(Unavailable, match="lacks records"):
+        await _taken(pair)
+    assert await pair.write(EU, EU) > end
+
+
+@pytest.mark.parametrize("anew", [False, True])
+async def test_a_region_that_has_lost_the_log_counts_as_lost(pair: Pair, anew: bool) -> None:
+    position = await pair.write(EU, EU)
+    await pair.mirrored(US, EU, 0, position)
+    await pair.delete(EU, *pair.streams(EU))
+    if anew:
+        await provision(pair.eu, pair.names, StreamSettings(EU, SHARDS))
+    with pytest.raises(ProvisionError, match=r"made anew.*--lost" if anew else r"has no log 'eu' any more.*--lost"):
+        await _taken(pair)
+    if anew:
+        assert await pair.write(EU, EU)  # not fenced
+    done = await _taken(pair, lost=True)
+    assert not done.planned
+    assert done.positions[0] == position
+    assert await pair.write(US, EU) == position + 1
+    if anew:  # what it has stored since is counted, and nothing of it is in the log
+        assert (await fence(pair.us, pair.names, EU, domain(EU))).beyond == {0: 1, 1: 0}
 
 
 # --- who may write ----------------------------------------------------------------------------------------------------

@@ -73,7 +73,8 @@ async def take_over(
 ) -> TakenOver:
     """Make the mirrors of a log, in the domain connected to, the log itself. May be repeated when it was interrupted.
 
-    A region that answers is fenced first, and nothing is lost. Of one that does not, what the mirrors lack is lost.
+    A region that answers is fenced first, and nothing is lost. Everything that can be refused is refused before that.
+    Of one that does not answer, or has lost the log, what the mirrors lack is lost.
 
     Args:
         connection: to the region that takes over.
@@ -92,18 +93,20 @@ async def take_over(
     there = DomainConnection(connection, domain)
     silent = _silent_seconds(standing)
     try:
-        origins = await _standing(there, names, log)
-    except Unavailable:
+        origins = await _origins(there, names, log, domain, standing)
+    except Unavailable as error:
         if not lost:
             raise ProvisionError(
-                f"domain {domain!r} does not answer: make sure that no client, gateway or worker reaches it, and say "
-                "--lost; what it stored since it was last heard of is lost"
+                f"{error}: make sure that no client, gateway or worker reaches it, and say --lost; what it stored and "
+                "no mirror here has is lost"
             ) from None
         planned = False
     else:
         _require_older(origins, log, domain, epoch)
+        follow = _mirrors_of(origins, standing, domain)
+        await _even(connection, there, follow)  # who does not follow must not cost the log the home that it has
         await _fence(there, names, origins, epoch)
-        await _even(connection, there, origins)
+        await _even(connection, there, follow)
         planned = True
         silent = 0.0
     shards = _shards(names, log, standing)
@@ -211,6 +214,26 @@ def _next_epoch(names: Names, log: str, standing: Infos) -> int:
     return max(taken) if taken else 1 + max(view.epoch for view in views)
 
 
+async def _origins(
+    there: Connection, names: Names, log: str, domain: str, standing: Infos
+) -> dict[str, dict[str, Any]]:
+    """What the mirrors here follow.
+
+    Raises:
+        Unavailable: the domain does not answer, or what it has is another log or none.
+    """
+    try:
+        origins = await _standing(there, names, log)
+    except Unavailable:
+        raise Unavailable(f"domain {domain!r} does not answer") from None
+    if not origins:
+        raise Unavailable(f"domain {domain!r} has no log {log!r} any more")
+    for stream, info in origins.items():
+        if stream in standing and _metadata(info).get(INCARNATION) != _metadata(standing[stream]).get(INCARNATION):
+            raise Unavailable(f"log {log!r} was made anew in domain {domain!r}, and has not what the mirrors here have")
+    return origins
+
+
 def _require_older(streams: Infos, log: str, domain: str, epoch: int) -> None:
     """Whoever is fenced must have written before who fences.
 
@@ -229,6 +252,26 @@ def _require_older(streams: Infos, log: str, domain: str, epoch: int) -> None:
                 f"domain {domain!r} has itself taken log {log!r} over (epoch {written}): A2A_EVENTS_REGIONS must say "
                 "for this command where it was written before"
             )
+
+
+def _mirrors_of(origins: Infos, standing: Infos, domain: str) -> list[str]:
+    """Those of the origins that are followed here; the others were opened by a try before this one.
+
+    Raises:
+        ProvisionError: one of the origins is not followed, and was not opened.
+    """
+    follow: list[str] = []
+    for stream in origins:
+        config = standing[stream]["config"] if stream in standing else {}
+        api = (config.get("mirror") or {}).get("external", {}).get("api")
+        if api == f"$JS.{domain}.API":
+            follow.append(stream)
+        elif TAKEN_AT not in (config.get("metadata") or {}):
+            raise ProvisionError(
+                f"stream {stream} of domain {domain!r} has no mirror here ({api or 'none'}), and would be lost: "
+                "provision here, and repeat this"
+            )
+    return follow
 
 
 async def _alone(there: Connection, stream: str, here: Mapping[str, Any] | None) -> int:
