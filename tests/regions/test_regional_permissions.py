@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from contextlib import aclosing
+from collections.abc import AsyncIterator
+from contextlib import aclosing, asynccontextmanager
 
 import pytest
 import structlog
@@ -16,6 +17,7 @@ from a2a_events.log.jetstream import Connection, Names
 from a2a_events.log.jetstream.permissions import ROLES, permissions, variable
 from a2a_events.log.jetstream.takeover import fence, take_over
 from a2a_events.model import TaskState
+from a2a_events.services import provisioner as service
 from a2a_events.settings import Settings
 from a2a_events.testing import eventually
 from faults.regions import EU, US, domain
@@ -41,6 +43,16 @@ class Guarded(TwoRegions):
         )
         more = more.replace("nats://", "nats://everything:everything@")
         await super()._start(region, f"{more}no_auth_user: everything\n{users}")
+
+    @asynccontextmanager
+    async def everything(self, region: str) -> AsyncIterator[Connection]:
+        """As somebody who may do more than any role."""
+        connection = Connection([self.servers[region].url], name="everything")
+        await connection.open()
+        try:
+            yield connection
+        finally:
+            await connection.close()
 
     def settings(self, region: str) -> Settings:
         plain = super().settings(region)
@@ -78,10 +90,19 @@ async def test_roles_do_their_jobs_across_regions_and_after_a_fail_over(monkeypa
             kept = await two.eu.calls.send_task("ask")
             await two.even()
             two.role = "provisioner"
+            names = Names(two.namespace)
+            # A mirror that lacks what was removed before it was made, so that a fail-over has to ask what is newest.
+            notes = names.push_stream(EU)
+            async with two.everything(EU) as eu, two.everything(US) as us:
+                for number in range(2):
+                    await eu.request(names.progress(EU, str(number)))
+                newest = (await eu.api(f"STREAM.INFO.{notes}"))["state"]["last_seq"]
+                assert (await eu.api(f"STREAM.MSG.DELETE.{notes}", {"seq": newest}))["success"]
+                assert (await us.api(f"STREAM.DELETE.{notes}"))["success"]
+            assert (await service.run(two.settings(US)))[notes] == "created"
             provisioner = Connection([two.settings(US).nats], name="provisioner")
             await provisioner.open()
             try:
-                names = Names(two.namespace)
                 assert (await take_over(provisioner, names, EU, domain(EU), lost=False)).planned
                 assert not any((await fence(provisioner, names, EU, domain(EU))).beyond.values())
             finally:

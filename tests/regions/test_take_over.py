@@ -139,6 +139,20 @@ async def test_a_region_that_has_lost_the_log_counts_as_lost(pair: Pair, anew: b
         assert (await fence(pair.us, pair.names, EU, domain(EU))).beyond == {0: 1, 1: 0}
 
 
+async def test_a_mirror_of_a_log_whose_newest_record_was_removed_has_everything(
+    pair: Pair, patience: Callable[[float], None]
+) -> None:
+    kept, removed = await pair.write(EU, EU), await pair.write(EU, EU)
+    stream = pair.names.log_stream(EU, 0)
+    assert (await pair.eu.api(f"STREAM.MSG.DELETE.{stream}", {"seq": removed}))["success"]
+    await pair.delete(US, stream)
+    await provisioner.run(pair.settings(US))
+    await pair.mirrored(US, EU, 0, kept)
+    patience(5.0)
+    assert (await _taken(pair)).planned
+    assert (await _taken(pair)).planned  # and again
+
+
 # --- who may write ----------------------------------------------------------------------------------------------------
 
 

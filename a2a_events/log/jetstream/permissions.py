@@ -134,7 +134,7 @@ class _Subjects:
             f"{api}.{verb}.{stream}"
             for api in self._apis[1:]
             for stream in self.all
-            for verb in ("STREAM.INFO", "STREAM.UPDATE")
+            for verb in ("STREAM.INFO", "STREAM.UPDATE", "STREAM.MSG.GET")
         ]
         return [*there, *self.read(self.timer), self.under("timer", "set.>")] if there else []
 

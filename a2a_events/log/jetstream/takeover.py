@@ -321,9 +321,13 @@ async def _even(connection: Connection, there: Connection, streams: Collection[s
     deadline = time.monotonic() + _EVEN_SECONDS
     for stream in streams:
         end = await _end(there, stream)
-        while await _end(connection, stream) < end:
+        before = -1
+        while (position := await _end(connection, stream)) < end:
+            if position == before and not await _newer(there, stream, position):
+                break  # what its origin had after that was removed before it was copied
             if time.monotonic() > deadline:
                 raise Unavailable(f"the mirror {stream} still lacks records: repeat this when it has caught up")
+            before = position
             await asyncio.sleep(_LOOK_SECONDS)
 
 
