@@ -48,7 +48,8 @@ def region_promote(*, log_name: str, lost: bool, **given: Any) -> None:
     if done.planned:
         print("its old region is fenced; nothing was lost")
     else:
-        print(f"lost: what its old region stored in the last {done.silent_seconds:.1f} seconds and later")
+        silent = f" in the last {done.silent_seconds:.1f} seconds and later" if done.silent_seconds is not None else ""
+        print(f"lost: what its old region stored{silent} and is not here")
         print(f"fence it when it comes back: a2a-events region-fence {done.log} --wait 86400")
 
 

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from a2a_events.errors import NotProvisioned, Unavailable
-from a2a_events.log.jetstream import JetStreamLog, StreamSettings, provision, takeover
+from a2a_events.log.jetstream import Connection, JetStreamLog, StreamSettings, provision, takeover
 from a2a_events.log.jetstream.streams import ProvisionError
 from a2a_events.log.jetstream.takeover import fence, take_over
 from a2a_events.services import provisioner
 from a2a_events.services.connect import jetstream_log
+from a2a_events.settings import Settings
 from faults.regions import EU, US, domain
+from tests.cli.commands import Command
 from tests.contract.logs import new_task, offered
 from tests.regions.pair import SHARDS, Pair
 
@@ -34,6 +38,27 @@ def patience(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
     return seconds
 
 
+@pytest.fixture
+def interrupted(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], Callable[[], None]]:
+    """Let a promotion end after it has opened so many streams; what is returned lets it go on."""
+
+    def after(count: int) -> Callable[[], None]:
+        opened = takeover._open
+        calls = 0
+
+        async def failing(connection: Connection, wanted: dict[str, Any], epoch: int) -> None:
+            nonlocal calls
+            calls += 1
+            if calls > count:
+                raise Unavailable("interrupted")
+            await opened(connection, wanted, epoch)
+
+        monkeypatch.setattr(takeover, "_open", failing)
+        return lambda: monkeypatch.setattr(takeover, "_open", opened)
+
+    return after
+
+
 async def _cut_off(pair: Pair) -> None:
     """Cut the link, and wait until both sides know."""
     pair.regions.link.cut()
@@ -50,6 +75,18 @@ async def _cut_off(pair: Pair) -> None:
 async def _healed(pair: Pair) -> None:
     pair.regions.link.heal()
     await pair.regions.joined()
+
+
+async def _command(settings: Settings, folder: Path, *arguments: str) -> tuple[str, str]:
+    """What a command prints and says, run as a process with these settings."""
+    names = ("nats", "namespace", "log", "regions", "shards")
+    environment = {f"A2A_EVENTS_{name.upper()}": str(getattr(settings, name)) for name in names}
+    command = Command(*arguments, folder=folder, environment=environment)
+    try:
+        assert await command.end() == 0, command.err
+        return command.out, command.err
+    finally:
+        command.close()
 
 
 # --- who may be fenced ------------------------------------------------------------------------------------------------
@@ -151,6 +188,50 @@ async def test_a_mirror_of_a_log_whose_newest_record_was_removed_has_everything(
     patience(5.0)
     assert (await _taken(pair)).planned
     assert (await _taken(pair)).planned  # and again
+
+
+# --- what was interrupted ---------------------------------------------------------------------------------------------
+
+
+async def test_a_promotion_of_a_lost_region_that_was_interrupted_ends_when_the_region_is_back(
+    pair: Pair, patience: Callable[[float], None], interrupted: Callable[[int], Callable[[], None]]
+) -> None:
+    await _cut_off(pair)
+    go_on = interrupted(1)
+    with pytest.raises(Unavailable, match="interrupted"):
+        await _taken(pair, lost=True)
+    go_on()
+    for _ in range(3):
+        await pair.write(EU, EU, 0)  # in no log: shard 0 is opened
+    end = await pair.write(EU, EU, 1)
+    await _healed(pair)
+    await pair.mirrored(US, EU, 1, end)
+    patience(10.0)
+    done = await _taken(pair, lost=True)
+    assert done.epoch == 2
+    assert not done.planned
+    assert done.positions == {0: 0, 1: end}
+    assert (await fence(pair.us, pair.names, EU, domain(EU))).beyond == {0: 3, 1: 0}
+
+
+async def test_a_planned_promotion_that_was_interrupted_stays_one_that_loses_nothing(
+    pair: Pair, interrupted: Callable[[int], Callable[[], None]]
+) -> None:
+    await pair.write(EU, EU)
+    go_on = interrupted(1)
+    with pytest.raises(Unavailable, match="interrupted"):
+        await _taken(pair)
+    go_on()
+    assert (await _taken(pair)).planned
+
+
+async def test_a_promotion_that_is_repeated_does_not_say_infinite_seconds(pair: Pair, tmp_path: Path) -> None:
+    await _cut_off(pair)
+    assert (await _taken(pair, lost=True)).silent_seconds
+    assert (await _taken(pair, lost=True)).silent_seconds is None
+    said, _ = await _command(pair.settings(US), tmp_path, "region-promote", EU, "--lost")
+    assert "lost: what its old region stored and is not here" in said
+    await _healed(pair)
 
 
 # --- who may write ----------------------------------------------------------------------------------------------------

@@ -54,9 +54,10 @@ class TakenOver(Struct, frozen=True):
     positions: dict[int, int]
     """Where each shard ended."""
     planned: bool
-    """The old region was there, was fenced first, and had nothing that is not here."""
-    silent_seconds: float
-    """Since the old region was last heard of: what it stored in that time is not here. 0 if it was planned."""
+    """The old region was there, is fenced, and has nothing that is not here."""
+    silent_seconds: float | None
+    """Since the old region was last heard of: what it stored in that time is not here. 0 if it was planned; None: not
+    known any more, or it was never heard of."""
 
 
 class Fenced(Struct, frozen=True):
@@ -107,8 +108,9 @@ async def take_over(
         await _even(connection, there, follow)  # who does not follow must not cost the log the home that it has
         await _fence(there, names, origins, epoch)
         await _even(connection, there, follow)
-        planned = True
-        silent = 0.0
+        opened = [stream for stream in origins if stream not in follow]
+        planned = not sum([await _alone(there, stream, standing[stream]) for stream in opened])
+        silent = 0.0 if planned else None
     shards = _shards(names, log, standing)
     wanted = {c["name"]: c for c in configurations(names, StreamSettings(log, len(shards)), epoch=epoch)}
     for stream in standing:
@@ -382,6 +384,6 @@ async def _update(connection: Connection, config: dict[str, Any]) -> None:
         raise ProvisionError(f"cannot change stream {config['name']}: {answer['error'].get('description')}")
 
 
-def _silent_seconds(standing: Infos) -> float:
+def _silent_seconds(standing: Infos) -> float | None:
     ages = [info["mirror"]["active"] / 1e9 for info in standing.values() if "mirror" in info]
-    return max((age for age in ages if age >= 0), default=float("inf"))
+    return max((age for age in ages if age >= 0), default=None)
