@@ -169,11 +169,19 @@ class Settings(Struct, frozen=True, kw_only=True):
         Raises:
             SettingsError: a log or a domain cannot have this name.
         """
+        return {log: domain for log, domain in self._regions().items() if log != self.log}
+
+    @property
+    def domains(self) -> set[str]:
+        """The JetStream domains of all regions; errors as :attr:`other_logs`."""
+        return {*self._regions().values()}
+
+    def _regions(self) -> dict[str, str]:
         found = _pairs("REGIONS", self.regions)
         for log, domain in found.items():
             if not _LOG.fullmatch(log) or not _DOMAIN.fullmatch(domain):
                 raise SettingsError(f"{PREFIX}REGIONS: {log}={domain} is not a log's name and a JetStream domain's")
-        return {log: domain for log, domain in found.items() if log != self.log}
+        return found
 
     @property
     def homes(self) -> dict[str, str]:

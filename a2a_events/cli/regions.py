@@ -33,6 +33,9 @@ def region_promote(*, log_name: str, lost: bool, **given: Any) -> None:
     lack: what it stored since it was last heard of, which is printed. Then start workers here with
     A2A_EVENTS_LOG=LOG, and leave `region-fence LOG --wait` running until the old region has come back.
 
+    All other regions of A2A_EVENTS_REGIONS are asked first whether they have taken LOG over: only one may. One that
+    does not answer, and has not, is to be left out of the variable for this command.
+
     \b
     Examples:
       a2a-events region-promote eu
@@ -42,7 +45,8 @@ def region_promote(*, log_name: str, lost: bool, **given: Any) -> None:
 
     domain, settings = _domain(log_name, given)
 
-    done = asyncio.run(_with(settings, lambda c, n: take_over(c, n, log_name, domain, lost=lost)))
+    others = settings.domains
+    done = asyncio.run(_with(settings, lambda c, n: take_over(c, n, log_name, domain, lost=lost, others=others)))
     ends = ", ".join(f"shard {shard} at {position}" for shard, position in sorted(done.positions.items()))
     print(f"log {done.log} is written here from now on, epoch {done.epoch}: {ends}")
     if done.planned:

@@ -186,8 +186,14 @@ def provision(check: bool, agents: tuple[str, ...], **given: Any) -> int:  # noq
         if not is_name(name):
             raise click.BadParameter(f"{name!r} is not the name of an agent", param_hint="--agent")
     if not check:
-        for name, done in asyncio.run(provisioner.run(_load(given), agents)).items():
+        settings = _load(given)
+        for name, done in asyncio.run(provisioner.run(settings, agents)).items():
             print(f"{done:<9} {name}")
+        if len(settings.domains) > 2:  # noqa: PLR2004 -- what a fail-over cares for by itself
+            say(
+                "note: with more than two regions a fail-over takes more than region-promote: all others must make "
+                "their mirrors of the log anew before anybody in them writes to it (docs/regions.md)"
+            )
         return Exit.OK
     found = asyncio.run(provisioner.check(_load(given), agents))
     for one in found:

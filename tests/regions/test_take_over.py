@@ -16,7 +16,7 @@ from a2a_events.log.jetstream.takeover import fence, take_over
 from a2a_events.services import provisioner
 from a2a_events.services.connect import jetstream_log
 from a2a_events.settings import Settings
-from faults.regions import EU, US, domain
+from faults.regions import EU, US, Regions, domain
 from tests.cli.commands import Command
 from tests.contract.logs import new_task, offered
 from tests.regions.pair import SHARDS, Pair
@@ -247,3 +247,38 @@ async def test_a_process_whose_own_log_is_a_mirror_does_not_start(pair: Pair) ->
     await _taken(pair)
     async with jetstream_log(pair.settings(US, log=EU), "worker") as (log, _):
         assert await log.try_append(new_task(log), offered(0), 0)
+
+
+# --- three regions ----------------------------------------------------------------------------------------------------
+
+AP = "ap"
+
+
+class Three(Regions):
+    """``ap`` is a second leaf of ``eu``."""
+
+    async def _join(self) -> None:
+        await super()._join()
+        await self._start(AP, self._leaf_of(self._leaf))
+        await self.joined()
+
+
+async def test_of_three_regions_only_one_takes_a_log_over(tmp_path: Path) -> None:
+    async with Three() as three, Pair(three) as pair:
+        await pair.provision()
+        _, noted = await _command(pair.settings(US), tmp_path, "provision")
+        assert "with more than two regions" in noted
+        ap = pair.connections[AP]
+        others = {domain(region) for region in (EU, US, AP)}
+        assert (await take_over(ap, pair.names, EU, domain(EU), lost=False, others=others)).planned
+        for lost in (False, True):
+            with pytest.raises(ProvisionError, match="has taken log 'eu' over already"):
+                await take_over(pair.us, pair.names, EU, domain(EU), lost=lost, others=others)
+        assert (await take_over(ap, pair.names, EU, domain(EU), lost=False, others=others)).epoch == 2  # itself may
+
+        await three.servers[AP].stop()
+        with pytest.raises(ProvisionError, match="'hub-ap' does not answer"):
+            await take_over(pair.eu, pair.names, US, domain(US), lost=False, others=others)
+        assert await pair.write(US, US)
+        us = await take_over(pair.eu, pair.names, US, domain(US), lost=False, others=others - {domain(AP)})
+        assert us.planned

@@ -70,7 +70,7 @@ class Fenced(Struct, frozen=True):
 
 
 async def take_over(
-    connection: Connection, names: Names, log: str, domain: str, *, lost: bool
+    connection: Connection, names: Names, log: str, domain: str, *, lost: bool, others: Collection[str] = ()
 ) -> TakenOver:
     """Make the mirrors of a log, in the domain connected to, the log itself. May be repeated when it was interrupted.
 
@@ -83,14 +83,16 @@ async def take_over(
         log: that it takes over.
         domain: JetStream domain in which the log is written now.
         lost: go on although that does not answer. Whoever says so has made sure that nobody reaches it.
+        others: domains of all other regions, which are asked whether they have taken the log over.
 
     Raises:
-        ProvisionError: there are no mirrors here of all that the region has, or the region does not answer and ``lost``
-            was not said. Nothing was changed.
+        ProvisionError: there are no mirrors here of all that the region has, another region has taken the log over, or
+            the region does not answer and ``lost`` was not said. Nothing was changed.
         Unavailable: no answer, or the mirrors lack something for too long; repeating is safe.
     """
     standing = await _standing(connection, names, log)
     epoch = _next_epoch(names, log, standing)
+    await _require_only_one(connection, names, log, epoch, {*others} - {domain, _domain(names, log, standing)})
     there = DomainConnection(connection, domain)
     silent = _silent_seconds(standing)
     try:
@@ -196,6 +198,10 @@ def _shards(names: Names, log: str, standing: Infos) -> list[str]:
     return [stream for stream in standing if stream not in beside]
 
 
+def _domain(names: Names, log: str, standing: Infos) -> str:
+    return str(standing[names.log_stream(log, 0)].get("domain", ""))
+
+
 def _next_epoch(names: Names, log: str, standing: Infos) -> int:
     """The epoch that the log has once it is taken over; of a try before this one, if there was one.
 
@@ -214,6 +220,32 @@ def _next_epoch(names: Names, log: str, standing: Infos) -> int:
         if stream not in standing:
             raise ProvisionError(f"there is no mirror {stream} here: provision it first")
     return max(taken) if taken else 1 + max(view.epoch for view in views)
+
+
+async def _require_only_one(
+    connection: Connection, names: Names, log: str, epoch: int, domains: Collection[str]
+) -> None:
+    """Two regions that take the same log over would both store every append.
+
+    Raises:
+        ProvisionError: another region has taken it over, or cannot be asked.
+    """
+    for domain in sorted(domains):
+        try:
+            info = await _found(DomainConnection(connection, domain), names.log_stream(log, 0))
+        except Unavailable:
+            raise ProvisionError(
+                f"domain {domain!r} does not answer, and may have taken log {log!r} over: if you know that it has not, "
+                "leave it out of A2A_EVENTS_REGIONS for this command"
+            ) from None
+        if info is None:
+            continue
+        view = ShardView.of(names, info["config"])
+        if not view.mirror and not view.fenced and view.epoch >= epoch:
+            raise ProvisionError(
+                f"domain {domain!r} has taken log {log!r} over already (epoch {view.epoch}): delete the mirrors of "
+                f"it here, say {log}={domain} in A2A_EVENTS_REGIONS, and provision again"
+            )
 
 
 async def _origins(
