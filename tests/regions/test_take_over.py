@@ -103,6 +103,16 @@ async def test_the_new_home_is_never_fenced_whatever_the_settings_say_by_then(pa
         assert takeover.FENCED not in (await pair.info(US, stream))["config"]["metadata"]
 
 
+async def test_a_region_that_only_follows_cannot_be_fenced(pair: Pair) -> None:
+    """Else ``region-fence`` would report success where nobody ever wrote."""
+    await _taken(pair)
+    await pair.delete(EU, *pair.streams(EU))
+    moved = f"{EU}={domain(US)},{US}={domain(US)},eu2={domain(EU)}"
+    await provisioner.run(pair.settings(EU, log="eu2", regions=moved))
+    with pytest.raises(ProvisionError, match="is a mirror"):
+        await fence(pair.us, pair.names, EU, domain(EU))
+
+
 async def test_fencing_waits_for_a_region_that_answers_without_the_log_and_does_not_report_success(pair: Pair) -> None:
     await _taken(pair)
     await pair.delete(EU, *pair.streams(EU))
@@ -247,6 +257,39 @@ async def test_a_process_whose_own_log_is_a_mirror_does_not_start(pair: Pair) ->
     await _taken(pair)
     async with jetstream_log(pair.settings(US, log=EU), "worker") as (log, _):
         assert await log.try_append(new_task(log), offered(0), 0)
+
+
+# --- provisioning after a fail-over -----------------------------------------------------------------------------------
+
+
+async def test_a_log_that_was_taken_over_is_provisioned_like_the_own_one(pair: Pair) -> None:
+    await _taken(pair)
+    done = await provisioner.run(pair.settings(US, log=EU), agents=["greet"])
+    assert done[pair.names.log_stream(US, 0)] == "verified"
+    assert done[f"{pair.names.log_stream(EU, 0)}/worker-greet"] == "created"
+    snapshots = pair.names.snapshot_stream(EU)
+    await pair.delete(US, snapshots)
+    done = await provisioner.run(pair.settings(US))  # an upgrade of the region sees to both
+    assert done[snapshots] == "created"
+    assert done[pair.names.log_stream(EU, 0)] == "verified"
+
+
+async def test_a_region_is_taken_back_into_use_and_takes_its_log_back(pair: Pair) -> None:
+    position = await pair.write(EU, EU)
+    await _taken(pair)
+    moved = f"{EU}={domain(US)},{US}={domain(US)},eu2={domain(EU)}"
+    back = pair.settings(EU, log="eu2", regions=moved)
+    with pytest.raises(ProvisionError, match="delete them, and provision again"):
+        await provisioner.run(back)
+    await pair.delete(EU, *pair.streams(EU))
+    done = await provisioner.run(back)
+    assert done[pair.names.log_stream(EU, 0)] == "created"
+    newer = await pair.write(US, EU)
+    again = await take_over(pair.eu, pair.names, EU, domain(US), lost=False)
+    assert (again.epoch, again.planned, again.positions[0]) == (3, True, newer)
+    assert position < newer < await pair.write(EU, EU)
+    with pytest.raises(ProvisionError, match="was taken over from here"):
+        await take_over(pair.us, pair.names, EU, domain(EU), lost=True)
 
 
 # --- three regions ----------------------------------------------------------------------------------------------------

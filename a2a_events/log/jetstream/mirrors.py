@@ -7,10 +7,12 @@ origin knows of itself (its incarnation, its epoch) a mirror is not given by the
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any, Final
 
 import structlog
+from msgspec.structs import replace
 
 from a2a_events.errors import Unavailable
 from a2a_events.log.jetstream.connection import Connection
@@ -19,6 +21,7 @@ from a2a_events.log.jetstream.names import STREAM_NOT_FOUND, Names
 from a2a_events.log.jetstream.object_store import stream_of
 from a2a_events.log.jetstream.streams import (
     EPOCH,
+    FENCED,
     INCARNATION,
     KEYED_SHARDS,
     RESTORED,
@@ -26,6 +29,7 @@ from a2a_events.log.jetstream.streams import (
     ProvisionError,
     StreamSettings,
     ask,
+    provision,
     shards_of,
 )
 
@@ -41,6 +45,8 @@ async def provision_mirrors(
 ) -> dict[str, str]:
     """Create or verify, in the domain connected to, the mirrors of other regions' logs.
 
+    A log that is written here too, because this region took it over, is provisioned as the own one is.
+
     Args:
         connection: to the servers of this region.
         names: of everything shared with them.
@@ -48,8 +54,8 @@ async def provision_mirrors(
         regions: the other logs, and the JetStream domain in which each is written.
 
     Returns:
-        What happened to each mirror: ``created``, ``verified``, ``taken over`` (it is the log itself by now), or
-        ``kept`` (the other region cannot be reached now).
+        What happened to each mirror: ``created``, ``verified``, or ``kept`` (the other region cannot be reached now).
+        Of logs that are written here, see :func:`provision`.
 
     Raises:
         ProvisionError: a stream is there and is not that mirror.
@@ -59,10 +65,14 @@ async def provision_mirrors(
     done: dict[str, str] = {}
     for log, domain in regions.items():
         there = DomainConnection(connection, domain)
+        here = await shards_of(connection, names, log)
+        if here and not here[0]["config"].get("mirror"):
+            await _require_home(there, names, log, here[0])
+            done |= await provision(connection, names, replace(settings, log=log, shards=len(here)))
+            continue
         try:
             origins = await _origins(there, names, log, domain)
         except Unavailable as error:
-            here = await shards_of(connection, names, log)
             if not here:
                 raise
             done |= {names.log_stream(log, shard): "kept" for shard in here}
@@ -85,6 +95,27 @@ def streams_beside(names: Names, log: str) -> list[str]:
         stream_of(names.bucket(log)),
         names.registry_stream(log),
     ]
+
+
+async def _require_home(there: Connection, names: Names, log: str, here: dict[str, Any]) -> None:
+    """Say that a log of which the first shard here is no mirror is written here by right.
+
+    Raises:
+        ProvisionError: another region has taken it over, or it is another log than the one of that name there.
+    """
+    metadata: dict[str, str] = here["config"].get("metadata") or {}
+    if FENCED in metadata:
+        raise ProvisionError(
+            f"log {log!r} was taken over by another region, and its old streams are still here: delete them, and "
+            "provision again to mirror it; what they alone have is gone then"
+        )
+    if EPOCH in metadata:
+        return
+    # Nor was it taken over: then the domain that was named is the one connected to.
+    origin = (await shards_of(there, names, log)).get(0)
+    of_origin: dict[str, str] = origin["config"].get("metadata") or {} if origin is not None else {}
+    if metadata.get(INCARNATION) != of_origin.get(INCARNATION):
+        raise ProvisionError(f"log {log!r} is no mirror: this domain writes a log of that name itself")
 
 
 async def _origins(there: Connection, names: Names, log: str, domain: str) -> list[dict[str, Any]]:
@@ -150,8 +181,6 @@ async def _ensure_mirror(connection: Connection, config: dict[str, Any], domain:
     metadata: dict[str, str] = there.get("metadata") or {}
     mirror = there.get("mirror")
     if mirror is None:
-        if EPOCH in metadata:
-            return "taken over"
         raise ProvisionError(f"stream {name} is there and is no mirror: this domain writes a log of that name itself")
     external: dict[str, str] = mirror.get("external") or {}
     api = external.get("api")
@@ -167,6 +196,18 @@ async def _ensure_mirror(connection: Connection, config: dict[str, Any], domain:
             f"stream {name} mirrors what domain {domain!r} had before a backup was restored there: delete it, and"
             " provision again"
         )
-    if there.get("republish") != config.get("republish"):
+    if not _republishes_alike(there.get("republish") or {}, config.get("republish") or {}):
         raise ProvisionError(f"stream {name} republishes to {there.get('republish')}: delete it, and provision again")
     return "verified"
+
+
+def _republishes_alike(found: dict[str, Any], wanted: dict[str, Any]) -> bool:
+    """A mirror keeps the root it was made with, ``live-<log>``, when its region has another log of its own by now."""
+    if not found or not wanted:
+        return found == wanted
+    space, _, rest = str(wanted["dest"]).partition(".live-")
+    of_log = rest.partition(".")[2]
+    return (
+        found.get("src") == wanted["src"]
+        and re.fullmatch(rf"{re.escape(space)}\.live-[^.]+\.{re.escape(of_log)}", str(found.get("dest"))) is not None
+    )
