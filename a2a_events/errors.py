@@ -23,7 +23,7 @@
         ├── Conflict                      nothing was written; read, decide again
         ├── Unavailable                   nothing was written; the same call may be repeated
         │   ├── NotProvisioned            the log's streams are not there: provision, then repeat
-    │   └── Unreachable               the task's region is cut off: repeat much later
+        │   └── Unreachable               the task's region is cut off: repeat much later
         ├── Uncertain                     may have been written; read first
         ├── Forbidden                     nothing was written; the operator must allow it first
         ├── RecordTooLarge                nothing was written; repeating cannot help
