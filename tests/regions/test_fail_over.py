@@ -76,7 +76,7 @@ async def test_a_region_that_is_lost_is_taken_over_and_cannot_write_when_it_is_b
         await take_over(two.us.connection, names, EU, domain(EU), lost=False)
     done = await take_over(two.us.connection, names, EU, domain(EU), lost=True)
     assert not done.planned
-    assert done.silent_seconds > 0
+    assert done.silent_seconds
 
     await two.worker(US, EU)
     await _writes_at(two, asks.id, "written by the new home")

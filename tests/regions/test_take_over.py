@@ -11,7 +11,7 @@ import pytest
 
 from a2a_events.errors import NotProvisioned, Unavailable
 from a2a_events.log.jetstream import Connection, JetStreamLog, StreamSettings, provision, takeover
-from a2a_events.log.jetstream.streams import ProvisionError
+from a2a_events.log.jetstream.streams import FENCED, ProvisionError
 from a2a_events.log.jetstream.takeover import fence, take_over
 from a2a_events.services import provisioner
 from a2a_events.services.connect import jetstream_log
@@ -100,7 +100,7 @@ async def test_the_new_home_is_never_fenced_whatever_the_settings_say_by_then(pa
         await take_over(pair.us, pair.names, EU, domain(US), lost=False)
     assert await pair.write(US, EU)
     for stream in pair.streams(EU):
-        assert takeover.FENCED not in (await pair.info(US, stream))["config"]["metadata"]
+        assert FENCED not in (await pair.info(US, stream))["config"]["metadata"]
 
 
 async def test_a_region_that_only_follows_cannot_be_fenced(pair: Pair) -> None:

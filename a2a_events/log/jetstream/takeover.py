@@ -296,13 +296,15 @@ def _mirrors_of(origins: Infos, standing: Infos, domain: str) -> list[str]:
     """
     follow: list[str] = []
     for stream in origins:
-        config = standing[stream]["config"] if stream in standing else {}
-        api = (config.get("mirror") or {}).get("external", {}).get("api")
-        if api == f"$JS.{domain}.API":
+        config: dict[str, Any] = standing[stream]["config"] if stream in standing else {}
+        mirror: dict[str, Any] = config.get("mirror") or {}
+        external: dict[str, str] = mirror.get("external") or {}
+        metadata: dict[str, str] = config.get("metadata") or {}
+        if external.get("api") == f"$JS.{domain}.API":
             follow.append(stream)
-        elif TAKEN_AT not in (config.get("metadata") or {}):
+        elif mirror or TAKEN_AT not in metadata:
             raise ProvisionError(
-                f"stream {stream} of domain {domain!r} has no mirror here ({api or 'none'}), and would be lost: "
+                f"stream {stream} of domain {domain!r} has no mirror here that follows it, and would be lost: "
                 "provision here, and repeat this"
             )
     return follow
