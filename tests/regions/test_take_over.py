@@ -236,6 +236,7 @@ async def test_a_planned_promotion_that_was_interrupted_stays_one_that_loses_not
 
 
 async def test_a_promotion_that_is_repeated_does_not_say_infinite_seconds(pair: Pair, tmp_path: Path) -> None:
+    await pair.mirrored(US, EU, 0, await pair.write(EU, EU))  # so that it was heard of
     await _cut_off(pair)
     assert (await _taken(pair, lost=True)).silent_seconds
     assert (await _taken(pair, lost=True)).silent_seconds is None
