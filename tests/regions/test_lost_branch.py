@@ -18,6 +18,7 @@ from a2a_events.runtime.framing import REPLAY_EXTENSION, Update
 from a2a_events.runtime.index import TaskIndex
 from a2a_events.runtime.load import load
 from a2a_events.testing import eventually
+from a2a_events.timeline.snapshot import take as take_snapshot
 from faults.regions import EU, US, domain
 from tests.contract.logs import new_task, offered
 from tests.regions.two import SPEAKER, TwoRegions, ref, shown, take
@@ -135,6 +136,17 @@ async def test_an_index_of_a_log_that_was_taken_over_with_nothing_lost_is_kept(
     assert not forgotten
     assert {end.epoch for shard, end in index.ends.items() if shard.startswith(EU)} == {2}
     await index.close()
+
+
+async def test_no_snapshot_outlives_the_records_that_were_lost_with_a_region(two: TwoRegions) -> None:
+    task = ref((await two.eu.calls.send_task("ask")).id)
+    await two.eu.log.save(task, take_snapshot(await load(two.eu.log, task)))
+    await two.even()
+    await eventually(lambda: two.us.log.snapshot(task), timeout_seconds=20, what="the mirror of the snapshot")
+    await two.cut()
+    await _lost(two)
+    assert await two.us.log.snapshot(task) is None
+    assert (await load(two.us.log, task)).head.exists
 
 
 async def test_a_wake_up_of_a_region_that_was_lost_comes_in_the_new_one(two: TwoRegions) -> None:

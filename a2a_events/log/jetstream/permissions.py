@@ -136,7 +136,8 @@ class _Subjects:
             for stream in self.all
             for verb in ("STREAM.INFO", "STREAM.UPDATE", "STREAM.MSG.GET")
         ]
-        return [*there, *self.read(self.timer), self.under("timer", "set.>")] if there else []
+        purged = f"$JS.API.STREAM.PURGE.{self.snap}"
+        return [*there, *self.read(self.timer), self.under("timer", "set.>"), purged] if there else []
 
     def verbs(self, *verbs: str, rest: str = "") -> list[str]:
         return [f"$JS.API.{verb}.{stream}{rest}" for stream in self.all for verb in verbs]

@@ -117,6 +117,11 @@ async def take_over(
     wanted = {c["name"]: c for c in configurations(names, StreamSettings(log, len(shards)), epoch=epoch)}
     for stream in standing:
         await _open(connection, wanted[stream], epoch)
+    if not planned:
+        # Their mirror may have been ahead of the log's, and nobody looks behind the snapshot of a task that has ended.
+        purged = await ask(connection, f"STREAM.PURGE.{names.snapshot_stream(log)}")
+        if "error" in purged:
+            raise Unavailable(f"snapshots of log {log!r} remain: {purged['error'].get('description')}")
     await _ask_again(connection, names, log)
     ends = await _standing(connection, names, log)
     positions = {shard: ends[stream]["state"]["last_seq"] for shard, stream in enumerate(shards)}
