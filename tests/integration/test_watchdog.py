@@ -9,6 +9,7 @@ from pathlib import Path
 
 import nats
 import pytest
+from nats.aio.client import Client
 from nats.errors import NoRespondersError
 from nats.errors import TimeoutError as NatsTimeoutError
 
@@ -224,7 +225,7 @@ async def test_what_was_left_during_an_outage_is_not_listened_to_after_it(tmp_pa
         server.clean()
 
 
-async def heard(asker: nats.NATS, subject: str) -> bool:
+async def heard(asker: Client, subject: str) -> bool:
     """Whether anybody listens; nobody answers."""
     try:
         await asker.request(subject, timeout=0.5)

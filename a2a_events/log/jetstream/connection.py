@@ -113,7 +113,7 @@ class Connection:
         """When the certificate ends that the server has shown, seconds since 1970; 0 without TLS."""
         transport: Any = getattr(self._wire.client, "_transport", None) if self._wire else None
         writer = getattr(transport, "_io_writer", None)
-        shown = (writer.get_extra_info("peercert") if writer is not None else None) or {}
+        shown: dict[str, str] = (writer.get_extra_info("peercert") if writer is not None else None) or {}
         return float(ssl.cert_time_to_seconds(shown["notAfter"])) if "notAfter" in shown else 0.0
 
     @property
