@@ -216,7 +216,8 @@ async def test_a_task_of_somebody_else_looks_like_none_byte_for_byte(
     for task_id, tenant in [(UNKNOWN, ""), (owned, ""), (owned, "other"), (of_echo, ""), ("none-of-ours", "")]:
         asked = {**replaced(params, "?", task_id), **({"tenant": tenant} if tenant else {})}
         response = await caller.http.send(caller.request(name, asked))
-        answers.append((response.status_code, sorted(response.headers.multi_items()), response.content))
+        fields = sorted((name, value) for name, value in response.headers.multi_items() if name != "x-request-id")
+        answers.append((response.status_code, fields, response.content))
     assert [answers[0]] * len(answers) == answers
     kept = await caller.call("GetTask", {"id": owned, "tenant": "owner"})
     assert ("TASK_STATE_COMPLETED", 1) == (kept["status"]["state"], len(kept["history"]))
