@@ -11,6 +11,7 @@ import msgspec
 import structlog
 
 from a2a_events import limits
+from a2a_events.adapters.recognise import recognise
 from a2a_events.log.jetstream import JetStreamLog
 from a2a_events.runtime.agent import Agent, as_agent
 from a2a_events.runtime.sweeper import Watcher
@@ -25,7 +26,7 @@ logger = structlog.get_logger(__name__)
 
 
 def load_agents(specification: str) -> list[Agent]:
-    """The agents that ``module:attr[,module:attr…]`` names; the current folder is importable.
+    """The agents that ``module:attr[,module:attr…]`` names, ours or a framework's; the current folder is importable.
 
     Raises:
         SettingsError: says which part could not be found, or what it was instead of an agent.
@@ -46,7 +47,8 @@ def load_agents(specification: str) -> list[Agent]:
         if not hasattr(module, attribute):
             raise SettingsError(f"module {module_name!r} has no attribute {attribute!r}")
         try:
-            agents.append(as_agent(getattr(module, attribute)))
+            value = getattr(module, attribute)
+            agents.append(recognise(value) or as_agent(value))
         except TypeError as error:
             raise SettingsError(f"{one}: {error}") from None
     return agents
