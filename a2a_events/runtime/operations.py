@@ -713,8 +713,8 @@ def _answerable(head: Head, *, immediately: bool) -> bool:
 
 
 def _waits(head: Head) -> bool:
-    """Whether the task waits for its client: interrupted, and no message of the client's still to be read."""
-    return head.interrupted and head.phase in {Phase.RESTING, Phase.RUNNING, Phase.SUSPENDED}
+    """Whether the task waits for its client: left to it, or interrupted and no message of its still to be read."""
+    return head.phase is Phase.RESTING or (head.interrupted and head.phase in {Phase.RUNNING, Phase.SUSPENDED})
 
 
 def _ends(record: Record) -> bool:

@@ -19,7 +19,7 @@ from a2a_events.runtime.rehearsal_loop import RehearsalLoop
 from a2a_events.runtime.turn import Suspended, left_by, message_of, turn_of
 from a2a_events.timeline import decide
 from a2a_events.timeline.decide import Leaving, Outcome
-from a2a_events.timeline.events import MEMBERS, PUBLIC_CODES, Kind, Step, Timer
+from a2a_events.timeline.events import MEMBERS, NOTHING, PUBLIC_CODES, Kind, Step, Timer
 from a2a_events.timeline.record import Entry, entry
 from a2a_events.timeline.recorded import Input, RecordedAttempt, Said, said_of, sign_of_life, state_after
 from a2a_events.timeline.render import artifact_entry, status_entry
@@ -176,16 +176,20 @@ class Run:
 
     # --- reports (turn.Reports) ---------------------------------------------------------------------------------------
 
-    async def say_status(self, state: TaskState, message: Raw) -> None:
+    async def say_status(self, state: TaskState, message: Raw, metadata: Raw = NOTHING) -> None:
         """See ``turn.Reports``."""
-        made = status_entry(self._task_id, self._attempt.fold.head.context_id, state, self.now(), message)
+        made = status_entry(self._task_id, self._attempt.fold.head.context_id, state, self.now(), message, metadata)
         await self._say(made)
 
-    async def say_artifact(self, artifact: Artifact, *, append: bool, last_chunk: bool) -> None:
+    async def say_artifact(
+        self, artifact: Artifact, metadata: Raw = NOTHING, *, append: bool, last_chunk: bool
+    ) -> None:
         """See ``turn.Reports``."""
         head = self._attempt.fold.head
         update, adds = self._artifacts.update(artifact, append=append)
-        made = artifact_entry(self._task_id, head.context_id, update, self.now(), append=adds, last_chunk=last_chunk)
+        made = artifact_entry(
+            self._task_id, head.context_id, update, self.now(), metadata, append=adds, last_chunk=last_chunk
+        )
         self._artifacts.said(artifact.artifact_id)
         await self._say(made)
 

@@ -35,8 +35,8 @@ from a2a_events.model import (
 )
 from a2a_events.runtime.in_thread import in_thread
 from a2a_events.timeline import reasons
-from a2a_events.timeline.decide import FAIL, RERUN, Fault, Leaving, Outcome, Suspend, failure
-from a2a_events.timeline.events import NOTHING, MessageReceived, Submitted
+from a2a_events.timeline.decide import FAIL, RERUN, Fault, Leaving, Outcome, Rest, Suspend, failure
+from a2a_events.timeline.events import NOTHING, Actor, MessageReceived, Submitted
 from a2a_events.timeline.fold import Head
 
 P = ParamSpec("P")
@@ -81,12 +81,14 @@ class Reports(Protocol):
     report_bytes: int
     """Largest report."""
 
-    async def say_status(self, state: TaskState, message: Raw) -> None:
-        """Record a status."""
+    async def say_status(self, state: TaskState, message: Raw, metadata: Raw = NOTHING) -> None:
+        """Record a status; ``metadata`` is the update's, and goes into the task's too."""
         ...
 
-    async def say_artifact(self, artifact: Artifact, *, append: bool, last_chunk: bool) -> None:
-        """Record an artifact or a chunk of one."""
+    async def say_artifact(
+        self, artifact: Artifact, metadata: Raw = NOTHING, *, append: bool, last_chunk: bool
+    ) -> None:
+        """Record an artifact or a chunk of one; ``metadata`` is the update's."""
         ...
 
     async def say_step(self, name: str, result: Raw) -> None:
@@ -125,6 +127,8 @@ class Turn:
         configuration: how the caller wants the answer.
         metadata: what the caller sent beside the message.
         extensions: URIs of the A2A extensions that are active for the message.
+        actor: who sent the message.
+        state_before: where the task stood before this turn: SUBMITTED for a new one.
     """
 
     def __init__(
@@ -141,8 +145,12 @@ class Turn:
         context_id: str,
         revision: int,
         policy: str,
+        actor: Actor | None = None,
+        state_before: TaskState = TaskState.SUBMITTED,
     ) -> None:
         self.messages = list(messages)
+        self.actor = actor or Actor()
+        self.state_before = state_before
         self.attempt = attempt
         self.configuration = configuration
         self.metadata = metadata
@@ -162,7 +170,7 @@ class Turn:
         self._artifacts = 0
         self._on_taken: Callable[[], None] = lambda: None
         self._closed = False
-        self.outcome: Outcome | None = None
+        self.outcome: Outcome | Rest | None = None
         self.cooperative = False
         """Whether the agent watches for cancellation itself; else its coroutine is canceled."""
 
@@ -251,8 +259,15 @@ class Turn:
         """Report progress: the task is WORKING."""
         await self.status(TaskState.WORKING, content)
 
-    async def status(self, state: TaskState, content: Content | None = None) -> None:
+    async def status(
+        self, state: TaskState, content: Content | None = None, *, metadata: dict[str, Any] | None = None
+    ) -> None:
         """Report a state that does not end the turn: WORKING, or AUTH_REQUIRED while waiting for it out of band.
+
+        Args:
+            state: the state.
+            content: what to say about it.
+            metadata: of the update; its members go into the task's metadata too.
 
         Raises:
             TurnOver: the turn has ended.
@@ -261,7 +276,7 @@ class Turn:
         self._check()
         if state in TERMINAL_STATES or state in INTERRUPTED_STATES - {TaskState.AUTH_REQUIRED}:
             raise ValueError(f"{state.name} ends the turn: use the method for it")
-        await self._reports.say_status(state, self._said(content))
+        await self._reports.say_status(state, self._said(content), _object(metadata))
 
     async def artifact(
         self,
@@ -305,6 +320,23 @@ class Turn:
         self._check()
         piece = Artifact(artifact_id=artifact_id, parts=_parts(content), name=name, metadata=metadata)
         await self._reports.say_artifact(piece, append=True, last_chunk=last)
+
+    async def update_artifact(
+        self, artifact: Artifact, *, append: bool, last_chunk: bool, metadata: dict[str, Any] | None = None
+    ) -> None:
+        """Report an artifact update as the protocol has it (specification 4.2.2).
+
+        Args:
+            artifact: whole, or what is new of it.
+            append: whether its parts are added to those that are there; one that is not there is made.
+            last_chunk: whether nothing more will be added.
+            metadata: of the update; not the artifact's.
+
+        Raises:
+            TurnOver: the turn has ended.
+        """
+        self._check()
+        await self._reports.say_artifact(artifact, _object(metadata), append=append, last_chunk=last_chunk)
 
     async def flush(self) -> None:
         """Wait until everything said so far is stored. One round trip, or none."""
@@ -429,6 +461,26 @@ class Turn:
         """End the turn and wait until the client has authorised something and says so."""
         self._end(TaskState.AUTH_REQUIRED, content)
 
+    def end(self, state: TaskState, content: Content | None = None, *, metadata: dict[str, Any] | None = None) -> None:
+        """End the turn in a state that is terminal or waits for the client; CANCELED if the agent itself gives up.
+
+        Args:
+            state: the state.
+            content: what to say about it.
+            metadata: of the update that shows it; its members go into the task's metadata too.
+        """
+        if state not in TERMINAL_STATES | INTERRUPTED_STATES:
+            raise ValueError(f"{state.name} does not end a turn")
+        self._end(state, content, metadata)
+
+    def rest(self) -> None:
+        """End the turn and leave the task as it stands, for the client's next message.
+
+        A task that nobody writes to ends FAILED after ``deadlines.input_seconds``, as one that asked for input does.
+        """
+        self._check()
+        self.outcome = Rest()
+
     def reply(self, content: Content) -> None:
         """Answer with a bare Message instead of a task; for agents declared with ``replies="either"``.
 
@@ -470,9 +522,9 @@ class Turn:
         if self._closed or self.outcome is not None:
             raise TurnOver("the turn has ended: nothing can be reported after its end")
 
-    def _end(self, state: TaskState, content: Content | None) -> None:
+    def _end(self, state: TaskState, content: Content | None, metadata: dict[str, Any] | None = None) -> None:
         self._check()
-        self.outcome = Outcome(state, self._said(content))
+        self.outcome = Outcome(state, self._said(content), metadata=_object(metadata))
 
     def _said(self, content: Content | None, *, task: bool = True) -> Raw:
         if content is None:
@@ -527,6 +579,8 @@ def turn_of(
         context_id=head.context_id,
         revision=head.turn_revision,
         policy=policy,
+        actor=newest.actor if newest else None,
+        state_before=head.state_before,
     )
 
 
@@ -586,6 +640,10 @@ def _digest(*parts: str) -> str:
 
 def _random_id() -> str:
     return base64.urlsafe_b64encode(os.urandom(15)).decode("ascii")
+
+
+def _object(metadata: dict[str, Any] | None) -> Raw:
+    return Raw(encode(metadata)) if metadata else NOTHING
 
 
 def _optional(raw: Raw, of: Any) -> Any:

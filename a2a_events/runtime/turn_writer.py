@@ -30,7 +30,7 @@ from a2a_events.runtime.load import advance, worth_a_snapshot
 from a2a_events.runtime.turn import check_size
 from a2a_events.timeline import decide
 from a2a_events.timeline.decide import Ending, Leaving, Outcome, Ownership, Terms
-from a2a_events.timeline.events import PUBLIC_CODES, Kind, Step, Timer
+from a2a_events.timeline.events import NOTHING, PUBLIC_CODES, Kind, Step, Timer
 from a2a_events.timeline.fold import TaskFold, draft_after
 from a2a_events.timeline.ids import TaskRef
 from a2a_events.timeline.record import Draft, Entry, Writer, entry
@@ -127,20 +127,28 @@ class TurnWriter:
 
     # --- reports (turn.Reports) ---------------------------------------------------------------------------------------
 
-    async def say_status(self, state: TaskState, message: Raw) -> None:
+    async def say_status(self, state: TaskState, message: Raw, metadata: Raw = NOTHING) -> None:
         """See ``turn.Reports``. WORKING once more, with nothing to say, is a sign of life and no event."""
-        if state is self.fold.head.state and not bytes(message) and not self._queue:
+        if state is self.fold.head.state and not bytes(message) and not bytes(metadata) and not self._queue:
             self._raise()
             self.last_said = time.monotonic()
             return
-        made = status_entry(self._task.task_id, self.fold.head.context_id, state, self.now(), message)
+        made = status_entry(self._task.task_id, self.fold.head.context_id, state, self.now(), message, metadata)
         await self._say(made, urgent=True)
 
-    async def say_artifact(self, artifact: Artifact, *, append: bool, last_chunk: bool) -> None:
+    async def say_artifact(
+        self, artifact: Artifact, metadata: Raw = NOTHING, *, append: bool, last_chunk: bool
+    ) -> None:
         """See ``turn.Reports``. ``append`` to an artifact not seen yet makes it."""
         update, adds = self._artifacts.update(artifact, append=append)
         made = artifact_entry(
-            self._task.task_id, self.fold.head.context_id, update, self.now(), append=adds, last_chunk=last_chunk
+            self._task.task_id,
+            self.fold.head.context_id,
+            update,
+            self.now(),
+            metadata,
+            append=adds,
+            last_chunk=last_chunk,
         )
         await self._say(made, urgent=False)
         self._artifacts.said(artifact.artifact_id)

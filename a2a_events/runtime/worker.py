@@ -30,7 +30,7 @@ from a2a_events.metrics.catalog import (
     WORKER_FENCED,
     WORKER_LEASES,
 )
-from a2a_events.model import INTERRUPTED_STATES, TaskState
+from a2a_events.model import TaskState
 from a2a_events.runtime import dead_letters, stacks
 from a2a_events.runtime.agent import Agent
 from a2a_events.runtime.commit import state_label, store
@@ -377,7 +377,7 @@ class Worker:
         head = fold.head
         if head.phase is Phase.SUSPENDED:
             await self._log.wake_at(task, head.revision, head.until)
-        elif head.phase is Phase.RESTING and head.state in INTERRUPTED_STATES:
+        elif head.phase is Phase.RESTING:
             due = _now() + int(agent.deadlines.input_seconds * 1000)
             await self._log.wake_at(task, head.revision, due)
         elif head.dead_letter:

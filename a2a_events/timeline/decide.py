@@ -405,6 +405,14 @@ class Outcome(Struct, frozen=True):
     reply: Raw = NOTHING
     reason: str = ""
     fault: Fault = Fault.NONE
+    metadata: Raw = NOTHING
+    """Of the update that shows the state."""
+
+
+class Rest(Struct, frozen=True):
+    """The agent is done with the message and leaves the task as it stands, for its client's next one."""
+
+    reason: str = ""
 
 
 class Release(Struct, frozen=True):
@@ -420,7 +428,7 @@ class Suspend(Struct, frozen=True):
     """Milliseconds."""
 
 
-Leaving: TypeAlias = Outcome | Release | Suspend
+Leaving: TypeAlias = Outcome | Rest | Release | Suspend
 """How a worker lets go of a turn that it owns."""
 
 
@@ -450,9 +458,10 @@ def ending(  # noqa: PLR0917 -- the sides of one decision
     now = max(now, head.time)
     epoch = head.epoch
     if head.cancel:
-        said = leaving.message if isinstance(leaving, Outcome) and leaving.fault is Fault.NONE else NOTHING
+        own = leaving if isinstance(leaving, Outcome) and leaving.fault is Fault.NONE else Outcome(TaskState.CANCELED)
         reason = "" if isinstance(leaving, Suspend) else leaving.reason
-        return Ending(_end(head, task_id, epoch, TaskState.CANCELED, said, given, reason or "canceled", now))
+        ended = Outcome(TaskState.CANCELED, own.message, reason=reason or "canceled", metadata=own.metadata)
+        return Ending(_end_by(head, task_id, ended, given, now))
     match leaving:
         case Release(reason):
             return Ending([entry(TurnReleased(epoch=epoch, reason=reason), now)])
@@ -461,6 +470,11 @@ def ending(  # noqa: PLR0917 -- the sides of one decision
                 return _again(head, terms, head.attempt, "a message came while the turn was to be suspended", now)
             suspended = TurnSuspended(epoch=epoch, given=given, until=until)
             return Ending([entry(suspended, now)], suspended=True)
+        case Rest(reason):
+            if _unread(head, given):
+                return _next_turn(head, task_id, given, terms, reason, now)
+            shown = [] if head.public else [working_entry(head, task_id, now)]
+            return Ending([entry(TurnEnded(epoch=epoch, handled=given, reason=reason), now), *shown])
         case Outcome():
             return _ending(head, task_id, leaving, given, terms, now)
         case _:
@@ -481,29 +495,43 @@ def _ending(  # noqa: PLR0917 -- the sides of one decision
         if outcome.fault is Fault.RAISED and terms.policy != FAIL and head.attempt < terms.attempts:
             return _again(head, terms, head.attempt + 1, outcome.reason, now)
         dead = entry(TaskDeadLettered(epoch=epoch, attempts=max(1, head.attempt), reason=outcome.reason), now)
-        ended = _end(head, task_id, epoch, outcome.state, outcome.message, given, outcome.reason, now)
-        return Ending([dead, *ended])
+        return Ending([dead, *_end_by(head, task_id, outcome, given, now)])
     if bytes(outcome.reply) and not head.public:
         line = b'{"message":' + bytes(outcome.reply) + b"}"
         handled = entry(TurnEnded(epoch=epoch, handled=given), now)
         return Ending([handled, *_unread_entries(_unread(head, given), now), Entry(Kind.REPLY.value, line, now)])
     carries_on = outcome.state in {TaskState.COMPLETED, TaskState.INPUT_REQUIRED, TaskState.AUTH_REQUIRED}
     if carries_on and _unread(head, given):
-        shown: list[Entry] = []
-        if outcome.state is not TaskState.COMPLETED:
-            shown = [status_entry(task_id, head.context_id, outcome.state, now, outcome.message)]
-        claimed = _claimed(epoch + 1, head.lease, head.lease_delivery, 1, terms)
-        return Ending(
-            [
-                entry(TurnEnded(epoch=epoch, handled=given, reason=outcome.reason), now),
-                *shown,
-                entry(claimed, now),
-                working_entry(head, task_id, now, outcome.message if outcome.state is TaskState.COMPLETED else NOTHING),
-            ],
-            next_epoch=epoch + 1,
-            attempt=1,
-        )
-    return Ending(_end(head, task_id, epoch, outcome.state, outcome.message, given, outcome.reason, now))
+        if outcome.state is TaskState.COMPLETED:
+            said = (outcome.message, outcome.metadata)
+            return _next_turn(head, task_id, given, terms, outcome.reason, now, said=said)
+        asked = status_entry(task_id, head.context_id, outcome.state, now, outcome.message, outcome.metadata)
+        return _next_turn(head, task_id, given, terms, outcome.reason, now, asked)
+    return Ending(_end_by(head, task_id, outcome, given, now))
+
+
+def _next_turn(  # noqa: PLR0917 -- the sides of one decision
+    head: Head,
+    task_id: str,
+    given: int,
+    terms: Terms,
+    reason: str,
+    now: int,
+    *shown: Entry,
+    said: tuple[Raw, Raw] = (NOTHING, NOTHING),
+) -> Ending:
+    """The turn is over, and the same worker claims the one for the messages that it was not given."""
+    claimed = _claimed(head.epoch + 1, head.lease, head.lease_delivery, 1, terms)
+    return Ending(
+        [
+            entry(TurnEnded(epoch=head.epoch, handled=given, reason=reason), now),
+            *shown,
+            entry(claimed, now),
+            working_entry(head, task_id, now, *said),
+        ],
+        next_epoch=head.epoch + 1,
+        attempt=1,
+    )
 
 
 def failure(head: Head, task_id: str, reason: str, fault: Fault) -> Outcome:
@@ -570,19 +598,33 @@ def unread_messages(head: Head, given: int) -> tuple[int, ...]:
     return tuple(p.revision for p in head.pending if p.position > given)
 
 
-def working_entry(head: Head, task_id: str, now: int, message: Raw = NOTHING) -> Entry:
+def working_entry(head: Head, task_id: str, now: int, message: Raw = NOTHING, metadata: Raw = NOTHING) -> Entry:
     """The status that shows that an agent has begun; ``message`` is what it said at the end of the turn before."""
-    return status_entry(task_id, head.context_id, TaskState.WORKING, max(now, head.time), message)
+    return status_entry(task_id, head.context_id, TaskState.WORKING, max(now, head.time), message, metadata)
+
+
+def _end_by(head: Head, task_id: str, outcome: Outcome, given: int, now: int) -> list[Entry]:
+    """The owner's turn ends with this outcome."""
+    text, metadata = outcome.message, outcome.metadata
+    return _end(head, task_id, head.epoch, outcome.state, text, given, outcome.reason, now, metadata)
 
 
 def _end(  # noqa: PLR0917 -- as above
-    head: Head, task_id: str, epoch: int, state: TaskState, text: Raw, given: int, reason: str, now: int
+    head: Head,
+    task_id: str,
+    epoch: int,
+    state: TaskState,
+    text: Raw,
+    given: int,
+    reason: str,
+    now: int,
+    metadata: Raw = NOTHING,
 ) -> list[Entry]:
     unread = _unread(head, given) if state is not TaskState.INPUT_REQUIRED else []
     return [
         entry(TurnEnded(epoch=epoch, handled=given, reason=reason), now),
         *_unread_entries(unread, now),
-        status_entry(task_id, head.context_id, state, now, text),
+        status_entry(task_id, head.context_id, state, now, text, metadata),
     ]
 
 

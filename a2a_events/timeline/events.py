@@ -169,6 +169,8 @@ class StatusChanged(Fact, frozen=True):
     """Public ``statusUpdate`` (specification 4.2.1)."""
 
     status: StatusLine
+    metadata: Raw = NOTHING
+    """Its members go into the task's metadata too."""
 
 
 class ArtifactLine(Struct, frozen=True, omit_defaults=True, rename="camel"):

@@ -22,6 +22,7 @@ from a2a_events import limits
 from a2a_events.errors import Unreadable
 from a2a_events.model import INTERRUPTED_STATES, TERMINAL_STATES, TaskState, timestamp_of
 from a2a_events.timeline.events import (
+    NOTHING,
     PUBLIC_CODES,
     Actor,
     ArtifactChanged,
@@ -154,6 +155,8 @@ class Head(Struct, kw_only=True, omit_defaults=True, rename="camel"):
     """Of the record with the first claim of the unfinished turn: where the turn began."""
     turn_revision: int = 0
     """Of that claim: names the turn."""
+    state_before: TaskState = TaskState.SUBMITTED
+    """Where the task stood when the newest turn began."""
     steps: tuple[Done, ...] = ()
     """Of the unfinished turn, in order."""
     parked: int = 0
@@ -347,6 +350,7 @@ class Head(Struct, kw_only=True, omit_defaults=True, rename="camel"):
         self.attempt, self.agent_version = event.attempt, event.agent_version
         if not self.turn_revision:
             self.turn_position, self.turn_revision = record.position, revision
+            self.state_before = self.state
 
     def _begin_with(self, event: Forked, position: int) -> None:
         self.state, self.public = _state_decoder.decode(event.state).status.state, event.public
@@ -423,6 +427,8 @@ class Content(Struct):
     status_in_history: bool = False
     reply: bytes = b""
     ended: bool = False
+    metadata: dict[str, object] | None = None
+    """Of all status updates, the newest of each member."""
 
     def apply(self, record: Record) -> None:
         """Take in one record; the head has made sure that it follows."""
@@ -446,6 +452,8 @@ class Content(Struct):
                 self._status_to_history(revision)
                 self.status, self.status_in_history = event.status, False
                 self.ended = event.status.state in TERMINAL_STATES
+                if added := _object(event.metadata):
+                    self.metadata = {**(self.metadata or {}), **added}
             case ArtifactChanged():
                 self._artifact(event, revision)
             case Replied():
@@ -455,6 +463,7 @@ class Content(Struct):
                 self._begin_with(event, revision)
             case Tombstone():
                 self.history, self.artifacts, self.reply, self.ended = Pieces(), {}, b"", True
+                self.metadata = None
                 self.status = StatusLine(self.status.state)
             case (
                 MessageUnread()
@@ -485,6 +494,7 @@ class Content(Struct):
     def _begin_with(self, event: Forked, revision: int) -> None:
         state = _state_decoder.decode(event.state)
         self.status, self.status_in_history = state.status, event.status_in_history
+        self.metadata = _object(state.metadata)
         self.history = Pieces()
         for message in state.history:
             self.history.add(bytes(message), revision)
@@ -640,9 +650,12 @@ def _decode(record: Record, code: str, line: bytes) -> Event:
             _message_id_decoder.decode(event.message)
         elif isinstance(event, ArtifactChanged):
             _object(event.artifact.metadata)
+        elif isinstance(event, StatusChanged):
+            _object(event.metadata)
         elif isinstance(event, Forked):
-            for artifact in _state_decoder.decode(event.state).artifacts:
-                _object(artifact.metadata)
+            state = _state_decoder.decode(event.state)
+            for metadata in (state.metadata, *(artifact.metadata for artifact in state.artifacts)):
+                _object(metadata)
     except ValueError as error:
         message = f"record {record.header.record_id} at {record.position} is damaged: {error}"
         raise Unreadable(message) from None
@@ -662,6 +675,7 @@ class _State(Struct, rename="camel"):
     status: StatusLine
     history: list[Raw] = []
     artifacts: list[ArtifactLine] = []
+    metadata: Raw = NOTHING
 
 
 class _MessageId(Struct, rename="camel"):

@@ -22,7 +22,9 @@ _STATUS: Final = Kind.STATUS.value
 _ARTIFACT: Final = Kind.ARTIFACT.value
 
 
-def status_entry(task_id: str, context_id: str, state: TaskState, time: int, message: Raw = NOTHING) -> Entry:
+def status_entry(  # noqa: PLR0917 -- what the line says
+    task_id: str, context_id: str, state: TaskState, time: int, message: Raw = NOTHING, metadata: Raw = NOTHING
+) -> Entry:
     """The public line ``{"statusUpdate":…}`` (specification 4.2.1).
 
     Args:
@@ -31,30 +33,44 @@ def status_entry(task_id: str, context_id: str, state: TaskState, time: int, mes
         state: the new state.
         time: milliseconds since 1970, shown as the status timestamp.
         message: JSON of the message that explains the state, with its ids, or nothing.
+        metadata: JSON of an object that goes into the task's metadata too, or nothing.
     """
     shown = b',"message":' + bytes(message) if bytes(message) else b""
-    line = b'{"statusUpdate":{"taskId":%b,"contextId":%b,"status":{"state":"%b"%b,"timestamp":"%b"}}}' % (
+    line = b'{"statusUpdate":{"taskId":%b,"contextId":%b,"status":{"state":"%b"%b,"timestamp":"%b"}%b}}' % (
         _encode(task_id),
         _encode(context_id),
         state.value.encode(),
         shown,
         timestamp_of(time).encode(),
+        _metadata(metadata),
     )
     return Entry(_STATUS, line, time)
 
 
 def artifact_entry(
-    task_id: str, context_id: str, artifact: Artifact, time: int, *, append: bool, last_chunk: bool
+    task_id: str,
+    context_id: str,
+    artifact: Artifact,
+    time: int,
+    metadata: Raw = NOTHING,
+    *,
+    append: bool,
+    last_chunk: bool,
 ) -> Entry:
-    """The public line ``{"artifactUpdate":…}`` (specification 4.2.2)."""
-    line = b'{"artifactUpdate":{"taskId":%b,"contextId":%b,"artifact":%b%b%b}}' % (
+    """The public line ``{"artifactUpdate":…}`` (specification 4.2.2); ``metadata`` is the update's."""
+    line = b'{"artifactUpdate":{"taskId":%b,"contextId":%b,"artifact":%b%b%b%b}}' % (
         _encode(task_id),
         _encode(context_id),
         encode(artifact),
         b',"append":true' if append else b"",
         b',"lastChunk":true' if last_chunk else b"",
+        _metadata(metadata),
     )
     return Entry(_ARTIFACT, line, time)
+
+
+def _metadata(metadata: Raw) -> bytes:
+    return b',"metadata":' + bytes(metadata) if bytes(metadata) else b""
 
 
 def segment_keys(fold: TaskFold) -> list[str]:
@@ -95,6 +111,8 @@ def task(
         if history_length is not None:
             elements = _newest(elements, history_length)
         members += [b',"history":[', elements, b"]"]
+    if content.metadata:
+        members += [b',"metadata":', _encode(content.metadata)]
     members.append(b"}")
     return b"".join(members)
 

@@ -64,6 +64,7 @@ class _Document(Struct, rename="camel", omit_defaults=True):
     history: _Pieces
     artifacts: list[_Artifact]
     reply: Raw = NOTHING
+    metadata: dict[str, Any] | None = None
 
 
 def take(fold: TaskFold) -> Snapshot:
@@ -97,6 +98,7 @@ def take(fold: TaskFold) -> Snapshot:
             for a in content.artifacts.values()
         ],
         reply=Raw(content.reply) if content.reply else NOTHING,
+        metadata=content.metadata,
     )
     return Snapshot(_encoder.encode(document), tuple(sealed))
 
@@ -119,6 +121,7 @@ def restore(head: bytes) -> TaskFold | None:
         document.status_in_history,
         bytes(document.reply),
         document.head.terminal,
+        document.metadata,
     )
     return TaskFold(document.head, content)
 

@@ -521,6 +521,40 @@ def test_an_offered_message_lists_what_the_agent_was_not_given() -> None:
     assert () == decide.unread_messages(head, 12)
 
 
+def rested(head: Head, given: int = 3) -> decide.Ending:
+    return decide.ending(head, TASK, decide.Rest(), given, RERUN, LATER)
+
+
+def test_a_task_that_its_agent_leaves_as_it_stands_rests_and_expires_like_one_that_waits() -> None:
+    ending = rested(head_in(Phase.RUNNING))
+    assert ["TurnEnded"] == shape(ending.entries)
+    head = head_after(CREATED, WORKING, ending.entries)
+    assert (Phase.RESTING, TaskState.WORKING) == (head.phase, head.state)
+    assert ["FAILED"] == shape(decide.wake(head, TASK, head.revision, "no input came", LATER))
+
+
+def test_a_task_that_is_left_with_a_message_that_the_agent_was_not_given_goes_on() -> None:
+    ending = rested(head_after(CREATED, WORKING, MORE))
+    assert ["TurnEnded", "TurnClaimed", "WORKING"] == shape(ending.entries)
+    assert 2 == ending.next_epoch
+
+
+def test_a_task_that_is_to_be_canceled_is_not_left_as_it_stands() -> None:
+    assert ["TurnEnded", "CANCELED"] == shape(rested(head_in(Phase.STOPPING)).entries)
+
+
+def test_a_task_is_shown_before_it_is_left() -> None:
+    head = head_after([entry(submitted(replies="either"), NOW)], [entry(TurnClaimed(epoch=1, lease=3), NOW)])
+    assert ["TurnEnded", "WORKING"] == shape(rested(head).entries)
+
+
+@pytest.mark.parametrize("before", [CREATED, [*CREATED, *WORKING, *CANCEL]], ids=["ended", "canceled"])
+def test_what_an_agent_notes_at_the_end_stands_in_the_update(before: list[Entry]) -> None:
+    head = head_after(before) if before is not CREATED else head_in(Phase.RUNNING)
+    ending = ended(head, TaskState.COMPLETED, metadata=Raw(b'{"tokens":7}'))
+    assert ending.entries[-1].line.endswith(b'},"metadata":{"tokens":7}}}')
+
+
 # --- waiting too long ------------------------------------------------------------------------------------------------
 
 

@@ -8,15 +8,17 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec import Raw
 from msgspec.structs import asdict
 from msgspec.structs import replace as replaced
 
 from a2a_events.errors import Unreadable
-from a2a_events.model import Message, Part, Role, Task, TaskState, decode, timestamp_of
+from a2a_events.model import Message, Part, Role, Task, TaskState, decode, encode, timestamp_of
 from a2a_events.timeline import render
 from a2a_events.timeline.events import CancelRequested, Kind, TurnClaimed, TurnEnded, TurnNudged, TurnReleased
 from a2a_events.timeline.fold import Content, Head, Phase, TaskFold, TurnState, is_public, public_states
 from a2a_events.timeline.record import Entry, Record, entry
+from a2a_events.timeline.render import status_entry
 from tests.unit.client_view import ClientView
 from tests.unit.timeline_builders import (
     ALICE,
@@ -410,6 +412,35 @@ def test_a_status_message_enters_the_history_when_the_next_one_or_a_message_come
     assert expected == [m.message_id for m in shown(timeline.records).history]
     timeline.add(status(TaskState.WORKING))
     assert expected == [m.message_id for m in shown(timeline.records).history]
+
+
+def test_the_metadata_of_statuses_adds_up_to_the_task_s() -> None:
+    timeline = Timeline(CREATED, CLAIMED, [noted({"session": "s", "tokens": 3})])
+    assert {"session": "s", "tokens": 3} == shown(timeline.records).metadata
+    timeline.add(status(TaskState.WORKING), noted({"tokens": 7}))
+    assert {"session": "s", "tokens": 7} == shown(timeline.records).metadata
+
+
+def noted(metadata: dict[str, Any]) -> Entry:
+    return status_entry(TASK, CONTEXT, TaskState.WORKING, NOW, metadata=Raw(encode(metadata)))
+
+
+@pytest.mark.parametrize("metadata", [b"3", b"[]", b"{"])
+def test_a_status_whose_metadata_is_no_object_is_unreadable(metadata: bytes) -> None:
+    with pytest.raises(Unreadable):
+        Timeline(CREATED, CLAIMED, [status_entry(TASK, CONTEXT, TaskState.WORKING, NOW, metadata=Raw(metadata))])
+
+
+def test_a_turn_knows_where_the_task_stood_before_it_whatever_its_attempts() -> None:
+    timeline = Timeline(CREATED, [*CLAIMED, status(TaskState.WORKING)])
+    assert TaskState.SUBMITTED is TaskFold.of(timeline.records).head.state_before
+    timeline.add(entry(TurnEnded(epoch=1, handled=1), NOW), status(TaskState.INPUT_REQUIRED))
+    timeline.add(entry(received("m2"), NOW))
+    for attempt in (1, 2):
+        claim = TurnClaimed(epoch=1 + attempt, lease=5, attempt=attempt)
+        timeline.add(entry(claim, NOW), status(TaskState.WORKING))
+        head = TaskFold.of(timeline.records).head
+        assert (TaskState.WORKING, TaskState.INPUT_REQUIRED) == (head.state, head.state_before)
 
 
 def test_history_length_zero_leaves_the_history_out() -> None:

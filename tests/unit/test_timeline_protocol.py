@@ -471,6 +471,11 @@ class TurnProtocol(RuleBasedStateMachine):
 
     @rule(pick=picks)
     @precondition(lambda self: self.turns)
+    def an_agent_leaves_the_task_as_it_stands(self, pick: int) -> None:
+        self.end(self.turns[pick % len(self.turns)], decide.Rest())
+
+    @rule(pick=picks)
+    @precondition(lambda self: self.turns)
     def an_agent_raises(self, pick: int) -> None:
         outcome = Outcome(TaskState.FAILED, reason="raised", fault=decide.Fault.RAISED)
         self.end(self.turns[pick % len(self.turns)], outcome)

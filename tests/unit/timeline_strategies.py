@@ -50,7 +50,8 @@ artifacts = st.builds(
 
 def status_entries(states: list[TaskState]) -> st.SearchStrategy[Entry]:
     said = st.just(NOTHING) | messages.map(lambda message: Raw(encode(message)))
-    return st.builds(status_entry, st.just(TASK), st.just(CONTEXT), st.sampled_from(states), st.just(NOW), said)
+    noted = st.just(NOTHING) | metadata.map(lambda members: Raw(encode(members)) if members else NOTHING)
+    return st.builds(status_entry, st.just(TASK), st.just(CONTEXT), st.sampled_from(states), st.just(NOW), said, noted)
 
 
 artifact_entries = st.builds(
