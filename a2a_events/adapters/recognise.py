@@ -8,7 +8,9 @@ from typing import Final, Protocol, cast
 
 from a2a_events.runtime.agent import Agent
 
-ADAPTERS: Final[dict[str, str]] = {}
+ADAPTERS: Final[dict[str, str]] = {
+    "a2a.server.agent_execution": "a2a_events.adapters.a2a_sdk",
+}
 """Module of a framework without which no object of it exists → module that adapts such objects."""
 
 

@@ -31,9 +31,18 @@ class ServiceProcess:
         environment: of the process.
         folder: its current directory; modules there are importable.
         log_file: takes what it writes.
+        python: its interpreter.
     """
 
-    def __init__(self, role: str, name: str, environment: Mapping[str, str], folder: Path, log_file: Path) -> None:
+    def __init__(  # noqa: PLR0917 -- what a process is started with
+        self,
+        role: str,
+        name: str,
+        environment: Mapping[str, str],
+        folder: Path,
+        log_file: Path,
+        python: str = sys.executable,
+    ) -> None:
         self.role = role
         self.name = name
         self.admin_url = f"http://127.0.0.1:{environment.get(f'{PREFIX}ADMIN_PORT', '0')}"
@@ -42,7 +51,7 @@ class ServiceProcess:
         command = f"from a2a_events.services.{role} import main; main()"
         with log_file.open("ab") as output:
             self._process = subprocess.Popen(
-                [sys.executable, "-c", command],
+                [python, "-c", command],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
@@ -149,6 +158,7 @@ class Deployment:
         settings: further settings of all processes, by name (``ack_wait_seconds``), as text.
         folder: current directory of the processes; default: this one's.
         admin: whether each process has an admin port.
+        worker_python: interpreter of the workers, for agents whose packages do not fit beside those of this process.
     """
 
     def __init__(
@@ -162,8 +172,10 @@ class Deployment:
         settings: Mapping[str, str] | None = None,
         folder: Path | None = None,
         admin: bool = False,
+        worker_python: str = sys.executable,
     ) -> None:
         self._admin = admin
+        self._worker_python = worker_python
         self.nats = nats
         self.namespace = unique_namespace()
         self.gateways: list[GatewayProcess] = []
@@ -246,7 +258,9 @@ class Deployment:
 
     def _worker(self) -> ServiceProcess:
         name = f"worker-{len(self.workers) + 1}"
-        worker = ServiceProcess("worker", name, self._environment(name), self._folder, self._log_file(name))
+        worker = ServiceProcess(
+            "worker", name, self._environment(name), self._folder, self._log_file(name), self._worker_python
+        )
         self.workers.append(worker)
         return worker
 

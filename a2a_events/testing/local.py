@@ -10,6 +10,7 @@ from contextlib import aclosing, asynccontextmanager
 import msgspec
 
 from a2a_events import limits
+from a2a_events.adapters.recognise import recognise
 from a2a_events.log.memory import MemoryLog
 from a2a_events.log.port import Log
 from a2a_events.model import (
@@ -194,14 +195,14 @@ async def in_memory(agent: object, *, log: Log | None = None, timeout_seconds: f
     """An agent served by a worker over a memory log, for as long as the block runs.
 
     Args:
-        agent: whatever ``--agent`` could name: an Agent, an async function, a class or an instance.
+        agent: whatever ``--agent`` could name: an Agent, a function, a class or an instance, ours or a framework's.
         log: default: a new ``MemoryLog``.
         timeout_seconds: see :class:`Calls`.
 
     Raises:
         TypeError: this is no agent.
     """
-    served = as_agent(agent)
+    served = recognise(agent) or as_agent(agent)
     home = log or MemoryLog()
     calls = Calls(Operations(home, Writer("gateway", "gateway-test")), served, timeout_seconds=timeout_seconds)
     worker = Worker(home, [served], Writer("worker", "worker-test"), drain_seconds=0.0)
