@@ -127,6 +127,7 @@ lock: $(STAMP) ## Resolve requirements/*.txt anew from pyproject.toml (ARGS=--up
 	@$(LOCK) --extra grpc --extra push --extra credentials --extra tracing --constraints requirements/dev.txt -o requirements/image.txt pyproject.toml
 	@$(LOCK) --group build --constraints requirements/dev.txt -o requirements/build.txt
 	@$(LOCK) --group policy -o requirements/policy.txt
+	@$(LOCK) --group adk --extra a2a-sdk -o requirements/adk.txt pyproject.toml
 
 clean: ## Remove everything that was built or installed here
 	@rm -rf $(VENV) $(addprefix $(VENV)-,$(OTHER_PYTHONS) policy) dist .mypy_cache .pytest_cache .ruff_cache .import_linter_cache \
