@@ -399,12 +399,13 @@ async def test_a_follow_up_runs_on_another_worker_with_the_task_as_it_was_left(s
 
 
 async def test_messages_that_wait_together_are_executed_one_after_the_other(serve: ServeExecutor) -> None:
-    seen: list[tuple[str, str]] = []
+    seen: list[tuple[str, str, list[str]]] = []
     gate = asyncio.Event()
 
     async def answer(context: RequestContext, queue: EventQueue) -> None:
-        before = pb.TaskState.Name(context.current_task.status.state) if context.current_task else ""
-        seen.append((context.get_user_input(), before))
+        task = context.current_task or pb.Task()
+        said = [_text(message) for message in [*task.history, task.status.message]]
+        seen.append((context.get_user_input(), pb.TaskState.Name(task.status.state), said))
         updater = await begin(context, queue)
         await updater.add_artifact([part(context.get_user_input())], artifact_id=f"a{len(seen)}")
         await gate.wait()
@@ -421,8 +422,11 @@ async def test_messages_that_wait_together_are_executed_one_after_the_other(serv
         return found if found.status.state is TaskState.INPUT_REQUIRED and len(found.artifacts) == 3 else None
 
     await eventually(rests, what="all three to be answered")
-    assert [text for text, _ in seen] == ["one", "two", "three"]
-    assert [before for _, before in seen] == ["", "TASK_STATE_INPUT_REQUIRED", "TASK_STATE_INPUT_REQUIRED"]
+    assert seen == [
+        ("one", "TASK_STATE_UNSPECIFIED", [""]),
+        ("two", "TASK_STATE_INPUT_REQUIRED", ["one", "more than 1?"]),
+        ("three", "TASK_STATE_INPUT_REQUIRED", ["one", "more than 1?", "two", "more than 2?"]),
+    ]
 
 
 async def test_a_task_that_was_left_without_an_end_takes_further_messages_and_ends_at_last(

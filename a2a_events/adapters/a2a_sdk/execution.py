@@ -21,14 +21,13 @@ async def run(executor: AgentExecutor, turn: Turn) -> None:
         Exception: what ``execute`` raised, unless it had said before how the task ends.
     """
     queue = TurnQueue(turn, task_before(turn))
-    stopped = turn.canceled  # looked at now: what looks gets its grace time
+    turn.cooperative = True  # from its first moment: the executor's cancel gets its grace time
     try:
         for message in turn.messages:
             context = request_context(turn, message, queue.task)
             assert context.message is not None, "a turn has messages"
             await queue.begin(context.message)
-            stopped = await _execute(executor, turn, context, queue)
-            if stopped or not queue.goes_on():
+            if await _execute(executor, turn, context, queue) or not queue.goes_on():
                 break
     except Exception as error:
         if not queue.ended and not queue.broken:
