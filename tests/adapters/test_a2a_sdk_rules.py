@@ -21,7 +21,10 @@ from msgspec.structs import replace
 from a2a_events.adapters.a2a_sdk import agent_of, protojson
 from a2a_events.model import INTERRUPTED_STATES, Message, Task, TaskState
 from a2a_events.runtime.agent import Deadlines
+from a2a_events.runtime.rehearsal import rehearse
+from a2a_events.runtime.transfer import export
 from a2a_events.testing import eventually
+from a2a_events.timeline.bundle import read, write
 from tests.adapters.executors import LongJob, Quiz, Reporter, Signer, begin, updater_of
 from tests.integration.stack import Stack, stack_of, states, text_of
 
@@ -473,3 +476,13 @@ async def test_an_executor_is_shown_what_the_log_keeps_and_no_more(serve: ServeE
     assert (context.call_context.user.is_authenticated, context.call_context.user.user_name) == (True, "ada")
     assert dict(context.call_context.state) == {}
     assert context.requested_extensions == set()
+
+
+@pytest.mark.parametrize("execute", [returns_without_an_end, asks, replaces_an_artifact, raises_at_work])
+async def test_an_executor_can_be_rehearsed(serve: ServeExecutor, execute: Execute) -> None:
+    stack = await serve(Doing(execute))
+    task = await stack.calls.send_task("go")
+    bundle = read(write(await export(stack.log, stack.ref(task.id))))
+    unchanged = rehearse(bundle, agent_of(Doing(execute)))
+    assert not unchanged.differs, [attempt.divergence for attempt in unchanged.attempts]
+    assert rehearse(bundle, agent_of(Doing(completes))).differs
