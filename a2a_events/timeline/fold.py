@@ -62,7 +62,7 @@ _STATUS: Final = Kind.STATUS.value
 CONTINUED: Final = "+"
 """In a segment's key: it goes on where the one before it ends, without a comma between them."""
 
-FOLD_VERSION: Final = 4
+FOLD_VERSION: Final = 5
 """Grows whenever folding the same events gives another result; snapshots of another version are thrown away."""
 
 
