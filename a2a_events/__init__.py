@@ -13,7 +13,7 @@ from __future__ import annotations
 from a2a_events.model import Artifact, Message, Part, Role, Task, TaskState
 from a2a_events.runtime.agent import Agent, Deadlines, agent, as_agent
 from a2a_events.runtime.thread_turn import ThreadTurn
-from a2a_events.runtime.turn import Turn
+from a2a_events.runtime.turn import Recollection, Turn
 
 __version__ = "0.1.0"
 
@@ -23,6 +23,7 @@ __all__ = [
     "Deadlines",
     "Message",
     "Part",
+    "Recollection",
     "Role",
     "Task",
     "TaskState",

@@ -18,7 +18,7 @@ from a2a_events import limits
 from a2a_events.errors import Conflict, RecordTooLarge
 from a2a_events.log.port import AgentEntry, Dispatch, End, Handle, Home, Letter, Queue, Stored, Wakeup
 from a2a_events.log.tail import Silence, Tail, TailWatch, Watched
-from a2a_events.timeline.ids import TaskRef
+from a2a_events.timeline.ids import ContextRef, TaskRef
 from a2a_events.timeline.record import Draft, Record
 from a2a_events.timeline.snapshot import Snapshot
 
@@ -69,6 +69,7 @@ class MemoryLog:
         """Every record, for notifiers; made when one comes."""
         self._notified: dict[TaskRef, tuple[bytes, int]] = {}
         self._progress: dict[str, tuple[bytes, int]] = {}
+        self._remembered: dict[ContextRef, tuple[bytes, int]] = {}
         self._stored_at: dict[int, int] = {}
         """Milliseconds, by position."""
         self._sealing_key = os.urandom(32)
@@ -219,6 +220,20 @@ class MemoryLog:
         if known != version:
             raise Conflict(f"the version is {known}, not {version}")
         self._notified[task] = (content, version + 1)
+        return version + 1
+
+    async def remembered(self, context: ContextRef) -> tuple[bytes, int]:
+        """See ``port.Log``."""
+        await asyncio.sleep(0)
+        return self._remembered.get(context, (b"", 0))
+
+    async def put_remembered(self, context: ContextRef, content: bytes, version: int) -> int:
+        """See ``port.Log``."""
+        await asyncio.sleep(0)
+        known = self._remembered.get(context, (b"", 0))[1]
+        if known != version:
+            raise Conflict(f"the version is {known}, not {version}")
+        self._remembered[context] = (content, version + 1)
         return version + 1
 
     async def sealing_key(self, log: str = "") -> bytes:  # noqa: ARG002 -- there is one log

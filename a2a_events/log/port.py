@@ -13,7 +13,7 @@ from typing import Protocol, Self
 
 from msgspec import Struct
 
-from a2a_events.timeline.ids import TaskRef
+from a2a_events.timeline.ids import ContextRef, TaskRef
 from a2a_events.timeline.record import Draft, Record
 from a2a_events.timeline.snapshot import Snapshot
 
@@ -368,6 +368,29 @@ class Log(Protocol):
 
     async def put_notified(self, task: TaskRef, content: bytes, version: int) -> int:
         """Replace what :meth:`notified` gives, if it still has this version; one round trip.
+
+        Returns:
+            The new version; durable.
+
+        Raises:
+            Conflict: it has another version; nothing was written.
+            Unavailable: nothing was written.
+            Uncertain: it may be written: read it.
+        """
+        ...
+
+    async def remembered(self, context: ContextRef) -> tuple[bytes, int]:
+        """Where a context's newest turn has left what the next is to know, as last put, and its version.
+
+        From the leader; nothing and version 0 if nothing was put. One round trip.
+
+        Raises:
+            Unavailable: no answer; repeating is safe.
+        """
+        ...
+
+    async def put_remembered(self, context: ContextRef, content: bytes, version: int) -> int:
+        """Replace what :meth:`remembered` gives, if it still has this version; one round trip.
 
         Returns:
             The new version; durable.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -16,7 +16,7 @@ from a2a_events.model import Artifact, TaskState
 from a2a_events.runtime.agent import Agent
 from a2a_events.runtime.artifacts import Reported
 from a2a_events.runtime.rehearsal_loop import RehearsalLoop
-from a2a_events.runtime.turn import Suspended, left_by, message_of, turn_of
+from a2a_events.runtime.turn import Recollection, Suspended, left_by, message_of, turn_of
 from a2a_events.timeline import decide
 from a2a_events.timeline.decide import Leaving, Outcome
 from a2a_events.timeline.events import MEMBERS, NOTHING, PUBLIC_CODES, Kind, Step, Timer
@@ -226,6 +226,16 @@ class Run:
             return None
         await self.say_timer(name, timer.due)
         return timer.due
+
+    async def recall(self) -> Recollection:
+        """See ``turn.Reports``. Nothing: what the agent recalled stands in the step that it took it in."""
+        await asyncio.sleep(0)
+        return Recollection()
+
+    async def remember(self, steps: Sequence[str], since: int) -> bool:  # noqa: ARG002 -- nobody recalls a rehearsal
+        """See ``turn.Reports``."""
+        await asyncio.sleep(0)
+        return True
 
     def now(self) -> int:
         """See ``turn.Reports``. The time at which as much was recorded as has been said."""

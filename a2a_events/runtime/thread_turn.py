@@ -21,7 +21,7 @@ import msgspec
 
 from a2a_events.model import Message, SendMessageConfiguration, Task, TaskState
 from a2a_events.runtime.in_thread import ask
-from a2a_events.runtime.turn import Content, Turn
+from a2a_events.runtime.turn import Content, Recollection, Turn
 
 R = TypeVar("R")
 
@@ -173,6 +173,14 @@ class ThreadTurn:
             done = do(*args)
             recorded = self._ask(lambda: self._turn.record_step(numbered, done))
         return msgspec.json.decode(recorded, type=result)
+
+    def recall(self) -> Recollection:
+        """See :meth:`Turn.recall`."""
+        return self._ask(self._turn.recall)
+
+    def remember(self, *steps: str, since: int) -> bool:
+        """See :meth:`Turn.remember`."""
+        return self._ask(lambda: self._turn.remember(*steps, since=since))
 
     def idempotency_key(self, name: str) -> str:
         """See :meth:`Turn.idempotency_key`."""

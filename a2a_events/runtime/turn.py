@@ -18,7 +18,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, ParamSpec, Protocol, TypeAlias, TypeVar, overload
 
 import msgspec
-from msgspec import UNSET, Raw
+from msgspec import UNSET, Raw, Struct
 
 from a2a_events import limits, tracing
 from a2a_events.model import (
@@ -75,8 +75,17 @@ def check_size(report_bytes: int, largest: int) -> None:
         raise OutputTooLarge(f"one report of {report_bytes} bytes is over the limit of {largest}; report it in pieces")
 
 
+class Recollection(Struct, frozen=True, omit_defaults=True):
+    """What a context remembers: steps of its newest turn that remembered any, in whichever task that was."""
+
+    version: int = 0
+    """Which it is; for :meth:`Turn.remember`."""
+    steps: dict[str, Raw] = {}
+    """Their results as JSON, by name; empty if nothing was remembered, or its task was removed since."""
+
+
 class Reports(Protocol):
-    """Where a turn's reports go (``turn_writer``)."""
+    """Where a turn's reports go, and what it may know (``turn_writer``)."""
 
     report_bytes: int
     """Largest report."""
@@ -105,6 +114,14 @@ class Reports(Protocol):
 
     async def due(self, name: str) -> int | None:
         """When a timer is due that an earlier run of this turn has set, in milliseconds."""
+        ...
+
+    async def recall(self) -> Recollection:
+        """What the context remembers."""
+        ...
+
+    async def remember(self, steps: Sequence[str], since: int) -> bool:
+        """Have the context remember steps of this turn, if nothing else was remembered since a version."""
         ...
 
     def now(self) -> int:
@@ -391,6 +408,42 @@ class Turn:
         recorded = Raw(msgspec.json.encode(done))
         await self._reports.say_step(name, recorded)
         return recorded
+
+    async def recall(self) -> Recollection:
+        """What an earlier turn of this context has remembered, in this task or another of the same owner and agent.
+
+        Take it as a step (``turn.step("recall", turn.recall, result=Recollection)``): then each attempt of this turn
+        knows the same, and so does whoever looks at its timeline or rehearses it.
+
+        Costs one round trip, and one for each step that is remembered.
+
+        Raises:
+            Unavailable: the log does not answer; repeating is safe.
+        """
+        self._check()
+        return await self._reports.recall()
+
+    async def remember(self, *steps: str, since: int) -> bool:
+        """Let the next turns of this context recall these steps, in place of what was remembered before.
+
+        The steps stay where they are, in this task's timeline; they are forgotten when that is removed. Repeating is
+        safe: what an earlier attempt of this turn has remembered is replaced.
+
+        Costs one round trip.
+
+        Args:
+            steps: names of recorded steps of this turn.
+            since: the version that this turn had recalled; 0 if there was nothing.
+
+        Returns:
+            False if another turn has remembered something since: recall that, and decide what is to be remembered now.
+
+        Raises:
+            ValueError: a step of this name is not recorded.
+            Unavailable: nothing was remembered; repeating is safe.
+        """
+        self._check()
+        return await self._reports.remember(steps, since)
 
     def idempotency_key(self, name: str) -> str:
         """A key for what others are asked to do once: the same in every attempt of this turn, and in no other turn."""

@@ -12,13 +12,13 @@ import asyncio
 import os
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextvars import copy_context
 from typing import Final
 
 import msgspec
 import structlog
-from msgspec import Raw
+from msgspec import Raw, Struct
 
 from a2a_events import limits
 from a2a_events.errors import Conflict, LogError, RecordTooLarge, Unavailable, Uncertain, Unreadable
@@ -27,12 +27,12 @@ from a2a_events.model import Artifact, TaskState
 from a2a_events.runtime.artifacts import Reported
 from a2a_events.runtime.commit import store
 from a2a_events.runtime.load import advance, worth_a_snapshot
-from a2a_events.runtime.turn import check_size
+from a2a_events.runtime.turn import Recollection, check_size
 from a2a_events.timeline import decide
 from a2a_events.timeline.decide import Ending, Leaving, Outcome, Ownership, Terms
-from a2a_events.timeline.events import NOTHING, PUBLIC_CODES, Kind, Step, Timer
+from a2a_events.timeline.events import NOTHING, PUBLIC_CODES, Event, Kind, Step, Timer
 from a2a_events.timeline.fold import TaskFold, draft_after
-from a2a_events.timeline.ids import TaskRef
+from a2a_events.timeline.ids import ContextRef, TaskRef, context_of, parse_task_id
 from a2a_events.timeline.record import Draft, Entry, Writer, entry
 from a2a_events.timeline.render import artifact_entry, status_entry
 from a2a_events.timeline.snapshot import take
@@ -45,6 +45,20 @@ logger = structlog.get_logger(__name__)
 
 class Fenced(Exception):
     """The turn is no longer this worker's: write nothing, acknowledge nothing."""
+
+
+class _Remembered(Struct, frozen=True, rename="camel"):
+    """Which steps a context's next turn is to recall, and where they stand."""
+
+    task_id: str
+    turn: int
+    """Revision of the turn's first claim."""
+    steps: dict[str, tuple[int, int]]
+    """Position and revision, by name."""
+
+
+_encode: Final = msgspec.json.Encoder().encode
+_decode_remembered: Final = msgspec.json.Decoder(_Remembered).decode
 
 
 def _nobody() -> None:
@@ -179,13 +193,70 @@ class TurnWriter:
         done = next((d for d in self.fold.head.steps if d.name == name), None)
         if done is None:
             return None
-        record = await self._log.first_after(self._task, done.position - 1)
-        if record is None or record.position != done.position:
+        event = await self._event(self._task, done.position, done.revision)
+        if event is None:
             raise Unreadable(f"step {name!r} at {done.position} is gone")
-        event = record.events()[done.revision - record.header.revision]
         if not isinstance(event, Step | Timer):
             raise Unreadable(f"no step at revision {done.revision}")
         return event
+
+    async def recall(self) -> Recollection:
+        """See ``turn.Reports``."""
+        self._raise()
+        stored, version = await self._log.remembered(self._context_ref)
+        found = _decode_remembered(stored) if stored else None
+        home = parse_task_id(found.task_id) if found is not None else None
+        if found is None or home is None:
+            return Recollection(version)
+        task = TaskRef(*home, self._task.agent, self._task.tenant, found.task_id)
+        places = found.steps.values()
+        last, steps = await asyncio.gather(
+            self._log.last(task), asyncio.gather(*(self._event(task, *place) for place in places))
+        )
+        results = [step.result for step in steps if isinstance(step, Step)]
+        if last is None or last.header.tombstone or len(results) < len(steps):
+            return Recollection(version)  # its task was removed
+        return Recollection(version, dict(zip(found.steps, results, strict=True)))
+
+    async def remember(self, steps: Sequence[str], since: int) -> bool:
+        """See ``turn.Reports``."""
+        self._raise()
+        places = {done.name: (done.position, done.revision) for done in self.fold.head.steps}
+        missing = [name for name in steps if name not in places]
+        if missing:
+            raise ValueError(f"no step of this turn is called {missing[0]!r}")
+        named = {name: places[name] for name in steps}
+        content = _encode(_Remembered(self._task.task_id, self.fold.head.turn_revision, named))
+        while True:
+            try:
+                await self._log.put_remembered(self._context_ref, content, since)
+            except (Conflict, Uncertain):
+                stored, version = await self._log.remembered(self._context_ref)
+                if stored == content:
+                    return True
+                known = _decode_remembered(stored) if stored else None
+                ours = known is not None and (known.task_id, known.turn) == (
+                    self._task.task_id,
+                    self.fold.head.turn_revision,
+                )
+                if version != since and not ours:
+                    return False
+                since = version
+            else:
+                return True
+
+    @property
+    def _context_ref(self) -> ContextRef:
+        head = self.fold.head
+        subject = head.owner.subject if head.owner is not None else ""
+        return context_of(self._task, subject=subject, context_id=head.context_id)
+
+    async def _event(self, task: TaskRef, position: int, revision: int) -> Event | None:
+        """An event of any task, by its place; None if it is not there any more."""
+        record = await self._log.first_after(task, position - 1)
+        if record is None or record.position != position:
+            return None
+        return record.events()[revision - record.header.revision]
 
     def _check_steps(self) -> None:
         if len(self.fold.head.steps) >= limits.STEPS:

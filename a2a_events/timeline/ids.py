@@ -37,6 +37,31 @@ class TaskRef(Struct, frozen=True, eq=True):
         return hash(self.task_id)
 
 
+class ContextRef(Struct, frozen=True):
+    """Everything the log needs to find what is remembered of one context: whose it is, and with which agent.
+
+    Two callers who choose the same context id look at different subjects, so nobody finds another's conversation.
+    """
+
+    log: str
+    agent: str
+    tenant: str
+    """The tenant's token, never its raw name."""
+    context: str
+    """A token too: of who owns the context's tasks, and of the context's id."""
+
+
+def context_of(task: TaskRef, *, subject: str, context_id: str) -> ContextRef:
+    """The context that a task is part of.
+
+    Args:
+        task: one of its tasks.
+        subject: who owns that task.
+        context_id: as its client knows it.
+    """
+    return ContextRef(task.log, task.agent, task.tenant, token(f"{subject}\n{context_id}"))
+
+
 def task_id(log: str, shard: int, randomness: bytes) -> str:
     """The id of a new task.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 
+import msgspec
 import pytest
 
 from a2a_events import limits
@@ -12,6 +13,7 @@ from a2a_events.errors import Conflict
 from a2a_events.log.port import AgentEntry
 from a2a_events.testing import eventually
 from a2a_events.timeline.events import Kind
+from a2a_events.timeline.ids import context_of, token
 from a2a_events.timeline.snapshot import Segment, Snapshot
 from tests.contract.logs import Author, Kit, new_task
 
@@ -215,6 +217,27 @@ async def test_an_incarnation_is_one_for_every_process_and_stays(kit: Kit) -> No
 
     assert before
     assert kit.log.incarnation(task) == kit.other.incarnation(task) == before
+
+
+async def test_what_a_context_is_to_know_is_replaced_by_who_knows_it_and_by_nobody_else(kit: Kit) -> None:
+    task = new_task(kit.log)
+    context = context_of(task, subject="somebody", context_id="talk")
+    assert await kit.log.remembered(context) == (b"", 0)
+    first = await kit.log.put_remembered(context, b"one", 0)
+    assert await kit.other.remembered(context) == (b"one", first)
+    for version in (0, first + 1):
+        with pytest.raises(Conflict):
+            await kit.other.put_remembered(context, b"never", version)
+    second = await kit.other.put_remembered(context, b"two", first)
+
+    assert await kit.log.remembered(context) == (b"two", second)
+    others = [
+        context_of(task, subject="somebody else", context_id="talk"),
+        context_of(task, subject="somebody", context_id="another talk"),
+        context_of(msgspec.structs.replace(task, tenant=token("acme")), subject="somebody", context_id="talk"),
+        context_of(msgspec.structs.replace(task, agent="another"), subject="somebody", context_id="talk"),
+    ]
+    assert [await kit.log.remembered(other) for other in others] == [(b"", 0)] * 4
 
 
 async def test_progress_is_replaced_by_who_knows_it_and_by_nobody_else(kit: Kit) -> None:

@@ -100,6 +100,11 @@ async def works(turn: Turn) -> None:
         raise RuntimeError("broken")
     elif turn.text == "long":
         await turn.wait_canceled()
+    elif turn.text == "remember":
+        await turn.step("note", lambda: "noted")
+        found = await turn.recall()
+        assert await turn.remember("note", since=found.version)
+        assert (await turn.recall()).steps
     else:
         await turn.artifact(turn.text)
 
@@ -139,11 +144,12 @@ async def clients(stack: Stack, site: Site) -> str:
     assert (await stack.other.send_task("more", task_id=asked.id)).status.state is TaskState.COMPLETED
     assert (await stack.calls.send_task("wait")).status.state is TaskState.COMPLETED
     assert await stack.other.collect("streamed")
+    assert (await stack.calls.send_task("remember")).status.state is TaskState.COMPLETED
     long = await stack.calls.send_task("long", immediately=True)
     await eventually(lambda: _is_working(stack, long.id))
     assert (await stack.other.cancel(long.id)).status.state is TaskState.CANCELED
     assert (await stack.calls.send_task("raise")).status.state is TaskState.FAILED
-    assert len((await stack.other.page()).tasks) == 7
+    assert len((await stack.other.page()).tasks) == 8
     return asked.id
 
 
@@ -168,7 +174,7 @@ async def upkeep(broker: Broker) -> None:
     assert await sweeper.sweep(-1.0) == 1
     removing = await broker.log("retention")
     retention = Retention(removing, Writer("retention", "test"), older_than_seconds=0.0, grace_seconds=0.0)
-    assert (await retention.run()).tasks >= 7
+    assert (await retention.run()).tasks >= 8
     assert await retention.run() == Removed()
     await provision(await broker.connection("provisioner"), NAMES, STREAMS, agents=["worker"], notifier=True)
 
@@ -195,13 +201,14 @@ FORBIDDEN = {
     "follow all": f"{API}.CONSUMER.CREATE.{LOG}.spy.a2a.log.main.0.>",
     "snapshot": f"{API}.STREAM.SNAPSHOT.{LOG}",
     "key": "a2a.push.main.key",
+    "remember for others": "a2a.push.main.context.agent.-.context",
     "timer": "a2a.timer.main.set.0.agent.-.task",
     "announce": "a2a.registry.main.evil.card",
 }
 MAY: dict[str, set[str]] = {
     "gateway": {"write", "key"},
     "worker": {"write", "take", "timer", "announce"},
-    "notifier": {"take as notifier", "key"},
+    "notifier": {"take as notifier", "key", "remember for others"},
     "timeline": {"write"},
     "operator": {"write", "key"},
     "sweeper": {"write"},
@@ -216,7 +223,7 @@ async def test_no_role_may_do_more(broker: Broker, request: pytest.FixtureReques
     for role, may in MAY.items():
         connection = await broker.connection(role)
         for what, subject in FORBIDDEN.items():
-            if what in may or (not narrow and (role, what) == ("worker", "take as notifier")):
+            if what in may or (not narrow and role == "worker" and what in {"take as notifier", "remember for others"}):
                 continue  # the other test does it
             assert await refused(connection, subject), f"{role} may {what}"
 

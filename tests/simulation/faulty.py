@@ -20,7 +20,7 @@ from a2a_events.errors import Conflict, LogError, Unavailable, Uncertain
 from a2a_events.log.memory import MemoryLog
 from a2a_events.log.port import AgentEntry, Dispatch, End, Handle, Home, Letter, Notice, Queue, Stored, Wakeup
 from a2a_events.log.tail import Silence, Tail, TailWatch, Watched
-from a2a_events.timeline.ids import TaskRef
+from a2a_events.timeline.ids import ContextRef, TaskRef
 from a2a_events.timeline.record import Draft, Record
 from a2a_events.timeline.snapshot import Snapshot
 from tests.simulation.history import History
@@ -428,6 +428,14 @@ class FaultyLog:
 
     async def put_progress(self, name: str, content: bytes, version: int) -> int:
         put: int = await self._request("put progress", lambda: self._log.put_progress(name, content, version))
+        return put
+
+    async def remembered(self, context: ContextRef) -> tuple[bytes, int]:
+        found: tuple[bytes, int] = await self._request("remembered", lambda: self._log.remembered(context))
+        return found
+
+    async def put_remembered(self, context: ContextRef, content: bytes, version: int) -> int:
+        put: int = await self._request("put remembered", lambda: self._log.put_remembered(context, content, version))
         return put
 
     async def attended(self) -> set[str]:

@@ -55,7 +55,7 @@ from a2a_events.log.port import AgentEntry, Dispatch, End, Home, Letter, Queue, 
 from a2a_events.log.tail import Silence, Tail, TailWatch, Watched
 from a2a_events.metrics.catalog import APPEND_CONFLICTS
 from a2a_events.model import timestamp_of
-from a2a_events.timeline.ids import TaskRef, is_name, parse_task_id
+from a2a_events.timeline.ids import ContextRef, TaskRef, is_name, parse_task_id
 from a2a_events.timeline.record import Draft, Record, pack, unpack
 from a2a_events.timeline.snapshot import Snapshot
 
@@ -577,6 +577,14 @@ class JetStreamLog:
     async def put_notified(self, task: TaskRef, content: bytes, version: int) -> int:
         """See ``port.Log``."""
         return await self._put(self._names.task("push", task, "state"), content, version)
+
+    async def remembered(self, context: ContextRef) -> tuple[bytes, int]:
+        """See ``port.Log``."""
+        return await self._newest(self._names.push_stream(context.log), self._names.context(context))
+
+    async def put_remembered(self, context: ContextRef, content: bytes, version: int) -> int:
+        """See ``port.Log``."""
+        return await self._put(self._names.context(context), content, version)
 
     async def sealing_key(self, log: str = "") -> bytes:  # noqa: ARG002 -- there is one log
         """See ``port.Log``."""

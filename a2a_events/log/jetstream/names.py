@@ -10,6 +10,7 @@
     <namespace>.push.<log>.<shard>.<agent>.<tenant>.<task>.state       how far webhooks were notified
     <namespace>.push.<log>.key                                         what their secrets are sealed with
     <namespace>.push.<log>.progress.<work>                             how far a work on the whole log has come
+    <namespace>.push.<log>.context.<agent>.<tenant>.<context>          where what is remembered of a context stands
     <namespace>.timer.<log>.<set|due>.<shard>.<agent>.<tenant>.<task>  wake-ups
     <namespace>.dead.<log>.<shard>.<agent>.<tenant>.<task>             dead letters
     <namespace>.registry.<log>.<agent>.<card|alive.instance>           the agent registry
@@ -28,7 +29,7 @@ from typing import Final
 
 from msgspec import Struct
 
-from a2a_events.timeline.ids import TaskRef
+from a2a_events.timeline.ids import ContextRef, TaskRef
 
 RECORD: Final = "A2A-Record"
 """The packed record header (``timeline.record``)."""
@@ -147,6 +148,10 @@ class Names(Struct, frozen=True):
     def progress(self, log: str, work: str) -> str:
         """Where a work on the whole log keeps how far it has come."""
         return f"{self.namespace}.push.{log}.progress.{work}"
+
+    def context(self, context: ContextRef) -> str:
+        """Where it is kept which turn of a context the next one goes on from."""
+        return f"{self.namespace}.push.{context.log}.context.{context.agent}.{context.tenant}.{context.context}"
 
     def inbound_filter(self, log: str, shard: int, agent: str) -> str:
         """What a worker of an agent is given."""

@@ -90,6 +90,10 @@ class _Subjects:
     def write_log(self) -> list[str]:
         return [*self.records(), self.under("snap"), self.bucket]
 
+    def contexts(self) -> list[str]:
+        """What the contexts of agents remember."""
+        return [self.under("push", f"context.{agent}.>") for agent in self._agents]
+
     def queues(self) -> list[str]:
         """How deep they are; nothing can be taken from them."""
         return [f"$JS.API.CONSUMER.INFO.{stream}.*" for stream in self.logs]
@@ -149,7 +153,7 @@ def _gateway(s: _Subjects) -> list[str]:
 
 
 def _worker(s: _Subjects) -> list[str]:
-    kept = [s.under("push", "progress.>"), s.under("timer", "set.>"), s.under("dead"), s.registry]
+    kept = [s.under("push", "progress.>"), *s.contexts(), s.under("timer", "set.>"), s.under("dead"), s.registry]
     return [*s.read_log(), *s.write_log(), *s.queues(), *s.work(), *s.read(s.push, s.timer, s.dead), *kept]
 
 
