@@ -21,7 +21,7 @@ from bench.targets.scripted import ARTIFACT, chunks, script_of
 from bench.targets.serve import serve
 
 
-class Scripted(Worker[None]):  # type: ignore[misc]
+class Scripted(Worker[None]):
     async def _loop(self) -> None:
         async with asyncio.TaskGroup() as running:
             async for operation in self.broker.receive_task_operations():
