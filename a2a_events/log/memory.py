@@ -16,7 +16,7 @@ import msgspec
 
 from a2a_events import limits
 from a2a_events.errors import Conflict, RecordTooLarge
-from a2a_events.log.port import AgentEntry, Dispatch, End, Handle, Home, Letter, Queue, Stored, Wakeup
+from a2a_events.log.port import AgentEntry, Dispatch, End, Handle, Home, Letter, Notes, Queue, Stored, Wakeup
 from a2a_events.log.tail import Silence, Tail, TailWatch, Watched
 from a2a_events.timeline.ids import ContextRef, TaskRef
 from a2a_events.timeline.record import Draft, Record
@@ -70,6 +70,8 @@ class MemoryLog:
         self._notified: dict[TaskRef, tuple[bytes, int]] = {}
         self._progress: dict[str, tuple[bytes, int]] = {}
         self._remembered: dict[ContextRef, tuple[bytes, int]] = {}
+        self._notes: dict[tuple[str, str, str, str], Notes] = {}
+        """By agent, tenant, context and name."""
         self._stored_at: dict[int, int] = {}
         """Milliseconds, by position."""
         self._sealing_key = os.urandom(32)
@@ -235,6 +237,24 @@ class MemoryLog:
             raise Conflict(f"the version is {known}, not {version}")
         self._remembered[context] = (content, version + 1)
         return version + 1
+
+    async def notes(self, task: TaskRef, context_id: str, name: str) -> Notes:
+        """See ``port.Log``."""
+        await asyncio.sleep(0)
+        return self._notes.get((task.agent, task.tenant, context_id, name), Notes())
+
+    async def note(
+        self, task: TaskRef, context_id: str, name: str, content: bytes, position: int, *, anew: bool = False
+    ) -> int:
+        """See ``port.Log``."""
+        if len(content) > self.content_bytes:
+            raise RecordTooLarge(f"a note of {len(content)} bytes is over the limit of {self.content_bytes}")
+        known = await self.notes(task, context_id, name)
+        if known.position != position:
+            raise Conflict(f"the newest note stands at {known.position}, not {position}")
+        contents = (content,) if anew else (*known.contents, content)
+        self._notes[task.agent, task.tenant, context_id, name] = Notes(contents, position + 1)
+        return position + 1
 
     async def sealing_key(self, log: str = "") -> bytes:  # noqa: ARG002 -- there is one log
         """See ``port.Log``."""

@@ -196,6 +196,15 @@ class Letter(Struct, frozen=True, rename="camel", omit_defaults=True):
     """A mark in the place of a letter: it is not shown, and not put again."""
 
 
+class Notes(Struct, frozen=True):
+    """What an agent keeps for a context under one name."""
+
+    contents: tuple[bytes, ...] = ()
+    """Oldest first."""
+    position: int = 0
+    """Where the newest stands: the next one is written on the condition that it still is the newest. 0 without one."""
+
+
 class Log(Protocol):
     """The log of all tasks, and what lives beside it."""
 
@@ -399,6 +408,39 @@ class Log(Protocol):
             Conflict: it has another version; nothing was written.
             Unavailable: nothing was written.
             Uncertain: it may be written: read it.
+        """
+        ...
+
+    async def notes(self, task: TaskRef, context_id: str, name: str) -> Notes:
+        """What the agent of a task has noted in a context, for this tenant; from the leader.
+
+        One round trip if the newest note replaced all others, otherwise two or more.
+
+        Args:
+            task: says which agent and tenant, and in which log.
+            context_id: any string.
+            name: of these notes, ``[A-Za-z0-9_-]``.
+
+        Raises:
+            Unavailable: no answer; repeating is safe.
+        """
+        ...
+
+    async def note(
+        self, task: TaskRef, context_id: str, name: str, content: bytes, position: int, *, anew: bool = False
+    ) -> int:
+        """Add to what :meth:`notes` gives, or replace it, if its newest note still stands at this position.
+
+        Kept until it is replaced. One round trip, and one more for each ``limits.RECORD_BYTES``, and to replace.
+
+        Returns:
+            The new position; durable.
+
+        Raises:
+            Conflict: somebody else has written; of this note nothing will be shown.
+            Unavailable: of this note nothing will be shown.
+            Uncertain: it may be written: read.
+            RecordTooLarge: over :attr:`content_bytes`; nothing was written.
         """
         ...
 

@@ -12,6 +12,7 @@ import msgspec
 from msgspec import Raw
 
 from a2a_events import limits
+from a2a_events.log.port import Notes
 from a2a_events.model import Artifact, TaskState
 from a2a_events.runtime.agent import Agent
 from a2a_events.runtime.artifacts import Reported
@@ -236,6 +237,16 @@ class Run:
         """See ``turn.Reports``."""
         await asyncio.sleep(0)
         return True
+
+    async def notes(self, name: str) -> Notes:  # noqa: ARG002 -- the same for all
+        """See ``turn.Reports``. What an agent notes is not recorded: a rehearsal begins with nothing."""
+        await asyncio.sleep(0)
+        return Notes()
+
+    async def note(self, name: str, content: bytes, position: int, *, anew: bool) -> int:  # noqa: ARG002 -- as above
+        """See ``turn.Reports``."""
+        await asyncio.sleep(0)
+        return position + 1
 
     def now(self) -> int:
         """See ``turn.Reports``. The time at which as much was recorded as has been said."""

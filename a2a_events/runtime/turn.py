@@ -21,6 +21,7 @@ import msgspec
 from msgspec import UNSET, Raw, Struct
 
 from a2a_events import limits, tracing
+from a2a_events.log.port import Notes
 from a2a_events.model import (
     INTERRUPTED_STATES,
     TERMINAL_STATES,
@@ -34,10 +35,12 @@ from a2a_events.model import (
     encode,
 )
 from a2a_events.runtime.in_thread import in_thread
+from a2a_events.runtime.notebook import Notebook
 from a2a_events.timeline import reasons
 from a2a_events.timeline.decide import FAIL, RERUN, Fault, Leaving, Outcome, Rest, Suspend, failure
 from a2a_events.timeline.events import NOTHING, Actor, MessageReceived, Submitted
 from a2a_events.timeline.fold import Head
+from a2a_events.timeline.ids import is_name
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -122,6 +125,14 @@ class Reports(Protocol):
 
     async def remember(self, steps: Sequence[str], since: int) -> bool:
         """Have the context remember steps of this turn, if nothing else was remembered since a version."""
+        ...
+
+    async def notes(self, name: str) -> Notes:
+        """What the agent has noted in the task's context."""
+        ...
+
+    async def note(self, name: str, content: bytes, position: int, *, anew: bool) -> int:
+        """Add to it, or replace it, as ``port.Log.note`` does; while the turn is this worker's."""
         ...
 
     def now(self) -> int:
@@ -477,6 +488,30 @@ class Turn:
         if left > limits.SUSPEND_SECONDS and self._policy != FAIL:
             raise Suspended(due)
         await asyncio.sleep(max(0.0, left))
+
+    # --- what survives tasks ------------------------------------------------------------------------------------------
+
+    async def notebook(self, name: str) -> Notebook:
+        """What the agent keeps for the task's context under a name: the same for all tasks of this agent and tenant.
+
+        Costs a round trip or two. An earlier attempt of this turn that has only lost its way writes nothing any more.
+
+        Args:
+            name: ``[A-Za-z0-9_-]``, up to 64 characters.
+
+        Raises:
+            ValueError: this is no name.
+            TurnOver: the turn has ended.
+            LogError: the log does not answer.
+        """
+        if not is_name(name):
+            raise ValueError(f"a notebook's name is 1 to 64 of letters, digits, _ and -: not {name!r}")
+        self._check()
+        book = Notebook(name, self._reports, self._check)
+        await book.read()
+        if self.attempt > 1:
+            await book.add(b"")  # a mark, at which that attempt's next note finds that it is not the newest
+        return book
 
     def _next_name(self, name: str) -> str:
         if not 1 <= len(name) <= limits.STEP_NAME_CHARACTERS or "#" in name:

@@ -14,6 +14,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextvars import copy_context
+from functools import partial
 from typing import Final
 
 import msgspec
@@ -22,7 +23,8 @@ from msgspec import Raw, Struct
 
 from a2a_events import limits
 from a2a_events.errors import Conflict, LogError, RecordTooLarge, Unavailable, Uncertain, Unreadable
-from a2a_events.log.port import Log
+from a2a_events.log.patience import patiently
+from a2a_events.log.port import Log, Notes
 from a2a_events.model import Artifact, TaskState
 from a2a_events.runtime.artifacts import Reported
 from a2a_events.runtime.commit import store
@@ -187,6 +189,23 @@ class TurnWriter:
         """See ``turn.Reports``."""
         timer = await self._recorded(name)
         return timer.due if isinstance(timer, Timer) else None
+
+    async def notes(self, name: str) -> Notes:
+        """See ``turn.Reports``."""
+        self._raise()
+        ask = partial(self._log.notes, self._task, self.fold.head.context_id, name)
+        return await patiently(ask, "an agent's notes", patience_seconds=_STORED_PATIENCE_SECONDS)
+
+    async def note(self, name: str, content: bytes, position: int, *, anew: bool) -> int:
+        """See ``turn.Reports``."""
+        self._raise()
+        self._check_owner()
+        check_size(len(content), self.report_bytes)
+        try:
+            return await self._log.note(self._task, self.fold.head.context_id, name, content, position, anew=anew)
+        except Conflict:
+            await self.look()  # it may be the next owner of this turn who has written
+            raise
 
     async def _recorded(self, name: str) -> Step | Timer | None:
         self._raise()

@@ -96,6 +96,10 @@ async def works(turn: Turn) -> None:
     elif turn.text == "wait":
         await turn.sleep(1.0)
         await turn.artifact("slept")
+    elif turn.text == "note":
+        book = await turn.notebook("book")
+        await book.add(b"noted")
+        await book.replace(b"noted anew")
     elif turn.text == "raise":
         raise RuntimeError("broken")
     elif turn.text == "long":
@@ -143,13 +147,14 @@ async def clients(stack: Stack, site: Site) -> str:
     assert asked.status.state is TaskState.INPUT_REQUIRED
     assert (await stack.other.send_task("more", task_id=asked.id)).status.state is TaskState.COMPLETED
     assert (await stack.calls.send_task("wait")).status.state is TaskState.COMPLETED
+    assert (await stack.calls.send_task("note")).status.state is TaskState.COMPLETED
     assert await stack.other.collect("streamed")
     assert (await stack.calls.send_task("remember")).status.state is TaskState.COMPLETED
     long = await stack.calls.send_task("long", immediately=True)
     await eventually(lambda: _is_working(stack, long.id))
     assert (await stack.other.cancel(long.id)).status.state is TaskState.CANCELED
     assert (await stack.calls.send_task("raise")).status.state is TaskState.FAILED
-    assert len((await stack.other.page()).tasks) == 8
+    assert len((await stack.other.page()).tasks) == 9
     return asked.id
 
 

@@ -253,6 +253,7 @@ async def test_what_the_first_version_made_is_brought_to_this_one(connection: Co
     done = await provision(connection, names, settings)
     content = f"OBJ_{names.bucket('main')}"
     assert (done.pop(content), done.pop(names.registry_stream("main"))) == ("updated", "created")
+    assert done.pop(names.notes_stream("main")) == "created"
     assert set(done.values()) == {"verified"}
     assert not (await config_of(connection, content)).get("allow_rollup_hdrs")
     assert set((await provision(connection, names, settings)).values()) == {"verified"}

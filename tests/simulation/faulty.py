@@ -18,7 +18,7 @@ from msgspec import Struct
 from a2a_events import limits
 from a2a_events.errors import Conflict, LogError, Unavailable, Uncertain
 from a2a_events.log.memory import MemoryLog
-from a2a_events.log.port import AgentEntry, Dispatch, End, Handle, Home, Letter, Notice, Queue, Stored, Wakeup
+from a2a_events.log.port import AgentEntry, Dispatch, End, Handle, Home, Letter, Notes, Notice, Queue, Stored, Wakeup
 from a2a_events.log.tail import Silence, Tail, TailWatch, Watched
 from a2a_events.timeline.ids import ContextRef, TaskRef
 from a2a_events.timeline.record import Draft, Record
@@ -481,6 +481,14 @@ class FaultyLog:
         raise NotImplementedError
 
     async def put_notified(self, task: TaskRef, content: bytes, version: int) -> int:
+        raise NotImplementedError
+
+    async def notes(self, task: TaskRef, context_id: str, name: str) -> Notes:
+        raise NotImplementedError
+
+    async def note(
+        self, task: TaskRef, context_id: str, name: str, content: bytes, position: int, *, anew: bool = False
+    ) -> int:
         raise NotImplementedError
 
     async def sealing_key(self, log: str = "") -> bytes:

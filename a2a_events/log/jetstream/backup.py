@@ -87,7 +87,7 @@ async def save(connection: Connection, names: Names, log: str, folder: Path) -> 
     if not shards:
         raise BackupError(f"log {log!r} has no streams in namespace {names.namespace!r}")
     logs = [names.log_stream(log, shard) for shard in shards]
-    beside = [names.timer_stream(log), names.dead_stream(log), names.registry_stream(log)]
+    beside = [names.timer_stream(log), names.dead_stream(log), names.notes_stream(log), names.registry_stream(log)]
     order = [names.push_stream(log), *logs, stream_of(names.bucket(log)), *beside]
     saved = [await _save(connection, stream, folder) for stream in order]
     manifest = Manifest(FORMAT, names.namespace, log, f"a2a-events/{version('a2a-events')}", tuple(saved))

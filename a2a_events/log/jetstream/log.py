@@ -35,6 +35,7 @@ from a2a_events.log.jetstream.connection import Connection, Subscription
 from a2a_events.log.jetstream.dead_letters import DeadLetters
 from a2a_events.log.jetstream.dispatch import Ensure, JetStreamDispatch, Whole, trace_of, wakeups
 from a2a_events.log.jetstream.names import Names
+from a2a_events.log.jetstream.notebooks import Notebooks
 from a2a_events.log.jetstream.object_store import stream_of
 from a2a_events.log.jetstream.reads import Message
 from a2a_events.log.jetstream.streams import (
@@ -51,7 +52,7 @@ from a2a_events.log.jetstream.streams import (
     shards_of,
 )
 from a2a_events.log.jetstream.wire import header_block, header_value, status
-from a2a_events.log.port import AgentEntry, Dispatch, End, Home, Letter, Queue, Stored, Wakeup
+from a2a_events.log.port import AgentEntry, Dispatch, End, Home, Letter, Notes, Queue, Stored, Wakeup
 from a2a_events.log.tail import Silence, Tail, TailWatch, Watched
 from a2a_events.metrics.catalog import APPEND_CONFLICTS
 from a2a_events.model import timestamp_of
@@ -126,6 +127,7 @@ class JetStreamLog:
         self._settings = settings
         self._content = ClaimCheck(connection, names)
         self._dead_letters = DeadLetters(connection, names, settings.log, self._put)
+        self._notebooks = Notebooks(connection, names, self._put, self._purge)
         self._watched: dict[TaskRef, Watched] = {}
         self._silence = Silence(self._watched)
         self._shards: dict[tuple[str, int], ShardView] = {}
@@ -586,6 +588,18 @@ class JetStreamLog:
         """See ``port.Log``."""
         return await self._put(self._names.context(context), content, version)
 
+    async def notes(self, task: TaskRef, context_id: str, name: str) -> Notes:
+        """See ``port.Log``."""
+        return await self._notebooks.read(task, context_id, name)
+
+    async def note(
+        self, task: TaskRef, context_id: str, name: str, content: bytes, position: int, *, anew: bool = False
+    ) -> int:
+        """See ``port.Log``."""
+        if len(content) > self.content_bytes:
+            raise RecordTooLarge(f"a note of {len(content)} bytes is over the limit of {self.content_bytes}")
+        return await self._notebooks.write(task, context_id, name, content, position, anew=anew)
+
     async def sealing_key(self, log: str = "") -> bytes:  # noqa: ARG002 -- there is one log
         """See ``port.Log``."""
         subject = self._names.sealing_key(self.name)
@@ -604,10 +618,10 @@ class JetStreamLog:
         found = await reads.from_leader(self._connection, stream, {"last_by_subj": subject})
         return (found.payload, found.position) if found is not None else (b"", 0)
 
-    async def _put(self, subject: str, content: bytes, expected: int) -> int:
-        """Replace a subject's only message, if it is still the one at this position."""
-        headers = header_block({n.EXPECTED: str(expected)})
-        answer = await self._connection.request(subject, content, headers=headers)
+    async def _put(self, subject: str, content: bytes, expected: int, headers: dict[str, str] | None = None) -> int:
+        """Store a message, if the newest of its subject is still the one at this position."""
+        block = header_block({n.EXPECTED: str(expected), **(headers or {})})
+        answer = await self._connection.request(subject, content, headers=block)
         ack = _ack_decoder.decode(answer.payload)
         if ack.error is None:
             return ack.seq

@@ -92,6 +92,7 @@ def streams_beside(names: Names, log: str) -> list[str]:
         names.push_stream(log),
         names.timer_stream(log),
         names.dead_stream(log),
+        names.notes_stream(log),
         stream_of(names.bucket(log)),
         names.registry_stream(log),
     ]

@@ -13,6 +13,7 @@
     <namespace>.push.<log>.context.<agent>.<tenant>.<context>          where what is remembered of a context stands
     <namespace>.timer.<log>.<set|due>.<shard>.<agent>.<tenant>.<task>  wake-ups
     <namespace>.dead.<log>.<shard>.<agent>.<tenant>.<task>             dead letters
+    <namespace>.notes.<log>.<agent>.<tenant>.<context>.<name>          what agents keep for a context
     <namespace>.registry.<log>.<agent>.<card|alive.instance>           the agent registry
     $O.<NAMESPACE>_CONTENT_<log>.<C|M>.<object>                        payloads that no record holds (``object_store``)
 
@@ -29,7 +30,7 @@ from typing import Final
 
 from msgspec import Struct
 
-from a2a_events.timeline.ids import ContextRef, TaskRef
+from a2a_events.timeline.ids import ContextRef, TaskRef, token
 
 RECORD: Final = "A2A-Record"
 """The packed record header (``timeline.record``)."""
@@ -38,6 +39,8 @@ TRACE_STATE: Final = "tracestate"
 """With ``TRACE``, the trace context of who wrote the record, as the W3C names them."""
 EXPECTED: Final = "Nats-Expected-Last-Subject-Sequence"
 EXPECTED_FILTER: Final = "Nats-Expected-Last-Subject-Sequence-Subject"
+NOTE: Final = "A2A-Note"
+"""Which note a message is a piece of, how many follow, and whether the note begins anew."""
 SCHEDULE: Final = "Nats-Schedule"
 SCHEDULE_TARGET: Final = "Nats-Schedule-Target"
 TTL: Final = "Nats-TTL"
@@ -91,6 +94,14 @@ class Names(Struct, frozen=True):
     def dead_stream(self, log: str) -> str:
         """The stream of dead letters."""
         return f"{self._streams}_DEAD_{log}"
+
+    def notes_stream(self, log: str) -> str:
+        """The stream of what agents keep for contexts."""
+        return f"{self._streams}_NOTES_{log}"
+
+    def notes(self, task: TaskRef, context_id: str, name: str) -> str:
+        """Where the agent of a task keeps what it has noted in a context."""
+        return f"{self.namespace}.notes.{task.log}.{task.agent}.{task.tenant}.{token(context_id)}.{name}"
 
     def bucket(self, log: str) -> str:
         """The object store bucket of payloads that no record holds."""

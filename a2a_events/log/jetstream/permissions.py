@@ -48,10 +48,11 @@ class _Subjects:
         """The shard that is asked for to find that it is not there."""
         self.snap, self.push = names.snapshot_stream(log), names.push_stream(log)
         self.timer, self.dead = names.timer_stream(log), names.dead_stream(log)
+        self.notes = names.notes_stream(log)
         self.content, self.agents = stream_of(names.bucket(log)), names.registry_stream(log)
-        self.all = [*self.logs, self.snap, self.push, self.timer, self.dead, self.content, self.agents]
+        self.all = [*self.logs, self.snap, self.push, self.timer, self.dead, self.notes, self.content, self.agents]
         self._consumers = [names.worker_consumer(agent) for agent in agents] or ["*"]
-        self._agents = list(agents) or ["*"]
+        self.agents_served = list(agents) or ["*"]
 
     def under(self, root: str, rest: str = ">") -> str:
         return f"{self._space}.{root}.{self._log}.{rest}"
@@ -92,7 +93,7 @@ class _Subjects:
 
     def contexts(self) -> list[str]:
         """What the contexts of agents remember."""
-        return [self.under("push", f"context.{agent}.>") for agent in self._agents]
+        return [self.under("push", f"context.{agent}.>") for agent in self.agents_served]
 
     def queues(self) -> list[str]:
         """How deep they are; nothing can be taken from them."""
@@ -103,9 +104,9 @@ class _Subjects:
         filters = [
             (stream, self._names.inbound_filter(self._log, shard, agent))
             for shard, stream in enumerate(self.logs)
-            for agent in self._agents
+            for agent in self.agents_served
         ]
-        filters += [(self.timer, self._names.due_filter(self._log, agent)) for agent in self._agents]
+        filters += [(self.timer, self._names.due_filter(self._log, agent)) for agent in self.agents_served]
         made = [
             f"$JS.API.CONSUMER.CREATE.{stream}.{consumer}.{subjects}"
             for stream, subjects in filters
@@ -143,6 +144,9 @@ class _Subjects:
         purged = f"$JS.API.STREAM.PURGE.{self.snap}"
         return [*there, *self.read(self.timer), self.under("timer", "set.>"), purged] if there else []
 
+    def purge(self, stream: str) -> str:
+        return f"$JS.API.STREAM.PURGE.{stream}"
+
     def verbs(self, *verbs: str, rest: str = "") -> list[str]:
         return [f"$JS.API.{verb}.{stream}{rest}" for stream in self.all for verb in verbs]
 
@@ -154,7 +158,8 @@ def _gateway(s: _Subjects) -> list[str]:
 
 def _worker(s: _Subjects) -> list[str]:
     kept = [s.under("push", "progress.>"), *s.contexts(), s.under("timer", "set.>"), s.under("dead"), s.registry]
-    return [*s.read_log(), *s.write_log(), *s.queues(), *s.work(), *s.read(s.push, s.timer, s.dead), *kept]
+    noted = [*s.read(s.notes), *(s.under("notes", f"{agent}.>") for agent in s.agents_served), s.purge(s.notes)]
+    return [*s.read_log(), *s.write_log(), *s.queues(), *s.work(), *s.read(s.push, s.timer, s.dead), *kept, *noted]
 
 
 def _notifier(s: _Subjects) -> list[str]:
@@ -192,7 +197,7 @@ def _timeline(s: _Subjects) -> list[str]:
 
 def _operator(s: _Subjects) -> list[str]:
     seen = [*s.verbs("CONSUMER.INFO", rest=".*"), "$JS.API.INFO", "$SYS.REQ.USER.INFO"]
-    return [*_timeline(s), *seen, s.under("push", "key"), s.under("dead")]  # it replays dead letters
+    return [*_timeline(s), *s.read(s.notes), *seen, s.under("push", "key"), s.under("dead")]  # it replays dead letters
 
 
 _ROLES: Final[dict[str, Callable[[_Subjects], list[str]]]] = {

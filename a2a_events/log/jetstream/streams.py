@@ -433,6 +433,14 @@ def configurations(
     streams.append(
         {
             **common,
+            "name": names.notes_stream(log),
+            "description": f"a2a-events: what agents of log {log} keep for contexts",
+            "subjects": [f"{space}.notes.{log}.>"],
+        }
+    )
+    streams.append(
+        {
+            **common,
             "name": stream_of(names.bucket(log)),
             "description": f"a2a-events: what no record of log {log} holds; records refer to it",
             "subjects": subjects_of(names.bucket(log)),
