@@ -6,7 +6,8 @@
         await turn.artifact(f"Hello, {turn.text}")
 
 A plain ``def`` may block: it runs in a thread of its own, and gets a :class:`~.thread_turn.ThreadTurn`, whose methods
-are plain, too.
+are plain, too. A function that takes a text, a message or data instead of a turn is an agent as well, one that returns
+or yields its answer (``functions``).
 
 Returning completes the task; raising fails it. :func:`agent` adds a name, a card and terms; without them a plain
 function is served under its own name.
@@ -24,14 +25,17 @@ from msgspec import Struct
 
 from a2a_events import limits
 from a2a_events.model import AgentCapabilities, AgentCard, AgentExtension, AgentSkill, encode
+from a2a_events.runtime.functions import Function, answering, taken_by
 from a2a_events.runtime.thread_turn import ThreadTurn
 from a2a_events.runtime.turn import Turn
-from a2a_events.timeline.decide import FAIL, POLICIES, Terms
+from a2a_events.timeline.decide import FAIL, POLICIES, RESUME, Terms
 from a2a_events.timeline.ids import is_name
 
 Handler: TypeAlias = Callable[[Turn], Awaitable[None]]
 BlockingHandler: TypeAlias = Callable[[ThreadTurn], None]
 """A plain function; it is run in a thread."""
+Served: TypeAlias = Handler | BlockingHandler | Function
+"""What can be made an agent of."""
 
 
 @runtime_checkable
@@ -101,8 +105,8 @@ def agent(
     input_modes: tuple[str, ...] = (),
     tenant: str = "",
     extensions: tuple[AgentExtension, ...] = (),
-) -> Callable[[Handler | BlockingHandler], Agent]:
-    """Make an :class:`Agent` of a function, async or plain.
+) -> Callable[[Served], Agent]:
+    """Make an :class:`Agent` of a function, async or plain, that takes a turn; or a text, a message or data.
 
     Args:
         name: shown in the card, and in paths and subjects (``[A-Za-z0-9_-]``); default: the function's name.
@@ -124,7 +128,7 @@ def agent(
         extensions: A2A extensions that it knows, or requires.
     """
 
-    def make(handler: Handler | BlockingHandler) -> Agent:
+    def make(handler: Served) -> Agent:
         return _agent(
             handler,
             name=name,
@@ -159,12 +163,19 @@ def as_agent(value: object) -> Agent:
     if isinstance(value, Runs):
         return _agent(value.run, name=_dashed(type(value).__name__), description=inspect.getdoc(value))
     if inspect.isfunction(value) or inspect.ismethod(value) or isinstance(value, partial):
-        return _agent(cast("Handler | BlockingHandler", value))
+        return _agent(cast("Served", value))
     raise TypeError(f"expected an Agent, a function or a class with run(turn), not {value!r}")
 
 
-def _agent(function: Handler | BlockingHandler, **given: Any) -> Agent:
-    handler = _handler(function)
+def _agent(function: Served, **given: Any) -> Agent:
+    takes = taken_by(function)
+    if takes is None:
+        handler = _handler(cast("Handler | BlockingHandler", function))
+    else:
+        _check_call(function, f"the {takes}")
+        if given.get("policy") == RESUME:
+            raise TypeError(f"{function!r} takes no turn, so it cannot go on with one: its policy is 'fail' or 'rerun'")
+        handler = answering(function, takes)
     name = given.pop("name", None) or _dashed(getattr(handler, "__name__", "agent"))
     if not is_name(name):
         raise TypeError(f"an agent's name is 1 to 64 of letters, digits, _ and -: not {name!r}")
@@ -198,10 +209,7 @@ def _handler(function: Handler | BlockingHandler) -> Handler:
     """
     if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
         raise TypeError(f"{function!r} yields; an agent reports with the turn that it is given: await turn.artifact(…)")
-    try:
-        inspect.signature(function).bind(None)
-    except TypeError:
-        raise TypeError(f"an agent is called with one argument, the turn; {function!r} cannot be") from None
+    _check_call(function, "the turn")
     if inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(type(function).__call__):
         return cast("Handler", function)
     blocking = cast("BlockingHandler", function)
@@ -215,6 +223,13 @@ def _handler(function: Handler | BlockingHandler) -> Handler:
             raise TypeError(f"{blocking!r} returned something to await: declare the agent with async def")
 
     return handler
+
+
+def _check_call(function: Served, argument: str) -> None:
+    try:
+        inspect.signature(function).bind(None)
+    except TypeError:
+        raise TypeError(f"an agent is called with one argument, {argument}; {function!r} cannot be") from None
 
 
 def _dashed(name: str) -> str:
