@@ -12,6 +12,7 @@ ADAPTERS: Final[dict[str, str]] = {
     "a2a.server.agent_execution": "a2a_events.adapters.a2a_sdk",
     "fasta2a": "a2a_events.adapters.fasta2a",
     "pydantic_ai": "a2a_events.adapters.pydantic_ai",
+    "langgraph.pregel": "a2a_events.adapters.langgraph",
 }
 """Module of a framework without which no object of it exists → module that adapts such objects."""
 
