@@ -3,6 +3,7 @@
 PYTHON  ?= python3
 PORT    ?= 8000
 AGENT   ?= a2a_events.agents:scripted
+NAME    ?= echo
 # pytest-xdist workers for the fast tier: more than the two cores it is made for, because many tests wait for processes.
 WORKERS ?= 3
 # More arguments for pytest, the benchmark, the fault runs or the demo: make test ARGS='-k cursor'
@@ -29,7 +30,7 @@ export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
-.PHONY: help setup run demo test test-containers test-slow test-all-pythons check format format-check lint types \
+.PHONY: help setup run demo example test test-containers test-slow test-all-pythons check format format-check lint types \
         contracts screenshots bench faults regions k8s image wheel lock clean
 
 help: ## List the targets
@@ -51,6 +52,9 @@ run: $(STAMP) ## Start broker, gateway and worker with the demo agent (PORT=8000
 
 demo: $(STAMP) ## Kill a gateway in mid-stream and watch the client go on at another (under a minute)
 	@$(call within,120) $(BIN)/a2a-events demo $(ARGS)
+
+example: $(STAMP) ## Run one of examples/ (NAME=echo)
+	@$(call within,120) $(BIN)/python examples/$(NAME) $(ARGS)
 
 test: $(STAMP) ## Run the fast tests (8 minutes; stopped after 15)
 	@$(call within,900) $(BIN)/python -m pytest -m 'not slow and not containers' -n $(WORKERS) --dist worksteal $(ARGS)

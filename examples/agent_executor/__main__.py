@@ -7,6 +7,7 @@ from pathlib import Path
 
 from a2a_events import Task
 from a2a_events.client import Client
+from a2a_events.services import logs
 from a2a_events.testing import Deployment, nats_server
 
 HERE = Path(__file__).parent
@@ -39,4 +40,5 @@ async def main() -> None:
         print(f"      {done.status.state.name}")
 
 
+logs.configure("error")
 asyncio.run(main())

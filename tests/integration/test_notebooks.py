@@ -103,7 +103,7 @@ async def test_an_owner_that_was_given_up_writes_no_more_notes(serve: StackOf) -
     async def nothing() -> None:
         running[0]._attending = True  # neither signs of life nor looks at the log from here on
 
-    running[0].attend = nothing  # type: ignore[method-assign]
+    running[0].attend = nothing
     await stack.worker()
     assert isinstance(await late, Fenced)
     assert (await stack.log.notes(stack.ref(task.id), task.context_id, "heard")).contents == (b"in time", b"")
