@@ -38,6 +38,8 @@ class Case(Enum):
     SLEEPS = "sleeps"
     OVERSLEPT = "overslept"
     """Its time has come, and nobody woke it."""
+    ELSEWHERE = "elsewhere"
+    """A server that is no worker of this log runs it, and writes down what it does (ADR 0032)."""
     IMPORTED = "imported"
     """Unfinished, and no worker is asked to go on with it."""
     NO_WORKER = "no-worker"
@@ -293,6 +295,8 @@ def _ended(facts: Facts, head: Head) -> _Finding:
 
 
 def _rests(facts: Facts, head: Head) -> _Finding:
+    if not head.interrupted:
+        return _elsewhere(facts, head)
     since = f", for {span(_age(facts, facts.newest.time))} now" if facts.newest else ""
     until = ""
     if facts.waking is not None:
@@ -306,6 +310,18 @@ def _rests(facts: Facts, head: Head) -> _Finding:
         Case.WAITS_FOR_CLIENT,
         f"It waits for its client ({head.state.name}){since}; no worker is needed before that answers.{until}",
         "Send a message to the task, or cancel it.",
+    )
+
+
+def _elsewhere(facts: Facts, head: Head) -> _Finding:
+    """It neither waits for its client nor for a worker."""
+    newest = facts.newest
+    wrote = f" {newest.writer} wrote last, {span(_age(facts, newest.time))} ago." if newest else ""
+    return _Finding(
+        Case.ELSEWHERE,
+        f"It is {head.state.name} at a server that is no worker of this log and writes down what it does.{wrote} If"
+        " that server is gone, nobody goes on with it.",
+        "Ask for it, or cancel it, at any replica of that server.",
     )
 
 
