@@ -293,6 +293,10 @@ REHEARSALS: Final = 16
 """Places at which it is tried, for one message or cancel, whether the agent heard of it there: counted back from where
 its report changed, and few agents say more than this before they do."""
 
+# --- a2a-sdk servers -------------------------------------------------------------------------------------------------
+CLUSTER_TASKS: Final = 1000
+"""Tasks that a server of a2a-sdk keeps in memory as it last read them: any other is read from its first record on."""
+
 # --- looking at timelines --------------------------------------------------------------------------------------------
 CHECKPOINT_EVENTS: Final = 500
 """Events between two folds that are kept of a timeline that somebody scrubs through: the rest is folded in 10 ms."""

@@ -242,10 +242,12 @@ class TaskDeadLettered(Fact, frozen=True):
 
 
 class Forked(Fact, frozen=True):
-    """The task goes on from the state of another one; ``submitted`` names that in ``origin``. Ends the first record.
+    """The task stands like this, whatever it was before.
 
-    The record also holds the messages that no turn had handled there, and the steps of the turn that was to handle
-    them. Webhooks, idempotency keys and a cancel of the other task are not carried over.
+    It goes on from the state of another one: ``submitted`` names that in ``origin``, and this ends the first record.
+    Or a server that writes whole tasks has saved it, at any time; then nobody here is to handle anything (ADR 0032).
+    The record of a fork also holds the messages that no turn had handled there, and the steps of the turn that was to
+    handle them. Webhooks, idempotency keys and a cancel of the other task are not carried over.
     """
 
     state: Raw
