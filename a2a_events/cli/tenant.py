@@ -88,7 +88,8 @@ def delete(name: str, yes: bool, **given: Any) -> int:  # noqa: FBT001 -- click'
 
     Tasks that have not ended stay, and are named, as are those of other regions; the exit code is 1 then. Cancel
     what has not ended, and delete again, in each region. First make sure that the tenant's clients cannot send any
-    more. Tombstones stay, with ids, times and hashes. Backups and mirrors are not reached.
+    more. When none is left, what agents keep for its contexts goes too. Tombstones stay, with ids, times and hashes.
+    Backups and mirrors are not reached.
 
     \b
     Example:

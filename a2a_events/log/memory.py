@@ -70,8 +70,7 @@ class MemoryLog:
         self._notified: dict[TaskRef, tuple[bytes, int]] = {}
         self._progress: dict[str, tuple[bytes, int]] = {}
         self._remembered: dict[ContextRef, tuple[bytes, int]] = {}
-        self._notes: dict[tuple[str, str, str, str], Notes] = {}
-        """By agent, tenant, context and name."""
+        self._notes: dict[tuple[ContextRef, str], Notes] = {}
         self._stored_at: dict[int, int] = {}
         """Milliseconds, by position."""
         self._sealing_key = os.urandom(32)
@@ -238,22 +237,20 @@ class MemoryLog:
         self._remembered[context] = (content, version + 1)
         return version + 1
 
-    async def notes(self, task: TaskRef, context_id: str, name: str) -> Notes:
+    async def notes(self, context: ContextRef, name: str) -> Notes:
         """See ``port.Log``."""
         await asyncio.sleep(0)
-        return self._notes.get((task.agent, task.tenant, context_id, name), Notes())
+        return self._notes.get((context, name), Notes())
 
-    async def note(
-        self, task: TaskRef, context_id: str, name: str, content: bytes, position: int, *, anew: bool = False
-    ) -> int:
+    async def note(self, context: ContextRef, name: str, content: bytes, position: int, *, anew: bool = False) -> int:
         """See ``port.Log``."""
         if len(content) > self.content_bytes:
             raise RecordTooLarge(f"a note of {len(content)} bytes is over the limit of {self.content_bytes}")
-        known = await self.notes(task, context_id, name)
+        known = await self.notes(context, name)
         if known.position != position:
             raise Conflict(f"the newest note stands at {known.position}, not {position}")
         contents = (content,) if anew else (*known.contents, content)
-        self._notes[task.agent, task.tenant, context_id, name] = Notes(contents, position + 1)
+        self._notes[context, name] = Notes(contents, position + 1)
         return position + 1
 
     async def sealing_key(self, log: str = "") -> bytes:  # noqa: ARG002 -- there is one log
@@ -381,6 +378,12 @@ class MemoryLog:
         await asyncio.sleep(0)
         self._heads.pop(task, None)
         self._segments = {key: kept for key, kept in self._segments.items() if key[0] != task}
+
+    async def forget_contexts(self, tenant: str) -> None:
+        """See ``port.Removing``."""
+        await asyncio.sleep(0)
+        self._notes = {key: kept for key, kept in self._notes.items() if key[0].tenant != tenant}
+        self._remembered = {context: kept for context, kept in self._remembered.items() if context.tenant != tenant}
 
     async def remove(self, task: TaskRef, before: int) -> None:
         """See ``port.Removing``."""

@@ -411,14 +411,13 @@ class Log(Protocol):
         """
         ...
 
-    async def notes(self, task: TaskRef, context_id: str, name: str) -> Notes:
-        """What the agent of a task has noted in a context, for this tenant; from the leader.
+    async def notes(self, context: ContextRef, name: str) -> Notes:
+        """What an agent has noted in a context; from the leader.
 
         One round trip if the newest note replaced all others, otherwise two or more.
 
         Args:
-            task: says which agent and tenant, and in which log.
-            context_id: any string.
+            context: whose.
             name: of these notes, ``[A-Za-z0-9_-]``.
 
         Raises:
@@ -426,9 +425,7 @@ class Log(Protocol):
         """
         ...
 
-    async def note(
-        self, task: TaskRef, context_id: str, name: str, content: bytes, position: int, *, anew: bool = False
-    ) -> int:
+    async def note(self, context: ContextRef, name: str, content: bytes, position: int, *, anew: bool = False) -> int:
         """Add to what :meth:`notes` gives, or replace it, if its newest note still stands at this position.
 
         Kept until it is replaced. One round trip, and one more for each ``limits.RECORD_BYTES``, and to replace.
@@ -619,6 +616,19 @@ class Removing(Log, Protocol):
 
         Raises:
             Unavailable: they may still be there; repeating is safe.
+        """
+        ...
+
+    async def forget_contexts(self, tenant: str) -> None:
+        """Remove what agents keep for the contexts of a tenant: notes, and where what is remembered stands.
+
+        For a tenant whose tasks were all removed. Two round trips; in this region's log alone.
+
+        Args:
+            tenant: the token.
+
+        Raises:
+            Unavailable: some may still be there; repeating is safe.
         """
         ...
 

@@ -34,6 +34,8 @@ async def delete(
 ) -> tuple[Removed, list[TaskRef]]:
     """Remove all tasks of a tenant from this region's log that have ended, as retention does, however young they are.
 
+    When none is left there, what agents keep for the tenant's contexts goes too.
+
     Returns:
         What was done, and the tasks that are still there: they have not ended, cannot be read, or live in the log of
         another region, where they are removed.
@@ -50,4 +52,7 @@ async def delete(
         reason="tenant deleted",
         grace_seconds=grace_seconds,
     )
-    return await retention.run(), await tasks_of(log, tenant)
+    done, left = await retention.run(), await tasks_of(log, tenant)
+    if all(task.log != log.name for task in left):
+        await log.forget_contexts(wanted)
+    return done, left

@@ -193,7 +193,7 @@ class TurnWriter:
     async def notes(self, name: str) -> Notes:
         """See ``turn.Reports``."""
         self._raise()
-        ask = partial(self._log.notes, self._task, self.fold.head.context_id, name)
+        ask = partial(self._log.notes, self._context_ref, name)
         return await patiently(ask, "an agent's notes", patience_seconds=_STORED_PATIENCE_SECONDS)
 
     async def note(self, name: str, content: bytes, position: int, *, anew: bool) -> int:
@@ -202,7 +202,7 @@ class TurnWriter:
         self._check_owner()
         check_size(len(content), self.report_bytes)
         try:
-            return await self._log.note(self._task, self.fold.head.context_id, name, content, position, anew=anew)
+            return await self._log.note(self._context_ref, name, content, position, anew=anew)
         except Conflict:
             await self.look()  # it may be the next owner of this turn who has written
             raise

@@ -6,22 +6,21 @@ from a2a_events.adapters.langgraph.run import NOTEBOOK
 from a2a_events.adapters.langgraph.thread import Thread
 from a2a_events.log.port import Log, Notes
 from a2a_events.runtime.notebook import Notebook
-from a2a_events.timeline.ids import TaskRef
+from a2a_events.timeline.ids import ContextRef
 
 
 class Shelf:
     """See ``runtime.notebook.Shelf``."""
 
-    def __init__(self, log: Log, task: TaskRef, context_id: str = "context") -> None:
+    def __init__(self, log: Log, context: ContextRef) -> None:
         self.log = log
-        self.task = task
-        self.context_id = context_id
+        self.context = context
 
     async def notes(self, name: str) -> Notes:
-        return await self.log.notes(self.task, self.context_id, name)
+        return await self.log.notes(self.context, name)
 
     async def note(self, name: str, content: bytes, position: int, *, anew: bool) -> int:
-        return await self.log.note(self.task, self.context_id, name, content, position, anew=anew)
+        return await self.log.note(self.context, name, content, position, anew=anew)
 
     async def book(self) -> Notebook:
         book = Notebook(NOTEBOOK, self, lambda: None)

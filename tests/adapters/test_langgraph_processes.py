@@ -9,9 +9,11 @@ import pytest
 
 from a2a_events import Message, Part, Role, Task, TaskState
 from a2a_events.client import Client, accumulate
+from a2a_events.runtime.caller import Caller
 from a2a_events.services.connect import jetstream_log
 from a2a_events.services.nats_server import NatsServer
 from a2a_events.testing import Deployment, eventually
+from a2a_events.timeline.ids import context_of
 from tests.adapters import langgraph_graphs as graphs
 from tests.adapters.langgraph_shelf import Shelf
 
@@ -42,7 +44,7 @@ async def test_a_worker_that_dies_in_a_node_is_replaced_from_the_last_checkpoint
         assert isinstance(task, Task)
         place = await log.find(task.id)
         assert place is not None
-        shelf = Shelf(log, place, task.context_id)
+        shelf = Shelf(log, context_of(place, subject=Caller().subject, context_id=task.context_id))
 
         async def checkpointed() -> bool:
             graph = graphs.job.copy({"checkpointer": await shelf.thread()})

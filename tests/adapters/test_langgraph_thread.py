@@ -15,7 +15,7 @@ from a2a_events.adapters.langgraph.thread import NOTES, Thread
 from a2a_events.log.memory import MemoryLog
 from tests.adapters import langgraph_graphs as graphs
 from tests.adapters.langgraph_shelf import Shelf
-from tests.contract.logs import jetstream_kit, new_task
+from tests.contract.logs import a_context, jetstream_kit
 
 
 class Reopened(Thread):
@@ -40,7 +40,7 @@ async def test_it_does_what_langgraph_s_own_suite_asks_of_checkpointers(
 
         @checkpointer_test(name="notes")
         async def made() -> AsyncIterator[Thread]:
-            shelf = Shelf(kit.log, new_task(kit.log))
+            shelf = Shelf(kit.log, a_context(kit.log))
             thread = Reopened(await shelf.book())
             thread.shelf = shelf
             yield thread
@@ -54,7 +54,7 @@ async def test_it_does_what_langgraph_s_own_suite_asks_of_checkpointers(
 @pytest.fixture
 async def shelf() -> AsyncIterator[Shelf]:
     log = MemoryLog()
-    yield Shelf(log, new_task(log))
+    yield Shelf(log, a_context(log))
     await log.close()
 
 

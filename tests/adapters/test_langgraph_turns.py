@@ -290,7 +290,7 @@ async def test_a_checkpointer_of_the_author_s_own_is_used_and_nothing_is_noted(s
     await stack.worker()
     asked = await stack.calls.send_task({"item": "book"})
     assert asked.context_id in mine.kept.storage
-    assert await stack.log.notes(stack.ref(asked.id), asked.context_id, NOTEBOOK) == Notes()
+    assert await stack.log.notes(stack.context(asked.id, asked.context_id), NOTEBOOK) == Notes()
     done = await stack.calls.send_task("yes", task_id=asked.id)
     assert values(done)["log"][-1] == "bought book for 4"
 

@@ -15,7 +15,7 @@ from a2a_events.log.jetstream import Connection, JetStreamLog, Names, StreamSett
 from a2a_events.log.memory import MemoryLog
 from a2a_events.log.port import Log
 from a2a_events.timeline.events import Kind
-from a2a_events.timeline.ids import RANDOM_BYTES, TaskRef, task_id, token
+from a2a_events.timeline.ids import RANDOM_BYTES, ContextRef, TaskRef, context_of, task_id, token
 from a2a_events.timeline.record import Draft, Entry, Record, Writer, draft
 
 ACK_WAIT_SECONDS = 0.6
@@ -60,6 +60,10 @@ async def jetstream_kit(
 
 def new_task(log: Log, *, agent: str = "agent", tenant: str = "", shard: int = 0) -> TaskRef:
     return TaskRef(log.name, shard, agent, token(tenant), task_id(log.name, shard, os.urandom(RANDOM_BYTES)))
+
+
+def a_context(log: Log) -> ContextRef:
+    return context_of(new_task(log), subject="somebody", context_id=os.urandom(9).hex())
 
 
 _numbers = itertools.count(1)

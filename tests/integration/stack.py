@@ -22,7 +22,7 @@ from a2a_events.runtime.operations import Operations
 from a2a_events.runtime.push_configs import Targets
 from a2a_events.runtime.worker import Worker
 from a2a_events.testing import Calls
-from a2a_events.timeline.ids import TaskRef, reference
+from a2a_events.timeline.ids import ContextRef, TaskRef, context_of, reference
 from a2a_events.timeline.record import Record, Writer
 
 ACK_WAIT_SECONDS = 1.0
@@ -100,14 +100,18 @@ class Stack:
         await made.ready()
         return made
 
-    def calls_of(self, tenant: str) -> Calls:
-        """The first gateway, as a tenant has it."""
-        return Calls(self._operations[0], self.agent, caller=Caller(tenant=tenant))
+    def calls_of(self, tenant: str, subject: str = Caller().subject) -> Calls:
+        """The first gateway, as a tenant has it, or one of its users."""
+        return Calls(self._operations[0], self.agent, caller=Caller(tenant=tenant, subject=subject))
 
     def ref(self, task_id: str, tenant: str = "") -> TaskRef:
         found = reference(task_id, agent=self.agent.name, tenant=tenant)
         assert found is not None
         return found
+
+    def context(self, task_id: str, context_id: str) -> ContextRef:
+        """The context of a task whose owner nobody has authenticated."""
+        return context_of(self.ref(task_id), subject=Caller().subject, context_id=context_id)
 
     async def records(self, task_id: str) -> list[Record]:
         return [record async for run in self.log.read(self.ref(task_id)) for record in run]

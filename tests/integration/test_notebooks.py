@@ -10,7 +10,7 @@ from a2a_events import TaskState, Turn, agent
 from a2a_events.runtime.notebook import Notebook
 from a2a_events.runtime.turn import OutputTooLarge, TurnOver
 from a2a_events.runtime.turn_writer import Fenced
-from a2a_events.testing import eventually, run_agent
+from a2a_events.testing import Calls, eventually, run_agent
 from tests.integration.conftest import StackOf
 from tests.integration.stack import text_of
 
@@ -34,8 +34,22 @@ async def test_a_notebook_is_the_context_s_whichever_worker_opens_it(serve: Stac
     assert second.artifacts[0].parts[0].text == "one two"
     elsewhere = await stack.calls.send_task("three")
     assert elsewhere.artifacts[0].parts[0].text == "three"
-    other_tenant = await stack.calls_of("somebody").send_task("four", context_id=first.context_id)
-    assert other_tenant.artifacts[0].parts[0].text == "four"
+
+
+async def test_who_chooses_another_one_s_context_id_reads_none_of_his_notes(serve: StackOf) -> None:
+    stack = await serve(remembers)
+    await stack.worker()
+    ada, bob = stack.calls_of("acme", "ada"), stack.calls_of("acme", "bob")
+    assert await heard(ada, "secret") == "secret"
+    assert await heard(bob, "hello") == "hello"
+    assert await heard(stack.calls_of("acme"), "hello") == "hello"
+    assert await heard(stack.calls_of("other", "ada"), "hello") == "hello"
+    assert await heard(ada, "more") == "secret more"
+
+
+async def heard(calls: Calls, text: str) -> str:
+    task = await calls.send_task(text, context_id="shared")
+    return str(task.artifacts[0].parts[0].text)
 
 
 async def test_what_is_replaced_is_gone_and_what_others_wrote_is_seen_first(serve: StackOf) -> None:
@@ -52,7 +66,7 @@ async def test_what_is_replaced_is_gone_and_what_others_wrote_is_seen_first(serv
     await stack.worker()
     tasks = await asyncio.gather(*(stack.calls.send_task(text, context_id="shared") for text in ("one", "two")))
     assert [task.artifacts[0].parts[0].text for task in tasks] == ["1", "1"]
-    (note,) = (await stack.log.notes(stack.ref(tasks[0].id), "shared", "heard")).contents
+    (note,) = (await stack.log.notes(stack.context(tasks[0].id, "shared"), "heard")).contents
     assert sorted(note.split()) == [b"one", b"two"]
 
 
@@ -69,7 +83,7 @@ async def test_two_tasks_of_a_context_lose_none_of_each_other_s_notes(serve: Sta
     await stack.worker()
     tasks = await asyncio.gather(*(stack.calls.send_task(text, context_id="shared") for text in "ab"))
     assert [task.status.state for task in tasks] == [COMPLETED, COMPLETED]
-    notes = (await stack.log.notes(stack.ref(tasks[0].id), "shared", "heard")).contents
+    notes = (await stack.log.notes(stack.context(tasks[0].id, "shared"), "heard")).contents
     for text in "ab":
         assert [note for note in notes if note.startswith(text.encode())] == [f"{text}{n}".encode() for n in range(5)]
     assert len(notes) == 10
@@ -106,7 +120,7 @@ async def test_an_owner_that_was_given_up_writes_no_more_notes(serve: StackOf) -
     running[0].attend = nothing
     await stack.worker()
     assert isinstance(await late, Fenced)
-    assert (await stack.log.notes(stack.ref(task.id), task.context_id, "heard")).contents == (b"in time", b"")
+    assert (await stack.log.notes(stack.context(task.id, task.context_id), "heard")).contents == (b"in time", b"")
 
 
 async def test_a_turn_that_has_ended_writes_no_notes_and_bad_ones_are_refused(serve: StackOf) -> None:

@@ -28,6 +28,7 @@ from a2a_events.services import doctor
 from a2a_events.services.nats_server import binary
 from a2a_events.settings import Settings
 from a2a_events.testing import eventually
+from a2a_events.timeline.ids import token
 from a2a_events.timeline.record import Writer
 from tests.contract.logs import new_task, offered, read_all
 from tests.integration.receiver import receiver
@@ -181,6 +182,7 @@ async def upkeep(broker: Broker) -> None:
     retention = Retention(removing, Writer("retention", "test"), older_than_seconds=0.0, grace_seconds=0.0)
     assert (await retention.run()).tasks >= 8
     assert await retention.run() == Removed()
+    await removing.forget_contexts(token(""))
     await provision(await broker.connection("provisioner"), NAMES, STREAMS, agents=["worker"], notifier=True)
 
 
@@ -207,6 +209,7 @@ FORBIDDEN = {
     "snapshot": f"{API}.STREAM.SNAPSHOT.{LOG}",
     "key": "a2a.push.main.key",
     "remember for others": "a2a.push.main.context.agent.-.context",
+    "note for others": "a2a.notes.main.agent.-.context.book",
     "timer": "a2a.timer.main.set.0.agent.-.task",
     "announce": "a2a.registry.main.evil.card",
 }
@@ -222,13 +225,15 @@ MAY: dict[str, set[str]] = {
     "backup": {"snapshot"},
 }
 
+MAY_ANY_WORKER = {"take as notifier", "remember for others", "note for others"}
+
 
 async def test_no_role_may_do_more(broker: Broker, request: pytest.FixtureRequest) -> None:
     narrow = "one agent" in request.node.name
     for role, may in MAY.items():
         connection = await broker.connection(role)
         for what, subject in FORBIDDEN.items():
-            if what in may or (not narrow and role == "worker" and what in {"take as notifier", "remember for others"}):
+            if what in may or (not narrow and role == "worker" and what in MAY_ANY_WORKER):
                 continue  # the other test does it
             assert await refused(connection, subject), f"{role} may {what}"
 

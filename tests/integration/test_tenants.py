@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-from a2a_events import Turn, agent
+from a2a_events import Task, Turn, agent
 from a2a_events.errors import TaskNotFoundError
 from a2a_events.log.jetstream import JetStreamLog
 from a2a_events.log.memory import MemoryLog
+from a2a_events.runtime.caller import Caller
 from a2a_events.runtime.tenants import delete, tasks_of
 from a2a_events.runtime.transfer import export
 from a2a_events.timeline import bundle as files
+from a2a_events.timeline.ids import context_of
 from a2a_events.timeline.record import Writer
 from tests.integration.conftest import StackOf
 from tests.integration.stack import Stack
@@ -23,6 +25,7 @@ async def tenanted(turn: Turn) -> None:
     if turn.text == "ask":
         turn.require_input("what else?")
     else:
+        await (await turn.notebook("book")).add(b"noted")
         await turn.artifact(turn.text)
 
 
@@ -51,13 +54,20 @@ async def test_deleting_removes_what_has_ended_and_names_the_rest(serve: StackOf
     theirs = await other.send_task("two")
     log = await log_of(stack)
 
+    async def noted(task: Task, tenant: str) -> tuple[bytes, ...]:
+        context = context_of(stack.ref(task.id, tenant), subject=Caller().subject, context_id=task.context_id)
+        return (await log.notes(context, "book")).contents
+
     done, left = await delete(log, WRITER, "acme", grace_seconds=0.0)
     assert (done.tasks, [task.task_id for task in left]) == (1, [waits.id])
+    assert await noted(ended, "acme") == (b"noted",), "the task that waits may be of its context"
     with pytest.raises(TaskNotFoundError):
         await acme.get(ended.id)
     await acme.cancel(waits.id)
     done, left = await delete(log, WRITER, "acme", grace_seconds=0.0)
     assert (done.tasks, left) == (1, [])
     assert await tasks_of(log, "acme") == []
+    assert await noted(ended, "acme") == ()
+    assert await noted(theirs, "other") == (b"noted",)
     assert (await other.get(theirs.id)).id == theirs.id
     assert len(await tasks_of(log, "other")) == 1

@@ -483,12 +483,10 @@ class FaultyLog:
     async def put_notified(self, task: TaskRef, content: bytes, version: int) -> int:
         raise NotImplementedError
 
-    async def notes(self, task: TaskRef, context_id: str, name: str) -> Notes:
+    async def notes(self, context: ContextRef, name: str) -> Notes:
         raise NotImplementedError
 
-    async def note(
-        self, task: TaskRef, context_id: str, name: str, content: bytes, position: int, *, anew: bool = False
-    ) -> int:
+    async def note(self, context: ContextRef, name: str, content: bytes, position: int, *, anew: bool = False) -> int:
         raise NotImplementedError
 
     async def sealing_key(self, log: str = "") -> bytes:

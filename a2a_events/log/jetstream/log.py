@@ -588,17 +588,15 @@ class JetStreamLog:
         """See ``port.Log``."""
         return await self._put(self._names.context(context), content, version)
 
-    async def notes(self, task: TaskRef, context_id: str, name: str) -> Notes:
+    async def notes(self, context: ContextRef, name: str) -> Notes:
         """See ``port.Log``."""
-        return await self._notebooks.read(task, context_id, name)
+        return await self._notebooks.read(context, name)
 
-    async def note(
-        self, task: TaskRef, context_id: str, name: str, content: bytes, position: int, *, anew: bool = False
-    ) -> int:
+    async def note(self, context: ContextRef, name: str, content: bytes, position: int, *, anew: bool = False) -> int:
         """See ``port.Log``."""
         if len(content) > self.content_bytes:
             raise RecordTooLarge(f"a note of {len(content)} bytes is over the limit of {self.content_bytes}")
-        return await self._notebooks.write(task, context_id, name, content, position, anew=anew)
+        return await self._notebooks.write(context, name, content, position, anew=anew)
 
     async def sealing_key(self, log: str = "") -> bytes:  # noqa: ARG002 -- there is one log
         """See ``port.Log``."""
@@ -831,6 +829,11 @@ class JetStreamLog:
     async def remove_snapshots(self, task: TaskRef) -> None:
         """See ``port.Removing``."""
         await self._purge(self._names.snapshot_stream(task.log), self._names.task("snap", task, "*"))
+
+    async def forget_contexts(self, tenant: str) -> None:
+        """See ``port.Removing``."""
+        await self._purge(self._names.notes_stream(self.name), self._names.notes_of(self.name, tenant))
+        await self._purge(self._names.push_stream(self.name), self._names.contexts_of(self.name, tenant))
 
     async def remove(self, task: TaskRef, before: int) -> None:
         """See ``port.Removing``."""

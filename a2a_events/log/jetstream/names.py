@@ -30,7 +30,7 @@ from typing import Final
 
 from msgspec import Struct
 
-from a2a_events.timeline.ids import ContextRef, TaskRef, token
+from a2a_events.timeline.ids import ContextRef, TaskRef
 
 RECORD: Final = "A2A-Record"
 """The packed record header (``timeline.record``)."""
@@ -99,9 +99,13 @@ class Names(Struct, frozen=True):
         """The stream of what agents keep for contexts."""
         return f"{self._streams}_NOTES_{log}"
 
-    def notes(self, task: TaskRef, context_id: str, name: str) -> str:
-        """Where the agent of a task keeps what it has noted in a context."""
-        return f"{self.namespace}.notes.{task.log}.{task.agent}.{task.tenant}.{token(context_id)}.{name}"
+    def notes(self, context: ContextRef, name: str) -> str:
+        """Where an agent keeps what it has noted in a context."""
+        return f"{self.namespace}.notes.{context.log}.{context.agent}.{context.tenant}.{context.context}.{name}"
+
+    def notes_of(self, log: str, tenant: str) -> str:
+        """What any agent has noted in any context of a tenant."""
+        return f"{self.namespace}.notes.{log}.*.{tenant}.>"
 
     def bucket(self, log: str) -> str:
         """The object store bucket of payloads that no record holds."""
@@ -163,6 +167,10 @@ class Names(Struct, frozen=True):
     def context(self, context: ContextRef) -> str:
         """Where it is kept which turn of a context the next one goes on from."""
         return f"{self.namespace}.push.{context.log}.context.{context.agent}.{context.tenant}.{context.context}"
+
+    def contexts_of(self, log: str, tenant: str) -> str:
+        """The same for all agents and contexts of a tenant."""
+        return f"{self.namespace}.push.{log}.context.*.{tenant}.*"
 
     def inbound_filter(self, log: str, shard: int, agent: str) -> str:
         """What a worker of an agent is given."""

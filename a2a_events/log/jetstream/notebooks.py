@@ -20,7 +20,7 @@ from a2a_events.log.jetstream.names import NOTE, Names
 from a2a_events.log.jetstream.reads import Message
 from a2a_events.log.jetstream.wire import header_value
 from a2a_events.log.port import Notes
-from a2a_events.timeline.ids import TaskRef
+from a2a_events.timeline.ids import ContextRef
 
 _ANEW = "anew"
 
@@ -51,9 +51,9 @@ class Notebooks:
         self._put = put
         self._purge = purge
 
-    async def read(self, task: TaskRef, context_id: str, name: str) -> Notes:
+    async def read(self, context: ContextRef, name: str) -> Notes:
         """See ``port.Log.notes``."""
-        stream, subject = self._names.notes_stream(task.log), self._names.notes(task, context_id, name)
+        stream, subject = self._names.notes_stream(context.log), self._names.notes(context, name)
         newest = await reads.from_leader(self._connection, stream, {"last_by_subj": subject})
         if newest is None:
             return Notes()
@@ -65,11 +65,9 @@ class Notebooks:
             found += run
         return Notes(tuple(_whole(found)), newest.position)
 
-    async def write(
-        self, task: TaskRef, context_id: str, name: str, content: bytes, position: int, *, anew: bool
-    ) -> int:
+    async def write(self, context: ContextRef, name: str, content: bytes, position: int, *, anew: bool) -> int:
         """See ``port.Log.note``."""
-        subject = self._names.notes(task, context_id, name)
+        subject = self._names.notes(context, name)
         size = min(limits.RECORD_BYTES, self._connection.max_payload - limits.HEADER_BYTES)
         pieces = [content[at : at + size] for at in range(0, len(content), size)] or [b""]
         note_id, first = os.urandom(9).hex(), 0
@@ -79,7 +77,7 @@ class Notebooks:
             first = first or position
         if anew:
             with suppress(Conflict, Unavailable):
-                await self._purge(self._names.notes_stream(task.log), subject, first)
+                await self._purge(self._names.notes_stream(context.log), subject, first)
         return position
 
 
