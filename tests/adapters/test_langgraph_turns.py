@@ -289,10 +289,22 @@ async def test_a_checkpointer_of_the_author_s_own_is_used_and_nothing_is_noted(s
     stack = await serve(agent_of(graphs.approvals().compile(checkpointer=mine)))
     await stack.worker()
     asked = await stack.calls.send_task({"item": "book"})
-    assert asked.context_id in mine.kept.storage
+    assert len(mine.kept.storage) == 1
     assert await stack.log.notes(stack.context(asked.id, asked.context_id), NOTEBOOK) == Notes()
     done = await stack.calls.send_task("yes", task_id=asked.id)
     assert values(done)["log"][-1] == "bought book for 4"
+
+
+async def test_a_checkpointer_of_the_author_s_own_keeps_the_contexts_of_owners_apart(serve: StackOf) -> None:
+    mine = Elsewhere()
+    stack = await serve(agent_of(graphs.approvals().compile(checkpointer=mine)))
+    await stack.worker()
+    for tenant, subject in (("acme", "ada"), ("acme", "bob"), ("other", "ada"), ("", "ada")):
+        asked = await stack.calls_of(tenant, subject).send_task({"item": "book"}, context_id="shared")
+        assert asked.status.state is TaskState.INPUT_REQUIRED
+    assert len(mine.kept.storage) == 4
+    await stack.calls_of("acme", "ada").send_task({"item": "pen"}, context_id="shared")
+    assert len(mine.kept.storage) == 4, "another task of a context goes on in its thread"
 
 
 def test_a_graph_is_recognised_and_a_builder_is_told_to_be_compiled() -> None:

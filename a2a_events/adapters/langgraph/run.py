@@ -23,6 +23,7 @@ from a2a_events.model import Part
 from a2a_events.runtime.turn import OutputTooLarge, Turn, TurnOver
 from a2a_events.runtime.turn_writer import Fenced
 from a2a_events.timeline import reasons
+from a2a_events.timeline.ids import token
 
 NOTEBOOK: Final = "langgraph"
 TASK_KEY: Final = "a2a_task_id"
@@ -64,7 +65,7 @@ class Run:
         given = settings.config
         self._config: RunnableConfig = {
             **given,
-            "configurable": {**given.get("configurable", {}), "thread_id": turn.context_id},
+            "configurable": {**given.get("configurable", {}), "thread_id": thread_id(graph, turn)},
             "metadata": {**given.get("metadata", {}), TASK_KEY: turn.task_id, TURN_KEY: self._key},
         }
 
@@ -157,6 +158,17 @@ def keeps_itself(graph: Pregel[Any, Any, Any, Any]) -> bool:
     """Whether a graph has a checkpointer that outlives this process."""
     saver = graph.checkpointer
     return isinstance(saver, BaseCheckpointSaver) and not isinstance(saver, InMemorySaver)
+
+
+def thread_id(graph: Pregel[Any, Any, Any, Any], turn: Turn) -> str:
+    """The thread of a turn's context.
+
+    Clients choose context ids. Notes are their owner's alone; a checkpointer of the author's knows thread ids only, so
+    there the id says whose the context is.
+    """
+    if not keeps_itself(graph):
+        return turn.context_id
+    return token(f"{turn.actor.tenant}\n{turn.actor.subject}\n{turn.context_id}")
 
 
 def _made_for(state: StateSnapshot, key: str) -> object:
