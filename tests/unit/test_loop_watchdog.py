@@ -51,7 +51,7 @@ async def test_code_that_blocks_is_named_with_its_stack(lines: Lines) -> None:
         await _in_a_task("agent greet, task t1", lines.block_until, "event loop is blocked")
         await asyncio.to_thread(lines.block_until, "event loop goes on")
 
-    blocked, over = lines.lines
+    blocked, over = lines.lines[:2]  # a busy machine may add to them
     assert blocked["by"] == "agent greet, task t1"
     assert "in agent" in blocked["stack"]
     assert "block_until" in blocked["stack"]
