@@ -64,6 +64,8 @@ REGION_SILENT_SECONDS: Final = 3.0
 """Silence of another region after which nothing is sent there before it has answered: a dead link swallows requests."""
 REGION_RETRY_SECONDS: Final = 5
 """Retry-After of what cannot be written because the task's region cannot be reached."""
+LOG_PAUSE_SECONDS: Final = 0.5
+"""Between two questions to a log that cannot answer yet."""
 START_PATIENCE_SECONDS: Final = 30.0
 """How long a service that starts waits for the log: who comes first is left to chance, and elections take seconds."""
 UNREADY_AFTER_SECONDS: Final = 5.0

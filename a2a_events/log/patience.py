@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import Final, TypeVar
+from typing import TypeVar
 
 import structlog
 
 from a2a_events import limits
 from a2a_events.errors import NotProvisioned, Unavailable, Uncertain
-
-PAUSE_SECONDS: Final = 0.5
 
 T = TypeVar("T")
 
@@ -39,7 +37,7 @@ async def patiently(
         except NotProvisioned:
             raise
         except (Unavailable, Uncertain) as error:
-            if loop.time() + PAUSE_SECONDS >= deadline:
+            if loop.time() + limits.LOG_PAUSE_SECONDS >= deadline:
                 raise
             logger.warning("waiting for the log", what=what, error=str(error))
-            await asyncio.sleep(PAUSE_SECONDS)
+            await asyncio.sleep(limits.LOG_PAUSE_SECONDS)

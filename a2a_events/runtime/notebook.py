@@ -10,8 +10,8 @@ import asyncio
 from collections.abc import Callable
 from typing import Protocol
 
+from a2a_events import limits
 from a2a_events.errors import Conflict, Unavailable, Uncertain
-from a2a_events.log.patience import PAUSE_SECONDS
 from a2a_events.log.port import Notes
 
 
@@ -90,7 +90,7 @@ class Notebook:
             try:
                 self._position = await self._shelf.note(self._name, note, self._position, anew=anew)
             except Unavailable:
-                await asyncio.sleep(PAUSE_SECONDS)
+                await asyncio.sleep(limits.LOG_PAUSE_SECONDS)
             except (Conflict, Uncertain):
                 await self.read()
                 return False
