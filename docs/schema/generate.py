@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import json
+from inspect import cleandoc
 from pathlib import Path
 from typing import Any
 
@@ -207,7 +208,17 @@ DOCUMENTS = {
 
 def written(document: dict[str, Any]) -> str:
     """A document as it stands in its file."""
-    return json.dumps(document, indent=2, ensure_ascii=False) + "\n"
+    return json.dumps(_dedented(document), indent=2, ensure_ascii=False) + "\n"
+
+
+def _dedented(value: Any) -> Any:
+    """With every description without the indentation of its docstring, which Python has from 3.13 on by itself."""
+    if isinstance(value, dict):
+        return {
+            key: cleandoc(v) if key == "description" and isinstance(v, str) else _dedented(v)
+            for key, v in value.items()
+        }
+    return [_dedented(one) for one in value] if isinstance(value, list) else value
 
 
 if __name__ == "__main__":
