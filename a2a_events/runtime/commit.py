@@ -12,7 +12,7 @@ from a2a_events.log.port import Log
 from a2a_events.metrics.catalog import TASKS_TERMINAL
 from a2a_events.model import TaskState
 from a2a_events.runtime.load import advance
-from a2a_events.timeline.fold import TaskFold, draft_after
+from a2a_events.timeline.fold import Head, TaskFold, draft_after
 from a2a_events.timeline.ids import TaskRef
 from a2a_events.timeline.record import Draft, Entry, Record, Writer
 
@@ -57,14 +57,16 @@ async def commit(log: Log, writer: Writer, task: TaskRef, fold: TaskFold, decisi
 
 async def _append(log: Log, writer: Writer, task: TaskRef, fold: TaskFold, entries: list[Entry]) -> bool:
     """Append behind the fold, and advance it; False if another record stands there."""
-    made = draft_after(
-        fold.head, entries, record_id=os.urandom(9).hex(), writer=writer, incarnation=log.incarnation(task)
-    )
     try:
-        await store(log, task, fold, made)
+        await store(log, task, fold, drafted(log, writer, task, fold.head, entries))
     except Conflict:
         return False
     return True
+
+
+def drafted(log: Log, writer: Writer, task: TaskRef, head: Head, entries: list[Entry]) -> Draft:
+    """A record of its own that is to stand behind a head."""
+    return draft_after(head, entries, record_id=os.urandom(9).hex(), writer=writer, incarnation=log.incarnation(task))
 
 
 async def store(

@@ -7,7 +7,6 @@ searched for. Whoever holds a delivery of the task puts it before acknowledging,
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import AsyncIterator
 
 import msgspec
@@ -20,6 +19,7 @@ from a2a_events.log.append import append
 from a2a_events.log.port import Letter, Log
 from a2a_events.metrics.catalog import DEAD_LETTERS
 from a2a_events.model import Message, encode
+from a2a_events.runtime.commit import drafted
 from a2a_events.runtime.load import advance, load
 from a2a_events.runtime.seal import SealBroken, Seals, available
 from a2a_events.timeline.attempts import Attempt, Attempts
@@ -32,7 +32,7 @@ from a2a_events.timeline.events import (
     Submitted,
     TaskDeadLettered,
 )
-from a2a_events.timeline.fold import Head, Webhook, draft_after
+from a2a_events.timeline.fold import Head, Webhook
 from a2a_events.timeline.ids import RANDOM_BYTES, TaskRef, task_id
 from a2a_events.timeline.record import Record, Writer, entry
 
@@ -183,13 +183,7 @@ async def _create(  # noqa: PLR0917 -- two tasks and what they are copied with
             f"task {task.task_id} has {len(events)} messages, more than fit into one record: its client must send them"
         )
     events += [await _bound(seals, webhook, task, new) for webhook in dead.webhooks if not webhook.dead]
-    made = draft_after(
-        Head(),
-        [entry(event, now) for event in events],
-        record_id=os.urandom(9).hex(),
-        writer=writer,
-        incarnation=log.incarnation(new),
-    )
+    made = drafted(log, writer, new, Head(), [entry(event, now) for event in events])
     try:
         await append(log, new, made, 0)
     except Conflict:

@@ -8,7 +8,6 @@ came before the tombstone goes, the records last. Interrupted anywhere, the next
 from __future__ import annotations
 
 import asyncio
-import os
 import time
 from collections.abc import AsyncIterator, Callable
 
@@ -19,10 +18,11 @@ from a2a_events import limits
 from a2a_events.errors import Conflict, Unavailable, Unreadable
 from a2a_events.log.append import append
 from a2a_events.log.port import End, Removing, Stored
+from a2a_events.runtime.commit import drafted
 from a2a_events.runtime.load import advance, load
 from a2a_events.runtime.sweeper import settles
 from a2a_events.timeline.events import Tombstone
-from a2a_events.timeline.fold import Phase, draft_after
+from a2a_events.timeline.fold import Phase
 from a2a_events.timeline.ids import TaskRef
 from a2a_events.timeline.record import Writer, entry
 
@@ -179,13 +179,7 @@ class Retention:
             idempotency_key=made_under.key if made_under else "",
             body_hash=made_under.body if made_under else "",
         )
-        made = draft_after(
-            fold.head,
-            [entry(event, int(time.time() * 1000))],
-            record_id=os.urandom(9).hex(),
-            writer=self._writer,
-            incarnation=self._log.incarnation(task),
-        )
+        made = drafted(self._log, self._writer, task, fold.head, [entry(event, int(time.time() * 1000))])
         # Before, so that nobody is shown the task by its snapshot after the tombstone, even if this is interrupted.
         await self._log.remove_snapshots(task)
         try:

@@ -14,7 +14,6 @@ costs; which one is agreed on in the log (:class:`Watcher`).
 from __future__ import annotations
 
 import asyncio
-import os
 import random
 import time
 from typing import Final
@@ -27,11 +26,11 @@ from a2a_events import limits
 from a2a_events.errors import Conflict, LogError, Uncertain, Unreadable
 from a2a_events.log.port import End, Log, Stored
 from a2a_events.model import TERMINAL_STATES
-from a2a_events.runtime.commit import store
+from a2a_events.runtime.commit import drafted, store
 from a2a_events.runtime.load import load
 from a2a_events.timeline import decide
 from a2a_events.timeline.events import Kind, StatusChanged, decode_line
-from a2a_events.timeline.fold import Phase, TaskFold, draft_after
+from a2a_events.timeline.fold import Phase, TaskFold
 from a2a_events.timeline.ids import TaskRef
 from a2a_events.timeline.record import Entry, Record, Writer
 
@@ -177,13 +176,7 @@ class Sweeper:
         return True
 
     async def _append(self, task: TaskRef, fold: TaskFold, entries: list[Entry]) -> None:
-        made = draft_after(
-            fold.head,
-            entries,
-            record_id=os.urandom(9).hex(),
-            writer=self._writer,
-            incarnation=self._log.incarnation(task),
-        )
+        made = drafted(self._log, self._writer, task, fold.head, entries)
         await store(self._log, task, fold, made, patience_seconds=limits.REQUEST_TIMEOUT_SECONDS)
 
 

@@ -20,11 +20,12 @@ from a2a_events.log.append import append
 from a2a_events.log.memory import MemoryLog
 from a2a_events.log.port import Log
 from a2a_events.model import encode
+from a2a_events.runtime.commit import drafted
 from a2a_events.timeline import ids
 from a2a_events.timeline.bundle import Bundle, moved, renamed, without_secrets
 from a2a_events.timeline.decide import RESUME
 from a2a_events.timeline.events import NOTHING, Event, Forked, MessageReceived, Step, Submitted, Timer, TurnClaimed
-from a2a_events.timeline.fold import Head, TaskFold, draft_after
+from a2a_events.timeline.fold import Head, TaskFold
 from a2a_events.timeline.ids import TaskRef
 from a2a_events.timeline.record import Draft, Record, Writer, entry
 from a2a_events.timeline.render import task as render_task
@@ -153,13 +154,7 @@ async def fork(log: Log, task: TaskRef, revision: int, writer: Writer) -> TaskRe
     try:
         events = _beginning(records, revision, task, new)
         now = int(time.time() * 1000)
-        made = draft_after(
-            Head(),
-            [entry(event, now) for event in events],
-            record_id=os.urandom(9).hex(),
-            writer=writer,
-            incarnation=log.incarnation(new),
-        )
+        made = drafted(log, writer, new, Head(), [entry(event, now) for event in events])
         await append(log, new, made, 0)
     except RecordTooLarge as error:
         raise NotForkable(

@@ -7,7 +7,6 @@ things must happen: read, fold, claim stored, agent, outputs, ending stored, ack
 from __future__ import annotations
 
 import asyncio
-import os
 import time
 from collections.abc import Callable, Coroutine, Sequence
 from contextlib import ExitStack, suppress
@@ -33,7 +32,7 @@ from a2a_events.metrics.catalog import (
 from a2a_events.model import TaskState
 from a2a_events.runtime import dead_letters, stacks
 from a2a_events.runtime.agent import Agent
-from a2a_events.runtime.commit import state_label, store
+from a2a_events.runtime.commit import drafted, state_label, store
 from a2a_events.runtime.load import content, load
 from a2a_events.runtime.turn import Suspended, Turn, left_by, message_of, turn_of
 from a2a_events.runtime.turn_writer import Fenced, TurnWriter
@@ -56,7 +55,7 @@ from a2a_events.timeline.decide import (
     Verdict,
 )
 from a2a_events.timeline.events import MessageReceived, Submitted, TurnNudged, TurnReleased
-from a2a_events.timeline.fold import Pending, Phase, TaskFold, draft_after
+from a2a_events.timeline.fold import Pending, Phase, TaskFold
 from a2a_events.timeline.ids import TaskRef
 from a2a_events.timeline.record import Record, Writer
 from a2a_events.timeline.render import segment_keys
@@ -258,13 +257,7 @@ class Worker:
             entries = decide.wake(fold.head, wakeup.task.task_id, wakeup.revision, reason, _now())
             if not entries:
                 break
-            made = draft_after(
-                fold.head,
-                entries,
-                record_id=_record_id(),
-                writer=self._writer,
-                incarnation=self._log.incarnation(wakeup.task),
-            )
+            made = drafted(self._log, self._writer, wakeup.task, fold.head, entries)
             woken = fold.head.phase is Phase.SUSPENDED
             try:
                 await store(self._log, wakeup.task, fold, made)
@@ -771,10 +764,6 @@ def _span(agent: Agent, handle: Handle) -> Span:
     }
     parent = asked if _since(handle) < limits.TRACE_SECONDS else ""
     return tracing.span("consumer", f"process {agent.name}", attributes, parent=parent, links=[asked])
-
-
-def _record_id() -> str:
-    return os.urandom(9).hex()
 
 
 def _now() -> int:

@@ -20,7 +20,7 @@ from a2a_events.adapters.a2a_cluster.fold import SdkFold
 from a2a_events.errors import Conflict
 from a2a_events.log.append import append
 from a2a_events.log.port import Log
-from a2a_events.timeline.fold import draft_after
+from a2a_events.runtime.commit import drafted
 from a2a_events.timeline.idempotency import KeyScope, derived_task_id
 from a2a_events.timeline.ids import TaskRef, is_name, token
 from a2a_events.timeline.record import Entry, Record, Writer
@@ -123,13 +123,7 @@ class Journal:
             RecordTooLarge: nothing was written, and repeating cannot help.
         """
         log, expected = await self.log(), fold.head.position
-        made = draft_after(
-            fold.head,
-            entries,
-            record_id=os.urandom(9).hex(),
-            writer=self.writer,
-            incarnation=log.incarnation(fold.ref),
-        )
+        made = drafted(log, self.writer, fold.ref, fold.head, entries)
         # What has happened in this server: no worker is asked for anything.
         made = structs.replace(made, past=True)
         try:
