@@ -19,10 +19,12 @@ from litestar.datastructures import State
 from a2a_events.bindings.app import probe
 from a2a_events.services.exposition import exposed
 from a2a_events.services.health import Health
-from a2a_events.services.listener import Server
+from a2a_events.services.listener import Server, config
 
 _END_SECONDS: Final = 2.0
-"""What a scrape under way gets when the process ends."""
+"""How long the thread is waited for when the process ends."""
+_STOP_SECONDS: Final = 1.0
+"""What a scrape under way gets then."""
 
 
 class _Server(Server):
@@ -56,18 +58,7 @@ class Admin:
     """
 
     def __init__(self, health: Health, listener: socket.socket) -> None:
-        config = uvicorn.Config(
-            create_app(health),
-            loop="asyncio",
-            log_config=None,
-            access_log=False,
-            proxy_headers=False,
-            server_header=False,
-            date_header=False,
-            lifespan="off",
-            timeout_graceful_shutdown=1,
-        )
-        self._server = _Server(config)
+        self._server = _Server(config(create_app(health), stop_seconds=_STOP_SECONDS, loop="asyncio"))
         self._listener = listener
         self._thread = threading.Thread(target=self._serve, name="admin", daemon=True)
 

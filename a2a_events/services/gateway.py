@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import math
 import signal
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
 import structlog
-import uvicorn
 
 from a2a_events.bindings.app import create_app
 from a2a_events.bindings.exchange import Intake, Streams
@@ -25,7 +23,7 @@ from a2a_events.runtime.push_configs import Targets
 from a2a_events.services import event_loop, logs, push
 from a2a_events.services.connect import jetstream_log, writer
 from a2a_events.services.health import Health
-from a2a_events.services.listener import BACKLOG, Server, listen
+from a2a_events.services.listener import BACKLOG, Server, config, listen
 from a2a_events.services.operated import operated
 from a2a_events.settings import Settings, SettingsError, load
 
@@ -112,18 +110,7 @@ async def serve(
         hybrid_card=settings.hybrid_card,
         debugging=Debugging(operations, log, streams) if settings.debug_api else None,
     )
-    config = uvicorn.Config(
-        app,
-        log_config=None,
-        access_log=False,
-        proxy_headers=False,
-        server_header=False,
-        date_header=False,
-        lifespan="off",
-        timeout_graceful_shutdown=math.ceil(settings.drain_seconds),
-        backlog=BACKLOG,
-    )
-    server = Server(config)
+    server = Server(config(app, stop_seconds=settings.drain_seconds, backlog=BACKLOG))
     grpc = None
     if settings.grpc_port:
         listen(settings.host, settings.grpc_port, "--grpc-port").close()  # grpcio does not say why it cannot

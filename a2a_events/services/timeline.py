@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
 import structlog
-import uvicorn
 from msgspec.structs import replace
 
 import a2a_events
@@ -22,7 +20,7 @@ from a2a_events.log.port import Log
 from a2a_events.runtime.survey import Survey
 from a2a_events.services import event_loop, logs
 from a2a_events.services.connect import jetstream_log, writer
-from a2a_events.services.listener import Server, listen
+from a2a_events.services.listener import Server, config, listen
 from a2a_events.services.operated import operated
 from a2a_events.settings import PREFIX, Settings, SettingsError, load
 from a2a_events.timeline.bundle import DamagedBundle, moved, read
@@ -75,16 +73,8 @@ async def serve(log: Log, settings: Settings, stop: asyncio.Event, *, about: Abo
     survey = Survey(log)
     about = about or About(f"{settings.namespace} at {', '.join(_names(settings.servers))}", a2a_events.__version__)
     operators = Operators(log, survey, streams, writer(settings, "timeline"), about)
-    config = uvicorn.Config(
-        create_app(operators, Guard(settings.timeline_token), Page()),
-        log_config=None,
-        access_log=False,
-        proxy_headers=False,
-        server_header=False,
-        lifespan="off",
-        timeout_graceful_shutdown=math.ceil(STOP_SECONDS),
-    )
-    server = Server(config)
+    app = create_app(operators, Guard(settings.timeline_token), Page())
+    server = Server(config(app, stop_seconds=STOP_SECONDS))
     serving = asyncio.get_running_loop().create_task(server.serve([listener]))
     logger.info("timeline ready", url=url(settings))
     waiting = asyncio.get_running_loop().create_task(stop.wait())
