@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import os
 from collections.abc import AsyncIterator, Iterator, MutableMapping
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -31,6 +32,18 @@ def nats_url() -> Iterator[str]:
     yield server.url
     asyncio.run(server.stop())
     server.clean()
+
+
+@pytest.fixture
+async def broker(tmp_path: Path) -> AsyncIterator[NatsServer]:
+    """A server of the test's own, to be stopped and started."""
+    server = NatsServer(tmp_path / "nats")
+    await server.start()
+    try:
+        yield server
+    finally:
+        await server.stop()
+        server.clean()
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -88,18 +87,6 @@ async def test_a_context_outlives_every_process_the_broker_included(broker: Nats
 
     assert words == "1: one two"
     assert second != first
-
-
-@pytest.fixture
-async def broker(tmp_path: Path) -> AsyncIterator[NatsServer]:
-    """A server of the test's own, to be killed."""
-    server = NatsServer(tmp_path / "nats")
-    await server.start()
-    try:
-        yield server
-    finally:
-        await server.stop()
-        server.clean()
 
 
 async def test_a_plain_agent_is_served_under_its_own_name(nats_url: str) -> None:

@@ -102,6 +102,21 @@ async def get_task(http: httpx.AsyncClient, task_id: str) -> Task:
     return msgspec.json.decode(response.content, type=Task)
 
 
+async def serves(url: str, serving: asyncio.Task[None]) -> None:
+    """Wait until a gateway in this event loop shows the card of an agent; raises what ends it sooner."""
+    async with client(url) as http:
+
+        async def up() -> bool:
+            if serving.done():
+                serving.result()
+            try:
+                return (await http.get("/.well-known/agent-card.json")).status_code == 200
+            except httpx.TransportError:
+                return False
+
+        await eventually(up, what="a gateway that serves an agent")
+
+
 @asynccontextmanager
 async def gateway_in_process(nats_url: str, namespace: str) -> AsyncIterator[str]:
     """A gateway in the event loop of the test, on a real socket and a connection of its own; its URL."""
@@ -111,17 +126,7 @@ async def gateway_in_process(nats_url: str, namespace: str) -> AsyncIterator[str
         stop = asyncio.Event()
         serving = asyncio.create_task(gateway.serve(log, connection, settings, stop))
         try:
-            async with client(settings.base_url) as http:
-
-                async def up() -> bool:
-                    if serving.done():
-                        serving.result()
-                    try:
-                        return (await http.get("/.well-known/agent-card.json")).status_code == 200
-                    except httpx.TransportError:
-                        return False
-
-                await eventually(up, what="a gateway that serves an agent")
+            await serves(settings.base_url, serving)
             yield settings.base_url
         finally:
             stop.set()

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import os
-import subprocess
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -14,10 +11,9 @@ import structlog
 from structlog.testing import capture_logs
 
 from a2a_events import Turn, agent, limits
-from a2a_events.cli.nats_permissions import _configuration
 from a2a_events.errors import Forbidden, LogError
 from a2a_events.log.jetstream import Connection, JetStreamLog, Names, StreamSettings, backup, provision
-from a2a_events.log.jetstream.permissions import ROLES, permissions
+from a2a_events.log.jetstream.permissions import ROLES
 from a2a_events.log.jetstream.wire import header_block
 from a2a_events.log.port import AgentEntry
 from a2a_events.model import TaskState
@@ -25,12 +21,12 @@ from a2a_events.runtime.retention import Removed, Retention
 from a2a_events.runtime.sweeper import Sweeper
 from a2a_events.runtime.transfer import export, fork
 from a2a_events.services import doctor
-from a2a_events.services.nats_server import binary
 from a2a_events.settings import Settings
 from a2a_events.testing import eventually
 from a2a_events.timeline.ids import token
 from a2a_events.timeline.record import Writer
 from tests.contract.logs import new_task, offered, read_all
+from tests.integration.guarded import guarded
 from tests.integration.receiver import receiver
 from tests.integration.stack import Stack
 from tests.integration.test_push import Site, hook, pushing
@@ -64,30 +60,10 @@ class Broker:
 @pytest.fixture(params=["any agent", "one agent"])
 async def broker(tmp_path: Path, request: pytest.FixtureRequest) -> AsyncIterator[Broker]:
     agents = ["worker"] if request.param == "one agent" else []
-    made = {role: permissions(role, NAMES, shards=SHARDS, agents=agents) for role in ROLES}
-    config = tmp_path / "nats.conf"
-    config.write_text(
-        f'port: -1\nports_file_dir: "{tmp_path}"\njetstream {{ store_dir: "{tmp_path}/js" }}\n'
-        + _configuration(made, {}, "a2a")
-    )
-    passwords = {f"A2A_{role.upper()}_PASSWORD": "secret" for role in ROLES}
-    process = await asyncio.create_subprocess_exec(
-        binary(), "-c", str(config), env=os.environ | passwords, stderr=subprocess.DEVNULL
-    )
-
-    def address() -> str:
-        file = next(tmp_path.glob("*.ports"), None)
-        text = file.read_text() if file else ""
-        return text.split("nats://")[1].split('"')[0] if "nats://" in text else ""
-
-    try:
-        async with AsyncExitStack() as exits:
-            broker = Broker(await eventually(address), exits)
-            await provision(await broker.connection("provisioner"), NAMES, STREAMS, agents=["worker"], notifier=True)
-            yield broker
-    finally:
-        process.terminate()
-        await process.wait()
+    async with guarded(tmp_path, NAMES, ROLES, shards=SHARDS, agents=agents) as address, AsyncExitStack() as exits:
+        broker = Broker(address, exits)
+        await provision(await broker.connection("provisioner"), NAMES, STREAMS, agents=["worker"], notifier=True)
+        yield broker
 
 
 @agent(name="worker")

@@ -35,7 +35,7 @@ from faults.checker.judge import judge
 from faults.checker.run import Terms, load
 from faults.recording import recorded
 from faults.regions import EU, US, domain
-from tests.integration.http import Frame, client, frames, message
+from tests.integration.http import Frame, client, frames, message, serves
 from tests.interop.grpc_wire import GrpcCaller
 from tests.regions.two import TwoRegions, ref
 
@@ -74,17 +74,7 @@ class Recorded(TwoRegions):
             await serving
 
         self._exits.push_async_callback(ended)
-        async with client(settings.base_url) as http:
-
-            async def up() -> bool:
-                if serving.done():
-                    serving.result()
-                try:
-                    return (await http.get("/.well-known/agent-card.json")).status_code == 200
-                except httpx.TransportError:
-                    return False
-
-            await eventually(up, what="a gateway that serves an agent")
+        await serves(settings.base_url, serving)
         return settings
 
     async def dump(self) -> None:

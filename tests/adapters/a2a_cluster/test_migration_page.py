@@ -24,39 +24,21 @@ from a2a_events.settings import PREFIX
 from a2a_events.testing import eventually, free_port, remove_streams, unique_namespace
 from tests.adapters.a2a_cluster.replicas import ALICE, BOB, new_task
 from tests.cli.commands import run_here
+from tests.cli.pages import matches
 from tests.cli.terminal import terminal
 
 ROOT: Final = Path(__file__).parents[3]
 PAGE: Final = (ROOT / "docs" / "migration.md").read_text()
 NEEDED: Final = {"2. ": "a2a_events.adapters.a2a_sdk", "3. ": "a2a_events.adapters.fasta2a"}
 """What a section is about; it may be missing where an extra of the package is built without it."""
-OMITTED: Final = "…"
 BEFORE_ITS_BLOCK: Final = re.compile(r"`(\w+\.py)`:\n\n$")
 
 NAMES: Final = [
-    (r"t1-main-\d+-[\w-]{22}", "TASK"),
-    (r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", "ID"),
-    (r"\d{4}-\d\d-\d\dT[\d:.]+Z", "TIME"),
-    (r"\b[\w.-]+-[0-9a-f]{8}\b", "INSTANCE"),
     (r"\bpc-…", "INSTANCE"),
     (r"\d+ B of state", "STATE"),
     (r"^( *[\d-]+) +\d+ +TIME", r"\1 POSITION TIME"),
-    (r"[ \t]+", " "),
 ]
-"""What differs from run to run, and what stands for it."""
-
-
-def normal(line: str) -> str:
-    for pattern, name in NAMES:
-        line = re.sub(pattern, name, line)
-    return line.strip()
-
-
-def matches(shown: list[str], printed: list[str]) -> bool:
-    """Whether this was printed, but for what the page leaves out."""
-    lines = [re.escape(normal(line)).replace(OMITTED, ".*") + "\n" for line in shown]
-    pattern = "".join("(.*\n)*" if line == ".*\n" else line for line in lines)
-    return re.fullmatch(pattern, "".join(normal(line) + "\n" for line in printed)) is not None
+"""What else differs from run to run, and what stands for it."""
 
 
 def patched(text: str, diff: str) -> str:
@@ -130,7 +112,7 @@ class Reader:
             assert code == 0, printed
         else:
             printed = self._run(arguments)
-        assert not shown or matches(shown, printed.splitlines()), f"$ {command}\n{printed}"
+        assert not shown or matches(shown, printed.splitlines(), NAMES), f"$ {command}\n{printed}"
         if arguments[0] == "tasks":
             found = re.search(r"t1-main-\d+-[\w-]+", printed)
             assert found

@@ -3,24 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import subprocess
-from contextlib import suppress
 from pathlib import Path
 
 import pytest
 from a2a.server.cluster import TaskVersion
 from a2a.types import AuthenticationInfo, ListTasksRequest, TaskPushNotificationConfig, TaskState
 
-from a2a_events.cli.nats_permissions import _configuration
 from a2a_events.log.jetstream import Names
-from a2a_events.log.jetstream.permissions import permissions
 from a2a_events.services import provisioner
 from a2a_events.services.a2a_cluster import jetstream_cluster
-from a2a_events.services.nats_server import binary
 from a2a_events.settings import Settings
-from a2a_events.testing import eventually
 from tests.adapters.a2a_cluster.replicas import ALICE, Saver, chunk, new_task, status
+from tests.integration.guarded import PASSWORD, guarded
 
 pytestmark = pytest.mark.integration
 
@@ -28,27 +22,11 @@ ROLES = ("gateway", "provisioner")
 
 
 async def test_it_may_do_what_it_does(tmp_path: Path) -> None:
-    made = {role: permissions(role, Names("a2a"), shards=2) for role in ROLES}
-    config = tmp_path / "nats.conf"
-    config.write_text(
-        f'port: -1\nports_file_dir: "{tmp_path}"\njetstream {{ store_dir: "{tmp_path}/js" }}\n'
-        + _configuration(made, {}, "a2a")
-    )
-    passwords = {f"A2A_{role.upper()}_PASSWORD": "secret" for role in ROLES}
-    process = await asyncio.create_subprocess_exec(
-        binary(), "-c", str(config), env=os.environ | passwords, stderr=subprocess.DEVNULL
-    )
+    async with guarded(tmp_path, Names("a2a"), ROLES, shards=2) as address:
 
-    def address() -> str:
-        file = next(tmp_path.glob("*.ports"), None)
-        text = file.read_text() if file else ""
-        return text.split("nats://")[1].split('"')[0] if "nats://" in text else ""
+        def settings(role: str) -> Settings:
+            return Settings(nats=f"nats://{role}:{PASSWORD}@{address}", shards=2)
 
-    def settings(role: str) -> Settings:
-        return Settings(nats=f"nats://{role}:secret@{address()}", shards=2)
-
-    try:
-        await eventually(address)
         await provisioner.run(settings("provisioner"))
         async with jetstream_cluster("agent", settings("gateway")) as cluster:
             saver = Saver(cluster.task_store, new_task())
@@ -70,7 +48,3 @@ async def test_it_may_do_what_it_does(tmp_path: Path) -> None:
             await saver.save(status(saver.task, TaskState.TASK_STATE_COMPLETED))
             await cluster.task_store.delete("task-1", ALICE)
             assert await cluster.task_store.get("task-1", ALICE) is None
-    finally:
-        with suppress(ProcessLookupError):
-            process.terminate()
-        await process.wait()
