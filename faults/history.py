@@ -241,12 +241,15 @@ class Update(Fact, frozen=True, kw_only=True, tag="update"):
     canaries: tuple[str, ...] = ()
 
 
+StreamEnding = Literal["closed", "drained", "left", "broken"]
+"""The server ended it in good order; ended it with the advice to resume; the client left; the connection broke."""
+
+
 class StreamEnd(Fact, frozen=True, kw_only=True, tag="stream_end"):
     """A stream is over."""
 
     stream: int
-    how: Literal["closed", "drained", "left", "broken"]
-    """The server ended it in good order; ended it with the advice to resume; the client left; the connection broke."""
+    how: StreamEnding
     silence_seconds: float = 0.0
     """Longest time without a byte, keep-alives counted."""
     view: str = ""

@@ -619,7 +619,7 @@ class Life:
         )
         opened = ended = False
         task: Task | None = None
-        how = "broken"
+        how: h.StreamEnding = "broken"
         try:
             async with client.subscribe(self.task) as updates:
                 call.ok(h.Opened())
@@ -654,7 +654,7 @@ class Life:
         finally:
             if opened:
                 view = h.view_of(msgspec.json.decode(encode(task))) if ended and task is not None else ""
-                self.load.recorder.note(h.StreamEnd(stream=call.number, how=how, view=view))  # type: ignore[arg-type]
+                self.load.recorder.note(h.StreamEnd(stream=call.number, how=how, view=view))
 
 
 class Hook:
@@ -778,10 +778,10 @@ class Stream:
                 await self._close()
                 return
 
-    async def read(self, most: int | None, pace_seconds: float = 0.0) -> str:
+    async def read(self, most: int | None, pace_seconds: float = 0.0) -> h.StreamEnding:
         """Read on, until the end or so many updates; how it ended."""
         seen = 0
-        how = "left"
+        how: h.StreamEnding = "left"
         hurry = time.monotonic() + SLOW_SECONDS
         try:
             while self._frames is not None and (most is None or seen < most):
@@ -799,7 +799,7 @@ class Stream:
                 await self._close()
         return how
 
-    async def _step(self) -> str:
+    async def _step(self) -> h.StreamEnding | None:
         """What one read gives; how the stream ended, if it did."""
         frames = self._frames
         assert frames is not None
@@ -819,7 +819,7 @@ class Stream:
             self.silence = max(self.silence, time.monotonic() - self._heard)
             self.caller.load.counts[f"stream broke: {type(error).__name__}"] += 1
             return "broken"
-        return ""
+        return None
 
     def _take(self, cursor: str, line: bytes) -> None:
         load = self.caller.load
@@ -840,14 +840,14 @@ class Stream:
             load.saw(seen.task, seen.state)
             self.life.saw(seen.state)
 
-    def _ended_early(self, how: str) -> None:
+    def _ended_early(self, how: h.StreamEnding) -> None:
         if self._answered:
             self._over(how)
         elif self._call is not None:
             self._call.info("the stream ended before its first update")
 
-    def _over(self, how: str) -> None:
-        note = h.StreamEnd(stream=self.number, how=how, silence_seconds=round(self.silence, 3))  # type: ignore[arg-type]
+    def _over(self, how: h.StreamEnding) -> None:
+        note = h.StreamEnd(stream=self.number, how=how, silence_seconds=round(self.silence, 3))
         self.caller.load.recorder.note(note)
 
     async def _close(self) -> None:
@@ -895,7 +895,7 @@ async def run(config: Config) -> None:
                 load.receivers[order["receiver"]].turn(order["status"])
             case "stop":
                 load.stopping = True
-                await asyncio.gather(*clients, *load._special, return_exceptions=True)  # noqa: SLF001
+                await asyncio.gather(*clients, *load._special, return_exceptions=True)  # noqa: SLF001 -- this module's own
                 _say("stopped", load)
             case "rest":
                 _say("rested", load, left=await load.rest(order["seconds"]))

@@ -355,7 +355,13 @@ class MemoryLog:
         """See ``port.Log``."""
         return {0: End(self._incarnation, self._position, _now())}
 
-    async def scan(self, shard: int, start: int, end: int, log: str = "") -> AsyncIterator[list[Stored]]:  # noqa: ARG002
+    async def scan(
+        self,
+        shard: int,
+        start: int,
+        end: int,
+        log: str = "",  # noqa: ARG002 -- there is one log
+    ) -> AsyncIterator[list[Stored]]:
         """See ``port.Log``."""
         assert shard == 0, "a log in memory has one shard"
         found = [

@@ -47,10 +47,10 @@ class Scripted(Worker[None]):
     async def cancel_task(self, params: TaskIdParams) -> None:
         raise NotImplementedError
 
-    def build_message_history(self, history: list[Message]) -> list[Any]:  # noqa: ARG002
+    def build_message_history(self, history: list[Message]) -> list[Any]:  # noqa: ARG002 -- it has none
         return []
 
-    def build_artifacts(self, result: Any) -> list[Artifact]:  # noqa: ARG002
+    def build_artifacts(self, result: Any) -> list[Artifact]:  # noqa: ARG002 -- streams carry them
         return []
 
 

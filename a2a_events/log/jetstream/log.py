@@ -431,7 +431,13 @@ class JetStreamLog:
         if "error" in info:
             raise Unavailable(f"cannot read the stream of shard {shard}: {info['error'].get('description')}")
 
-    async def scan(self, shard: int, start: int, end: int, log: str = "") -> AsyncIterator[list[Stored]]:  # noqa: ARG002
+    async def scan(
+        self,
+        shard: int,
+        start: int,
+        end: int,
+        log: str = "",  # noqa: ARG002 -- a log reads itself
+    ) -> AsyncIterator[list[Stored]]:
         """See ``port.Log``."""
         stream, subjects = self._names.log_stream(self.name, shard), self._names.shard("log", self.name, shard)
         async for batch in reads.batches(self._connection, stream, subjects, start, end):
