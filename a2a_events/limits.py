@@ -142,6 +142,30 @@ comes within seconds or minutes: it is late when so many other messages with key
 MESSAGE_PARTS: Final = 1000
 """Most parts in one message."""
 
+# --- callers ---------------------------------------------------------------------------------------------------------
+FILE_FRESH_SECONDS: Final = 2.0
+"""How often files with API keys and revocations are looked at: what is withdrawn there ends so soon."""
+TOKEN_CHARACTERS: Final = 8 * 1024
+"""Longest bearer token: what servers commonly take as one header."""
+ADDRESS_CHARACTERS: Final = 64
+"""Longest address that is taken from a header; an IPv6 one with a zone is below."""
+JWKS_BYTES: Final = 256 * 1024
+"""Largest set of an issuer's keys; usual are 2 to 10 KB."""
+JWKS_KEYS: Final = 64
+"""Keys of it that are looked at."""
+JWKS_FRESH_SECONDS: Final = 300.0
+"""Age at which an issuer's keys are asked for again, beside: a key that it withdraws counts no longer than this."""
+JWKS_FLOOR_SECONDS: Final = 30.0
+"""Shortest pause between two questions to an issuer that has answered before, whatever key ids tokens name."""
+JWKS_RETRY_SECONDS: Final = 5
+"""The same for one that never has; and Retry-After meanwhile."""
+JWKS_STALE_SECONDS: Final = 24 * 3600.0
+"""Age up to which keys are trusted of an issuer that does not answer."""
+JWKS_TIMEOUT_SECONDS: Final = 10.0
+"""What one question may take."""
+AUDIT_DENIALS_PER_SECOND: Final = 50
+"""Lines about refusals that the audit log takes in a second; what is over is counted, in the next line."""
+
 # --- lists -----------------------------------------------------------------------------------------------------------
 PAGE_TASKS: Final = 50
 """Tasks on a page where the client does not say (specification 3.1.4)."""

@@ -15,6 +15,7 @@ from a2a_events import limits
 
 PREFIX: Final = "A2A_EVENTS_"
 _LOG: Final = re.compile(r"[a-z0-9]{1,16}")
+_METHODS: Final = ("none", "api_keys", "jwt", "proxy")
 _DOMAIN: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 
@@ -54,12 +55,40 @@ class Settings(Struct, frozen=True, kw_only=True):
     """Port of the gRPC binding, on the same host; 0: no gRPC. Needs the extra ``grpc``."""
     public_grpc: str = ""
     """host:port that gRPC clients use, shown in agent cards; default: the host of the public URL, and grpc_port."""
+    auth: str = "none"
+    """How callers say who they are: ``api_keys``, ``jwt``, ``proxy``, or several of these, comma-separated; ``none``:
+    everybody may do everything, for development."""
+    allow_anonymous: bool = False
+    """Whether a gateway with ``auth`` none may listen where others than this machine reach it."""
+    auth_api_keys: str = ""
+    """Path of the file with the hashes of API keys; ``a2a-events api-key`` writes it."""
+    auth_jwt_issuer: str = ""
+    """Whose tokens are accepted, exactly as their ``iss`` has it."""
+    auth_jwt_audience: str = ""
+    """What their ``aud`` must contain: the name of this service at the issuer."""
+    auth_jwt_keys: str = ""
+    """URL or path of the issuer's JWKS; empty: where its OpenID configuration says."""
+    auth_jwt_algorithms: str = "RS256,ES256,EdDSA"
+    """Algorithms of signatures that are accepted, comma-separated."""
+    auth_jwt_tenant: str = ""
+    """Claim that names the tenant; empty: all callers are of the one tenant without a name."""
+    auth_jwt_scopes: str = "read=a2a:read,write=a2a:write,admin=a2a:admin"
+    """What read, write and admin are called in tokens."""
+    auth_jwt_leeway_seconds: Annotated[float, Meta(ge=0, le=55)] = 30.0
+    """By how much the clocks of issuer and gateway may differ."""
+    trusted_proxies: str = ""
+    """Networks of proxies whose headers count, as CIDR, comma-separated."""
+    auth_proxy_headers: str = "subject=x-forwarded-client-cert"
+    """Headers of a trusted proxy that name subject, tenant and scopes, as subject=name,tenant=name,scopes=name."""
+    auth_revoked: str = ""
+    """Path of a file that names who is let in no more: ``subject NAME``, ``tenant NAME`` or ``credential ID`` a line."""
     default_agent: str = ""
     """Agent at the root; default: the first by name."""
     card: str = ""
     """Path of an agent card (JSON) that overrides what workers announce."""
     extended_card: str = ""
-    """Path of an extended agent card (JSON), shown by GetExtendedAgentCard."""
+    """Path of an extended agent card (JSON), shown by GetExtendedAgentCard; TENANT=PATH for the callers of one tenant;
+    several, comma-separated."""
     a2a_1_1: bool = False
     """Show what A2A 1.1 is going to add: generations of tasks and updates, long polling, conditional messages."""
     index: str = ""
@@ -140,6 +169,19 @@ class Settings(Struct, frozen=True, kw_only=True):
         return self.public_grpc or (f"[{host}]:{self.grpc_port}" if ":" in host else f"{host}:{self.grpc_port}")
 
     @property
+    def auth_methods(self) -> tuple[str, ...]:
+        """The methods of ``auth``; empty for none.
+
+        Raises:
+            SettingsError: one is unknown, or ``none`` is not alone.
+        """
+        named = tuple(dict.fromkeys(filter(None, (name.strip() for name in self.auth.split(",")))))
+        unknown = [name for name in named if name not in _METHODS]
+        if not named or unknown or ("none" in named and len(named) > 1):
+            raise SettingsError(f"{PREFIX}AUTH={self.auth!r} must be none, or some of {', '.join(_METHODS[1:])}")
+        return tuple(name for name in named if name != "none")
+
+    @property
     def blocked_loop_bound_seconds(self) -> float:
         """``blocked_loop_seconds``, or what it stands for."""
         return self.blocked_loop_seconds or self.ack_wait_seconds
@@ -177,7 +219,7 @@ class Settings(Struct, frozen=True, kw_only=True):
         return {*self._regions().values()}
 
     def _regions(self) -> dict[str, str]:
-        found = _pairs("REGIONS", self.regions)
+        found = pairs("REGIONS", self.regions)
         for log, domain in found.items():
             if not _LOG.fullmatch(log) or not _DOMAIN.fullmatch(domain):
                 raise SettingsError(f"{PREFIX}REGIONS: {log}={domain} is not a log's name and a JetStream domain's")
@@ -190,7 +232,7 @@ class Settings(Struct, frozen=True, kw_only=True):
         Raises:
             SettingsError: a log is in no region that is known here.
         """
-        found = _pairs("TENANT_HOMES", self.tenant_homes)
+        found = pairs("TENANT_HOMES", self.tenant_homes)
         for tenant, log in found.items():
             if log != self.log and log not in self.other_logs:
                 raise SettingsError(f"{PREFIX}TENANT_HOMES: tenant {tenant!r} is at home in log {log!r}, of no region")
@@ -202,7 +244,16 @@ class Settings(Struct, frozen=True, kw_only=True):
         return [url.strip() for url in self.nats.split(",") if url.strip()]
 
 
-def _pairs(name: str, text: str) -> dict[str, str]:
+def pairs(name: str, text: str) -> dict[str, str]:
+    """The value of a setting that is a list of name=value, comma-separated.
+
+    Args:
+        name: of the setting.
+        text: its value.
+
+    Raises:
+        SettingsError: a pair is none, or names something twice.
+    """
     found: dict[str, str] = {}
     for pair in filter(None, (pair.strip() for pair in text.split(","))):
         key, equals, value = (part.strip() for part in pair.rpartition("="))

@@ -15,8 +15,9 @@ from litestar.types import HTTPScope, Receive, Scope, Send
 
 from a2a_events.bindings import fasta2a
 from a2a_events.bindings.card import CardForm, Cards
-from a2a_events.bindings.errors import http_body, retry_after
+from a2a_events.bindings.errors import headers_of, http_body
 from a2a_events.bindings.exchange import Exchange, Intake, Streams
+from a2a_events.bindings.identity.access import Access
 from a2a_events.bindings.http_json import HttpJson, MethodNotAllowed
 from a2a_events.bindings.jsonrpc import Fasta2a, JsonRpc
 from a2a_events.bindings.requests import Request
@@ -35,6 +36,7 @@ def create_app(
     operations: Operations,
     directory: Directory,
     *,
+    access: Access | None = None,
     streams: Streams | None = None,
     intake: Intake | None = None,
     unready: Callable[[], list[str]] = list,
@@ -48,6 +50,7 @@ def create_app(
     Args:
         operations: what it offers.
         directory: the agents it serves.
+        access: who may come in and do what; default: anybody anything.
         streams: where open streams are kept, for who wants to end them.
         intake: what request bodies are counted against.
         unready: why requests should not be sent here right now; empty if they should.
@@ -58,6 +61,7 @@ def create_app(
     """
     streams = streams or Streams()
     bodies = intake or Intake()
+    access = access or Access()
     endpoints = {"": JsonRpc(operations, streams), fasta2a.PATH: Fasta2a(operations, streams)}
     http_json = HttpJson(operations, streams)
     cards = Cards()
@@ -86,7 +90,7 @@ def create_app(
             await card(exchange, name, form)
             return
         if debugging is not None and path.startswith(f"/{timelines.PREFIX}"):
-            request = _request(exchange, name, directory, "DEBUG")
+            request = _request(exchange, name, directory, access, "DEBUG")
             with request.served(exchange.trace):
                 await debugging(exchange, request, path.removeprefix(f"/{timelines.PREFIX}"))
             return
@@ -95,7 +99,7 @@ def create_app(
             refused = MethodNotAllowed("POST")
             await exchange.answer(refused.http_status, http_body(refused), headers=[(b"allow", b"POST")])
             return
-        request = _request(exchange, name, directory, "JSONRPC" if rpc else "HTTP+JSON")
+        request = _request(exchange, name, directory, access, "JSONRPC" if rpc else "HTTP+JSON")
         with request.served(exchange.trace):
             try:
                 await (rpc(exchange, request) if rpc else http_json(exchange, request, path.strip("/")))
@@ -106,7 +110,7 @@ def create_app(
         try:
             found = await directory.find(name)
         except UnavailableError as error:
-            await exchange.answer(error.http_status, http_body(error), headers=retry_after(error))
+            await exchange.answer(error.http_status, http_body(error), headers=headers_of(error))
             return
         if found is None:
             await exchange.answer(404, http_body(TaskNotFoundError("No agent is served here")))
@@ -130,9 +134,9 @@ async def _probe(exchange: Exchange, failing: list[str]) -> None:
     await exchange.answer(*probe(failing))
 
 
-def _request(exchange: Exchange, agent: str, directory: Directory, binding: str) -> Request:
+def _request(exchange: Exchange, agent: str, directory: Directory, access: Access, binding: str) -> Request:
     """A request, whose answer will say by which id our log knows it."""
-    request = Request(agent, directory, binding, exchange.header(b"x-request-id"))
+    request = Request(agent, directory, access, binding, exchange.header(b"x-request-id"))
     exchange.add_header(b"x-request-id", request.request_id.encode())
     return request
 

@@ -7,6 +7,7 @@ from typing import Any, Final
 import structlog
 
 from a2a_events import limits
+from a2a_events.bindings.identity.port import NotAuthenticated
 from a2a_events.errors import (
     A2AError,
     InternalError,
@@ -90,8 +91,12 @@ def http_body(error: A2AError) -> bytes:
     return encode({"error": status})
 
 
-def retry_after(error: A2AError) -> list[tuple[bytes, bytes]]:
+def headers_of(error: A2AError) -> list[tuple[bytes, bytes]]:
     """The headers that an error brings."""
-    if isinstance(error, UnavailableError):
-        return [(b"retry-after", str(error.retry_after_seconds).encode())]
-    return []
+    match error:
+        case UnavailableError():
+            return [(b"retry-after", str(error.retry_after_seconds).encode())]
+        case NotAuthenticated():
+            return [(b"www-authenticate", challenge.encode()) for challenge in error.challenges]
+        case _:
+            return []

@@ -19,7 +19,9 @@ from litestar.types import HTTPScope, Receive, Send
 
 from a2a_events import limits, tracing
 from a2a_events.bindings import sse
+from a2a_events.bindings.identity.port import NotAuthenticated, Presented
 from a2a_events.errors import (
+    A2AError,
     PayloadTooLargeError,
     UnavailableError,
     UnsupportedEncodingError,
@@ -43,8 +45,12 @@ STOPPED: Final = "gateway stopped"
 """Why a stream ended whose gateway was asked to stop."""
 STALLED: Final = "stalled"
 CLIENT_GONE: Final = "client gone"
-_REASONS: Final = {STOPPED: "drain", STALLED: "slow", CLIENT_GONE: "client"}
+CREDENTIAL_ENDED: Final = "credential ended"
+"""Why a stream ended whose caller is one no more: the credential has expired or was revoked."""
+_REASONS: Final = {STOPPED: "drain", STALLED: "slow", CLIENT_GONE: "client", CREDENTIAL_ENDED: "credential"}
 """Why streams are ended from here, as metrics show it."""
+FAREWELLS: Final = {STOPPED: "draining", CREDENTIAL_ENDED: "credential ended: come back with another"}
+"""What clients are told, as a comment, of streams that go on elsewhere or with another credential."""
 _DRAIN_LOOK_SECONDS: Final = 0.02
 """How often a gateway that stops looks for streams whose turn it is to end."""
 _STEWARD_SECONDS: Final = 1.0
@@ -94,7 +100,7 @@ class Exchange:
         intake: what bodies are counted against.
     """
 
-    __slots__ = ("_headers", "_held", "_intake", "_receive", "_send", "begun", "scope", "sending_since")
+    __slots__ = ("_headers", "_held", "_intake", "_receive", "_send", "begun", "holds", "scope", "sending_since")
 
     def __init__(self, scope: HTTPScope, receive: Receive, send: Send, intake: Intake) -> None:
         self.scope = scope
@@ -107,6 +113,19 @@ class Exchange:
         """Whether an answer has begun: an error is then one more frame."""
         self.sending_since = 0.0
         """When what is being sent now was begun (``time.monotonic``); 0 while nothing is."""
+        self.holds: Callable[[], bool] = _always
+        """Whether the client may still be shown anything."""
+
+    @property
+    def presented(self) -> Presented:
+        """What may say who asks."""
+        client = self.scope["client"]
+        return Presented(self.values, client[0] if client else "")
+
+    def values(self, name: str) -> list[str]:
+        """Every value of a request header, in order."""
+        wanted = name.encode()
+        return [value.decode("latin-1") for key, value in self.scope["headers"] if key == wanted]
 
     @property
     def method(self) -> str:
@@ -236,8 +255,15 @@ class Exchange:
                 return
 
 
+def _always() -> bool:
+    return True
+
+
 class Sender(Protocol):
     """What writes a stream."""
+
+    holds: Callable[[], bool]
+    """Whether its client may still be shown anything."""
 
     sending_since: float
     """When what is being sent now was begun (``time.monotonic``); 0 while nothing is."""
@@ -396,14 +422,12 @@ class Streams:
             if not stream.lost:
                 raise
             stream.uncancel()
-            if stream.lost == STOPPED:
+            if stream.lost in FAREWELLS:
                 if not exchange.begun:
-                    raise UnavailableError(
-                        "This gateway stopped before the first update; the message may have been taken: look for it"
-                    ) from None
+                    raise _without_update(stream.lost) from None
                 # One that is cut short by a reader who does not read stays so: what follows would be taken for its end.
                 if not exchange.sending_since:
-                    await exchange.end(sse.farewell(random.random()))  # noqa: S311 -- no secret
+                    await exchange.end(sse.farewell(random.random(), FAREWELLS[stream.lost]))  # noqa: S311 -- no secret
         finally:
             self.end(stream)
             await updates.aclose()
@@ -415,6 +439,14 @@ class Streams:
             now = time.monotonic()
             for stream in list(self._open):
                 stream.look(now)
+
+
+def _without_update(why: str) -> A2AError:
+    """What a client gets whose stream was ended before anything was shown."""
+    text = "before the first update; the message may have been taken: look for it"
+    if why == CREDENTIAL_ENDED:
+        return NotAuthenticated("expired", f"The credential ended {text}")
+    return UnavailableError(f"This gateway stopped {text}")
 
 
 class OpenStream:
@@ -443,9 +475,11 @@ class OpenStream:
         """Why it was ended from here; empty while it was not."""
 
     def look(self, now: float) -> None:
-        """Cut a stream whose reader does not read, and notice one whose client is gone."""
+        """Cut a stream whose reader does not read or may not any more, and notice one whose client is gone."""
         sending_since = self._sender.sending_since
-        if sending_since and now - sending_since > limits.STREAM_STALL_SECONDS:
+        if not self._sender.holds():
+            self.lose(CREDENTIAL_ENDED)
+        elif sending_since and now - sending_since > limits.STREAM_STALL_SECONDS:
             self.lose(STALLED)
         elif self._gone is not None and self._watching is None and now - self._since > _STEWARD_SECONDS:
             self._watching = asyncio.get_running_loop().create_task(self._watch(self._gone))

@@ -7,7 +7,7 @@ from urllib.parse import parse_qsl, unquote
 
 from a2a_events.bindings import sse
 from a2a_events.bindings.dialect import V1_0, Dialect
-from a2a_events.bindings.errors import http_body, retry_after, shown
+from a2a_events.bindings.errors import headers_of, http_body, shown
 from a2a_events.bindings.exchange import A2A_JSON, JSON, ClientGone, Exchange, Streams
 from a2a_events.bindings.methods import STREAMING, UNARY
 from a2a_events.bindings.negotiation import asked_version, check_extensions, not_served
@@ -51,6 +51,8 @@ class HttpJson:
         dialect = V0_3 if of_0_3 else V1_0
         request.dialect = dialect.name
         try:
+            await request.enter(exchange.presented)
+            exchange.holds = request.holds
             updates = await self._serve(exchange, request, dialect, path)
             if updates is not None:
                 exchange.release()
@@ -67,7 +69,7 @@ class HttpJson:
             if exchange.begun:
                 await exchange.end(sse.plain_error(body))
                 return
-            headers = retry_after(seen)
+            headers = headers_of(seen)
             if isinstance(seen, MethodNotAllowed):
                 headers.append((b"allow", seen.allowed.encode()))
             await exchange.answer(status, body, headers=headers)
@@ -79,6 +81,7 @@ class HttpJson:
         else:
             operation, bound = _route(exchange.method, path)
         request.operation = operation
+        request.permit(operation)
         if dialect is V1_0 and asked_version(exchange) != V1_0.version:
             raise not_served(V1_0.version)
         asked = await _asked(exchange, dialect, operation, bound)

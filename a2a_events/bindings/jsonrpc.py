@@ -9,7 +9,7 @@ from msgspec import Raw, Struct
 
 from a2a_events.bindings import sse
 from a2a_events.bindings.dialect import V1_0, Dialect
-from a2a_events.bindings.errors import jsonrpc_body, retry_after, shown
+from a2a_events.bindings.errors import headers_of, jsonrpc_body, shown
 from a2a_events.bindings.exchange import ClientGone, Exchange, Streams
 from a2a_events.bindings.fasta2a import FASTA2A
 from a2a_events.bindings.methods import STREAMING, UNARY, WITHOUT_PARAMS
@@ -22,6 +22,8 @@ from a2a_events.errors import (
     MethodNotFoundError,
     ParseError,
     PayloadTooLargeError,
+    PermissionDeniedError,
+    UnauthenticatedError,
     UnavailableError,
     UnsupportedEncodingError,
 )
@@ -29,7 +31,13 @@ from a2a_events.model.decode import check_depth, parse
 from a2a_events.runtime.operations import Operations, Updates
 
 _NULL: Final = b"null"
-_HTTP_ERRORS: Final = (UnavailableError, PayloadTooLargeError, UnsupportedEncodingError)
+_HTTP_ERRORS: Final = (
+    UnauthenticatedError,
+    PermissionDeniedError,
+    UnavailableError,
+    PayloadTooLargeError,
+    UnsupportedEncodingError,
+)
 """What HTTP itself has a word for; every other error rides on a 200."""
 _ID_STARTS: Final = frozenset(b'"-0123456789n')
 _DIALECTS: Final = {dialect.version: dialect for dialect in (V1_0, V0_3)}
@@ -76,11 +84,14 @@ class JsonRpc:
         request_id = _NULL
         dialect, operation = V1_0, ""
         try:
+            await request.enter(exchange.presented)
+            exchange.holds = request.holds
             envelope = _read(await exchange.body())
             request.operation = envelope.method[:64]
             request_id = _id(envelope)
             dialect, operation = self.spoken(exchange, envelope.method)
             request.dialect = dialect.name
+            request.permit(operation)
             updates = await self._serve(exchange, request, dialect, operation, envelope)
             if updates is not None:
                 del envelope  # a stream may be open for days
@@ -100,7 +111,7 @@ class JsonRpc:
             else:
                 status = seen.http_status if isinstance(seen, _HTTP_ERRORS) else 200
                 known_id = b"null" if isinstance(seen, InvalidRequestError | ParseError) else request_id
-                await exchange.answer(status, jsonrpc_body(seen, known_id), headers=retry_after(seen))
+                await exchange.answer(status, jsonrpc_body(seen, known_id), headers=headers_of(seen))
 
     async def _serve(
         self, exchange: Exchange, request: Request, dialect: Dialect, operation: str, envelope: _Envelope

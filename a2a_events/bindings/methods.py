@@ -47,7 +47,7 @@ UNARY: Final[dict[str, tuple[type[Any], Unary]]] = {
     ),
     "GetExtendedAgentCard": (
         GetExtendedAgentCardRequest,
-        lambda ops, _caller, agent, _asked: ops.extended_card(agent),
+        lambda ops, caller, agent, _asked: ops.extended_card(caller, agent),
     ),
 }
 STREAMING: Final[dict[str, tuple[type[Any], Streaming]]] = {

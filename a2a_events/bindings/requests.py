@@ -13,8 +13,10 @@ from typing import Any, Final
 import structlog
 from structlog.contextvars import bind_contextvars
 
-from a2a_events import limits, tracing
+from a2a_events import audit, limits, tracing
 from a2a_events.bindings.dialect import V1_0, Dialect
+from a2a_events.bindings.identity.access import Access, named
+from a2a_events.bindings.identity.port import Identified, Presented
 from a2a_events.errors import A2AError, InvalidParamsError, TaskNotFoundError
 from a2a_events.metrics.catalog import OK, OPERATIONS, REQUEST_SECONDS, REQUESTS, REQUESTS_IN_FLIGHT
 from a2a_events.runtime.caller import Caller, Result
@@ -28,6 +30,7 @@ _CODES: Final = {
     "client gone": "CLIENT_GONE",
     "stalled": "STALLED",
     "gateway stopped": "STOPPED",
+    "credential ended": "CREDENTIAL_ENDED",
 }
 """Ends that are no error, as lines and metrics show them."""
 _OURS: Final = frozenset({"INTERNAL_ERROR", "UNAVAILABLE", "INVALID_AGENT_RESPONSE"})
@@ -43,8 +46,11 @@ class Request:
     """One request: who asks, which agent, what came of it. Logged once, without content or credentials."""
 
     __slots__ = (
+        "_access",
         "_directory",
+        "_permitted",
         "_started",
+        "address",
         "agent_name",
         "binding",
         "code",
@@ -57,11 +63,19 @@ class Request:
         "span",
         "task_id",
         "updates",
+        "who",
     )
 
-    def __init__(self, agent: str, directory: Directory, binding: str, given_id: str = "") -> None:
+    def __init__(self, agent: str, directory: Directory, access: Access, binding: str, given_id: str = "") -> None:
         REQUESTS_IN_FLIGHT.add(1)
         self._directory = directory
+        self._access = access
+        self._permitted = ""
+        """The operation that whoever asks may do."""
+        self.who: Identified | None = None
+        """Who asks, once they were let in."""
+        self.address = ""
+        """Where it comes from: the peer of its connection, or whom a trusted proxy names."""
         self.agent_name = agent
         self._started = time.monotonic()
         self.binding = binding
@@ -114,6 +128,36 @@ class Request:
         if code in _OURS:
             self.span.failed(code)
 
+    async def enter(self, presented: Presented) -> None:
+        """Establish who asks. The first thing that is done with a request, before its body is read.
+
+        Raises:
+            NotAuthenticated: nobody that is known.
+            UnavailableError: that cannot be said now; nothing was done.
+        """
+        self.address = self._access.address(presented)
+        self.who = await self._access.enter(presented, self.binding)
+
+    def permit(self, operation: str) -> None:
+        """Establish that whoever asks may do this, before what is asked for is looked at.
+
+        Raises:
+            PermissionDeniedError: they may not.
+        """
+        assert self.who is not None, "who asks comes first"
+        self._access.permit(self.who, operation, binding=self.binding, address=self.address)
+        self._permitted = operation
+
+    @property
+    def by(self) -> dict[str, str]:
+        """Who asks, as the audit log has it."""
+        assert self.who is not None, "who asks comes first"
+        return {**named(self.who), "binding": self.binding, "address": self.address}
+
+    def holds(self) -> bool:
+        """Whether whoever asks may still be shown anything."""
+        return self.who is not None and self._access.holds(self.who)
+
     def caller(
         self,
         asked: Any,
@@ -122,7 +166,7 @@ class Request:
         dialect: Dialect = V1_0,
         idempotency_key: str | None = None,
     ) -> Caller:
-        """Who asks, by the request's routing string; nobody is asked to identify themselves.
+        """Who asks, and for whose tenant.
 
         Args:
             asked: the request object.
@@ -130,13 +174,20 @@ class Request:
             extensions: that are active for this request.
             dialect: the form in which the request came.
             idempotency_key: as the client gave it.
+
+        Raises:
+            PermissionDeniedError: the request names another tenant than the credential.
         """
+        assert self.who is not None, "who asks comes first"
         asked_id = getattr(asked, "task_id", "") or getattr(asked, "id", "")
         if parse_task_id(asked_id):  # what we never made is not repeated in logs
             self.task_id = asked_id
-        tenant: str = asked.tenant
+        routed = "" if agent.tenant == asked.tenant else str(asked.tenant)
         return Caller(
-            tenant="" if agent.tenant == tenant else tenant,
+            tenant=self._access.tenant(
+                self.who, routed, operation=self._permitted, binding=self.binding, address=self.address
+            ),
+            subject=self.who.subject,
             extensions=extensions,
             protocol_version=dialect.version,
             dialect=dialect.name,
@@ -151,6 +202,7 @@ class Request:
             TaskNotFoundError: there is none, so there is no task of it either.
             UnavailableError: it is not known whether there is.
         """
+        assert self._permitted, "what is allowed comes first"
         tenant: str = asked.tenant
         if len(tenant) > limits.IDENTIFIER_CHARACTERS:
             raise InvalidParamsError(violations=(("tenant", f"at most {limits.IDENTIFIER_CHARACTERS} characters"),))
@@ -166,6 +218,8 @@ class Request:
     def shows(self, result: Result) -> None:
         """What the answer is about."""
         self.task_id, self.context_id, self.revision = result.task_id, result.context_id, result.revision
+        if self._permitted == "DeleteTaskPushNotificationConfig":
+            audit.deleted("webhook", task_id=result.task_id, **self.by)
 
     def failed(self, error: A2AError) -> None:
         """What the client was told."""

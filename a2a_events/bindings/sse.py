@@ -41,14 +41,15 @@ def jsonrpc(request_id: bytes) -> Callable[[Run], bytes]:
     return frame
 
 
-def farewell(chance: float) -> bytes:
-    """The end of a stream whose gateway is stopping: no event, but when to come back (WHATWG HTML, 9.2.6).
+def farewell(chance: float, why: str) -> bytes:
+    """The end of a stream that is ended from here: no event, but when to come back (WHATWG HTML, 9.2.6).
 
     Args:
         chance: a number in [0, 1), so that not all come back at once.
+        why: for people; one line.
     """
     shortest, longest = limits.COME_BACK_MILLISECONDS
-    return b"retry: %d\n: draining\n\n" % (shortest + int(chance * (longest - shortest + 1)))
+    return b"retry: %d\n: %b\n\n" % (shortest + int(chance * (longest - shortest + 1)), why.encode())
 
 
 def plain_error(body: bytes) -> bytes:

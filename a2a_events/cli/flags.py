@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Final, TypeVar
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 
 from a2a_events.settings import PREFIX, Settings
+
+if TYPE_CHECKING:
+    from a2a_events.client import Credentials
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -28,6 +32,9 @@ _HELP: Final[dict[str, tuple[str, click.ParamType[Any] | type]]] = {
     "public_url": ("Address that clients use, as agent cards show it.", str),
     "grpc_port": ("Port for gRPC; needs the extra a2a-events[grpc].", click.IntRange(0, 65535)),
     "public_grpc": ("HOST:PORT that gRPC clients use, as agent cards show it.", str),
+    "auth": ("How callers say who they are: none, or some of api_keys, jwt, proxy.", str),
+    "allow_anonymous": ("Let everybody do everything also where others reach the gateway.", bool),
+    "auth_api_keys": ("File with the hashes of API keys.", str),
     "default_agent": ("Agent at the root URL; the others are at /agents/NAME.", str),
     "card": ("Agent card (JSON file) to show instead of the announced one.", str),
     "extended_card": ("Extended agent card (JSON file), shown by GetExtendedAgentCard.", str),
@@ -67,6 +74,7 @@ _DERIVED: Final = {
     "index": "in memory",
     "hybrid_card": "off",
     "a2a_1_1": "off",
+    "allow_anonymous": "off",
     "debug_api": "off",
     "blocked_loop_seconds": "as --ack-wait-seconds",
     "push": "on",
@@ -170,8 +178,49 @@ def parse_headers(given: tuple[str, ...]) -> dict[str, str]:
     return headers
 
 
+def credentials(token: str | None, key: str | None) -> Credentials | None:
+    """What ``--token`` and ``--api-key`` give; ``@FILE`` is read, again when a server has refused what it held.
+
+    Raises:
+        BadParameter: both are given, or the file cannot be read.
+    """
+    from a2a_events.client import api_key, bearer
+
+    if token and key:
+        raise click.BadParameter("give a token or an API key, not both", param_hint="--token")
+    if token:
+        return bearer(_secret(token, "--token"))
+    return api_key(_secret(key, "--api-key")) if key else None
+
+
+def _secret(value: str, option: str) -> str | Callable[[], str]:
+    if not value.startswith("@"):
+        return value
+    path = Path(value[1:])
+    try:
+        path.read_text()
+    except (OSError, UnicodeDecodeError) as error:
+        raise click.BadParameter(f"cannot read {path}: {error}", param_hint=option) from None
+    return path.read_text
+
+
 def urls(command: Command) -> Command:
-    """The repeatable ``--url`` of commands that call an agent, and the headers they send."""
+    """The repeatable ``--url`` of commands that call an agent, and the headers and credentials they send."""
+    command = click.option(
+        "--api-key",
+        "key",
+        metavar="KEY|@FILE",
+        envvar="A2A_API_KEY",
+        show_envvar=True,
+        help="API key; @FILE keeps it out of the process list.",
+    )(command)
+    command = click.option(
+        "--token",
+        metavar="TOKEN|@FILE",
+        envvar="A2A_TOKEN",
+        show_envvar=True,
+        help="Bearer token, or a file that is read again when the token has expired.",
+    )(command)
     command = click.option(
         "--header", "headers", multiple=True, metavar="'NAME: VALUE'", help="HTTP header to send; repeatable."
     )(command)

@@ -41,6 +41,7 @@ _COMMANDS: Final = {
     "backup": "backup",
     "restore": "backup",
     "nats-permissions": "nats_permissions",
+    "api-key": "api_key",
     "region-promote": "regions",
     "region-fence": "regions",
 }

@@ -40,6 +40,8 @@ def send(
     text: str | None,
     urls: tuple[str, ...],
     headers: tuple[str, ...],
+    token: str | None,
+    key: str | None,
     data: Any,
     script: Any,
     task_id: str,
@@ -61,6 +63,7 @@ def send(
       a2a-events send --script '{"chunks": 50, "delayMs": 100}'   # the demo agent, slowly
       a2a-events send --task TASK "yes, go on"                    # answer a question
       a2a-events send --return-immediately "a long job"           # then: a2a-events watch TASK
+      a2a-events send --api-key @ci.key "hello"
       a2a-events send "hello" | jq -r '.artifactUpdate.artifact.parts[]?.text'
     """
     from a2a_events.cli import show
@@ -70,9 +73,10 @@ def send(
     message = _message(text, data, script, idempotency_key)
     screen = show.screen(output)
     addresses = flags.addresses(urls)
+    shown = flags.credentials(token, key)
 
     async def work() -> int:
-        async with Client(addresses, headers=flags.parse_headers(headers)) as client:
+        async with Client(addresses, headers=flags.parse_headers(headers), credentials=shown) as client:
             if stream and not return_immediately:
                 updates = client.stream(
                     message, task_id=task_id, context_id=context_id, idempotency_key=idempotency_key

@@ -17,7 +17,16 @@ ATTEMPTS: Final = 40
 @flags.urls
 @click.option("--cursor", help="Show only what came after this cursor, also of a task that has ended.")
 @flags.output("text", "ndjson")
-def watch(*, task: str, urls: tuple[str, ...], headers: tuple[str, ...], cursor: str | None, output: str | None) -> int:
+def watch(
+    *,
+    task: str,
+    urls: tuple[str, ...],
+    headers: tuple[str, ...],
+    token: str | None,
+    key: str | None,
+    cursor: str | None,
+    output: str | None,
+) -> int:
     """Follow TASK until it ends, and show its updates as they come.
 
     A gateway that dies or is restarted does no harm: the stream goes on there, or at another --url, from its cursor,
@@ -37,10 +46,11 @@ def watch(*, task: str, urls: tuple[str, ...], headers: tuple[str, ...], cursor:
 
     screen = show.screen(output)
     addresses = flags.addresses(urls)
+    shown = flags.credentials(token, key)
 
     async def work() -> int:
         retry = Retry(attempts=ATTEMPTS)
-        async with Client(addresses, headers=flags.parse_headers(headers), retry=retry) as client:
+        async with Client(addresses, headers=flags.parse_headers(headers), credentials=shown, retry=retry) as client:
             try:
                 updates = client.subscribe(task, cursor)
             except ValueError:

@@ -22,6 +22,7 @@ from __future__ import annotations
 
 from a2a_events.client.accumulate import accumulate
 from a2a_events.client.client import Client
+from a2a_events.client.credentials import Credentials, api_key, bearer
 from a2a_events.client.errors import BadAnswer, ClientError, ConnectionFailed, NoAnswer, StreamInterrupted
 from a2a_events.client.receiver import Receiver, ReceiverApp
 from a2a_events.client.replay import REPLAY_EXTENSION
@@ -34,6 +35,7 @@ __all__ = [
     "Client",
     "ClientError",
     "ConnectionFailed",
+    "Credentials",
     "NoAnswer",
     "Receiver",
     "ReceiverApp",
@@ -42,4 +44,6 @@ __all__ = [
     "Update",
     "Updates",
     "accumulate",
+    "api_key",
+    "bearer",
 ]

@@ -13,6 +13,7 @@ import msgspec
 
 from a2a_events import limits
 from a2a_events.client.answers import read, read_with
+from a2a_events.client.credentials import Credentials
 from a2a_events.client.endpoint import BindingName, Endpoint, Wishes, read_card, version_of
 from a2a_events.client.errors import BadAnswer, NoAnswer
 from a2a_events.client.http_link import Http
@@ -62,7 +63,7 @@ class Client:
     broken connection, 429, 502, 503 and 504, and a message with an idempotency key, where the agent's card says that
     it is taken once (``urn:a2a-events:idempotent-send:v1``).
 
-    Headers go wherever the agent's card points to: give credentials only with bases that you trust.
+    Headers and credentials go wherever the agent's card points to: give credentials only with bases that you trust.
 
     Args:
         bases: base URLs of the agent, its card under ``/.well-known/agent-card.json`` of each, or URLs of the card
@@ -71,7 +72,9 @@ class Client:
         http: connections to use; closed by whoever made them. Its time-outs are not used.
         binding: the only binding to use, or several in order of preference; otherwise the first that card and client
             share. GRPC needs the extra ``grpc``.
-        headers: sent with every request, ``Authorization`` for example; over gRPC as metadata.
+        headers: sent with every request; over gRPC as metadata.
+        credentials: shown with every request: ``bearer(…)`` or ``api_key(…)``. Tokens can be renewed while the client
+            lives.
         extensions: URIs of extensions to ask for with every request. With ``REPLAY_EXTENSION`` updates carry their
             revision; over gRPC, where cursors have no other place, it is asked for by itself if the card declares it.
         make_channel: makes the ``grpc.aio`` channel to a ``host:port``; otherwise TLS with the roots that gRPC brings,
@@ -89,6 +92,7 @@ class Client:
         http: httpx.AsyncClient | None = None,
         binding: BindingName | Sequence[BindingName] | None = None,
         headers: Mapping[str, str] | None = None,
+        credentials: Credentials | None = None,
         extensions: Sequence[str] = (),
         make_channel: Callable[[str], Any] | None = None,
         retry: Retry | None = None,
@@ -108,7 +112,7 @@ class Client:
             extensions=extensions,
             make_channel=make_channel,
         )
-        http_links = Http(self._http, headers or {}, stall_seconds)
+        http_links = Http(self._http, headers or {}, stall_seconds, credentials)
         endpoints = [Endpoint(http_links, address, wishes, patience_seconds) for address in addresses]
         self._replicas = Replicas(endpoints, retry or Retry(), patience_seconds)
         self._patience_seconds = patience_seconds

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from http import HTTPStatus
 from importlib.util import find_spec
 from typing import Any, Final, Literal, TypeAlias, get_args
@@ -210,7 +210,7 @@ class Endpoint:
 
     def _made(self, at: AgentInterface, extensions: tuple[str, ...]) -> Link:
         if at.protocol_binding == "GRPC":
-            return _grpc(at, self._http.headers, extensions, self._wishes.make_channel)
+            return _grpc(at, self._http, extensions, self._wishes.make_channel)
         version = version_of(at)
         assert version, "the client refuses interfaces that it cannot speak to, and the card's are chosen"
         return HttpLink(self._http, _OVER_HTTP[at.protocol_binding, version], at, extensions)
@@ -231,7 +231,7 @@ def _speakable() -> tuple[str, ...]:
 
 def _grpc(
     at: AgentInterface,
-    headers: Mapping[str, str],
+    http: Http,
     extensions: Sequence[str],
     make_channel: Callable[[str], Any] | None,
 ) -> Link:
@@ -239,7 +239,7 @@ def _grpc(
         from a2a_events.client.grpc_link import GrpcLink  # noqa: PLC0415 -- an optional dependency, and slow to import
     except ImportError as error:
         raise BadAnswer("To speak gRPC, install the extra: a2a-events[grpc]") from error
-    return GrpcLink(at, headers, extensions, make_channel)
+    return GrpcLink(at, http.headers, extensions, make_channel, http.credentials)
 
 
 def _fresh_until(answer: Answer) -> float:

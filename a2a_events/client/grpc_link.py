@@ -8,9 +8,9 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from http import HTTPStatus
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, TypeAlias, TypeVar
 
 import grpc
 import grpc.aio
@@ -21,13 +21,16 @@ from google.protobuf.message import DecodeError, Message
 from google.rpc import error_details_pb2, status_pb2  # type: ignore[import-untyped]  # ships no types
 
 from a2a_events.client.answers import Answer, error_of
+from a2a_events.client.credentials import Credentials
 from a2a_events.client.errors import BadAnswer, ConnectionFailed, NoAnswer
 from a2a_events.client.http_link import ANSWER_BYTES, CONNECT_SECONDS, named
 from a2a_events.client.link import Frames, Reply
 from a2a_events.client.operations import Request, name_of
 from a2a_events.client.sse import Event
-from a2a_events.errors import A2AError, InvalidParamsError
+from a2a_events.errors import A2AError, InvalidParamsError, UnauthenticatedError
 from a2a_events.model import AgentInterface, encode
+
+T = TypeVar("T")
 
 MakeChannel: TypeAlias = Callable[[str], grpc.aio.Channel]
 """Makes the channel to ``host:port``."""
@@ -83,6 +86,7 @@ class GrpcLink:
         headers: sent with every call, as metadata.
         extensions: to ask for.
         make_channel: makes the channel; None: TLS with the roots that gRPC brings, none to a loopback address.
+        credentials: shown with every call.
     """
 
     def __init__(
@@ -91,8 +95,10 @@ class GrpcLink:
         headers: Mapping[str, str],
         extensions: Sequence[str],
         make_channel: MakeChannel | None = None,
+        credentials: Credentials | None = None,
     ) -> None:
         self._at = at
+        self._credentials = credentials
         self._headers = {**headers, "A2A-Version": "1.0"}
         if extensions:
             self._headers[_EXTENSIONS] = ",".join(extensions)
@@ -101,6 +107,21 @@ class GrpcLink:
 
     async def ask(self, request: Request, headers: Mapping[str, str], patience_seconds: float | None) -> Reply:
         """See :class:`~a2a_events.client.link.Link`."""
+        return await self._shown(lambda shown: self._ask(request, {**headers, **shown}, patience_seconds))
+
+    async def _shown(self, ask: Callable[[Mapping[str, str]], Awaitable[T]]) -> T:
+        """Ask with the credentials; once more where the server does not take them any more and there are others."""
+        if self._credentials is None:
+            return await ask({})
+        shown = await self._credentials.headers()
+        try:
+            return await ask(shown)
+        except UnauthenticatedError:
+            if not await self._credentials.renewed(shown):
+                raise
+            return await ask(await self._credentials.headers())
+
+    async def _ask(self, request: Request, headers: Mapping[str, str], patience_seconds: float | None) -> Reply:
         call = await self._call(request, headers, streaming=False, patience_seconds=patience_seconds)
         try:
             answer = await call
@@ -110,6 +131,9 @@ class GrpcLink:
 
     async def open(self, request: Request, headers: Mapping[str, str], patience_seconds: float | None) -> Frames:
         """See :class:`~a2a_events.client.link.Link`."""
+        return await self._shown(lambda shown: self._open(request, {**headers, **shown}, patience_seconds))
+
+    async def _open(self, request: Request, headers: Mapping[str, str], patience_seconds: float | None) -> Frames:
         call = await self._call(request, headers, streaming=True, patience_seconds=None)
         frames = GrpcFrames(call, self._explained)
         try:

@@ -15,6 +15,7 @@ from typing import Final
 import httpx
 
 from a2a_events.client.answers import Answer
+from a2a_events.client.credentials import Credentials
 from a2a_events.client.errors import BadAnswer, ClientError, ConnectionFailed, NoAnswer
 from a2a_events.client.link import Binding, Call, Frames, Reply
 from a2a_events.client.operations import Request
@@ -131,11 +132,19 @@ class Http:
         client: the connections.
         headers: sent with every call.
         stall_seconds: silence after which a stream counts as broken.
+        credentials: shown with every call.
     """
 
-    def __init__(self, client: httpx.AsyncClient, headers: Mapping[str, str], stall_seconds: float | None) -> None:
+    def __init__(
+        self,
+        client: httpx.AsyncClient,
+        headers: Mapping[str, str],
+        stall_seconds: float | None,
+        credentials: Credentials | None = None,
+    ) -> None:
         self._client = client
         self.stall_seconds = stall_seconds
+        self.credentials = credentials
         self.headers = {**headers, "A2A-Version": "1.0"}
 
     async def fetch(self, call: Call, headers: Mapping[str, str], patience_seconds: float | None) -> Answer:
@@ -170,6 +179,17 @@ class Http:
                 return await _whole(response)
 
     async def _open(self, call: Call, headers: Mapping[str, str]) -> httpx.Response:
+        """Send a call; once more where the server does not take the credentials any more and there are others."""
+        if self.credentials is None:
+            return await self._sent(call, headers)
+        shown = await self.credentials.headers()
+        response = await self._sent(call, {**headers, **shown})
+        if response.status_code == HTTPStatus.UNAUTHORIZED and await self.credentials.renewed(shown):
+            await response.aclose()
+            return await self._sent(call, {**headers, **await self.credentials.headers()})
+        return response
+
+    async def _sent(self, call: Call, headers: Mapping[str, str]) -> httpx.Response:
         request = self._client.build_request(
             call.method,
             call.url,

@@ -31,6 +31,7 @@ CODES: Final = (
     "CLIENT_GONE",
     "STALLED",
     "STOPPED",
+    "CREDENTIAL_ENDED",
     "TASK_NOT_FOUND",
     "TASK_NOT_CANCELABLE",
     "PUSH_NOTIFICATION_NOT_SUPPORTED",
@@ -84,7 +85,7 @@ RATE_LIMITED: Final = Counter(
 AUTH_FAILURES: Final = Counter(
     "a2a_auth_failures_total",
     "Requests that were not let in",
-    reason=("token", "host", "site"),
+    reason=("missing", "invalid", "expired", "revoked", "scope", "tenant", "token", "host", "site"),
 )
 
 # --- streams to clients ----------------------------------------------------------------------------------------------
@@ -93,7 +94,7 @@ SSE_EVENTS: Final = Counter("a2a_sse_events_sent_total", "Updates that were writ
 SSE_DISCONNECTS: Final = Counter(
     "a2a_sse_disconnects_total",
     "Streams that ended; terminal: the task ended or waits for its client, which is how a stream should end",
-    reason=("terminal", "client", "drain", "slow", "error"),
+    reason=("terminal", "client", "drain", "slow", "credential", "error"),
 )
 SSE_RESUMES: Final = Counter(
     "a2a_sse_resume_total",

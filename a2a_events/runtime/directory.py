@@ -10,7 +10,7 @@ import asyncio
 import time
 from collections.abc import Mapping, Sequence
 from contextvars import copy_context
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 import structlog
@@ -19,6 +19,7 @@ from msgspec import Struct
 from a2a_events.errors import LogError, UnavailableError
 from a2a_events.log.port import AgentEntry, Log
 from a2a_events.model import AgentCard, AgentExtension, AgentInterface
+from a2a_events.model.card import SecurityRequirement
 from a2a_events.runtime.framing import REPLAY_EXTENSION
 from a2a_events.timeline.idempotency import IDEMPOTENT_SEND
 
@@ -42,6 +43,15 @@ _OFFERED_URIS: Final = {extension.uri for extension in OFFERED}
 logger = structlog.get_logger(__name__)
 
 
+class Security(Struct, frozen=True):
+    """How callers of a gateway say who they are, as agent cards have it."""
+
+    schemes: dict[str, Any]
+    """Security schemes, by name."""
+    requirements: tuple[SecurityRequirement, ...]
+    """Any one of them is enough."""
+
+
 class ServedAgent(Struct, frozen=True):
     """An agent as a gateway serves it at one place."""
 
@@ -51,8 +61,8 @@ class ServedAgent(Struct, frozen=True):
     replies: str
     tenant: str = ""
     """Routes to this agent at the root; consumed by that, so it is nobody's tenant any more."""
-    extended: AgentCard | None = None
-    """What GetExtendedAgentCard shows."""
+    extended: Mapping[str, AgentCard] = {}
+    """What GetExtendedAgentCard shows, by tenant; that of the empty one to all who have none of their own."""
 
 
 class Directory:
@@ -62,9 +72,10 @@ class Directory:
         log: whose registry.
         default: name of the agent at the root; empty: the first by name.
         cards: cards that override what workers announce, by agent.
-        extended: extended cards, by agent.
+        extended: extended cards, by agent and tenant; of the empty tenant: for all who have none of their own.
         push: whether push notifications are offered, by agents whose cards do not say that they are not.
         interfaces: this gateway's addresses, in order of preference; those with a path get the agent's.
+        security: what this gateway enforces, in the place of what cards say of it; None: cards say what they say.
     """
 
     def __init__(
@@ -73,9 +84,10 @@ class Directory:
         *,
         default: str = "",
         cards: Mapping[str, AgentCard] | None = None,
-        extended: Mapping[str, AgentCard] | None = None,
+        extended: Mapping[str, Mapping[str, AgentCard]] | None = None,
         push: bool = False,
         interfaces: Sequence[AgentInterface] = (),
+        security: Security | None = None,
     ) -> None:
         self._log = log
         self._push = push
@@ -88,6 +100,7 @@ class Directory:
         self._offered = tuple(
             msgspec.structs.replace(e, params=near) if e.uri == IDEMPOTENT_SEND else e for e in OFFERED
         )
+        self._security = security
         self._at_root: dict[str, ServedAgent] = {}
         """Every agent, as it would be the default one."""
         self._at_path: dict[str, ServedAgent] = {}
@@ -155,18 +168,26 @@ class Directory:
 
     def _served(self, entry: AgentEntry, path: str, tenant: str = "") -> ServedAgent:
         card = self._cards.get(entry.name) or msgspec.json.decode(entry.card, type=AgentCard)
-        extended = self._extended.get(entry.name)
+        extended = self._extended.get(entry.name, {})
         return ServedAgent(
             entry.name,
-            self._shown(card, path, entry.tenant, extended=extended is not None),
+            self._shown(card, path, entry.tenant, extended=bool(extended)),
             entry.replies,
             tenant,
-            self._shown(extended, path, entry.tenant, extended=True) if extended is not None else None,
+            {who: self._shown(each, path, entry.tenant, extended=True) for who, each in extended.items()},
         )
 
     def _shown(self, card: AgentCard, path: str, tenant: str, *, extended: bool) -> AgentCard:
-        """A card with this gateway's addresses, and what it offers beyond the agent."""
+        """A card with this gateway's addresses, what it asks of callers, and what it offers beyond the agent."""
         capabilities = card.capabilities
+        if self._security is not None:
+            card = msgspec.structs.replace(
+                card,
+                security_schemes=self._security.schemes,
+                security_requirements=self._security.requirements,
+                # Of schemes that are not enforced here, and may not even be named.
+                skills=tuple(msgspec.structs.replace(skill, security_requirements=()) for skill in card.skills),
+            )
         return msgspec.structs.replace(
             card,
             supported_interfaces=_interfaces(self._interfaces, path, tenant),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 
 from a2a_events import limits
+from a2a_events.errors import TaskNotFoundError
 from a2a_events.log.port import Log
 from a2a_events.metrics.catalog import FOLD_SECONDS, UNKNOWN_EVENTS
 from a2a_events.timeline.fold import TaskFold
@@ -28,12 +29,51 @@ async def load(log: Log, task: TaskRef) -> TaskFold:
     return fold
 
 
+async def load_for(log: Log, task: TaskRef, subject: str) -> TaskFold:
+    """As :func:`load`, for somebody: the task if it is theirs.
+
+    Whether it belongs to somebody else or is not there makes no difference, to the answer or to what is read for it: a
+    look for a snapshot and one for the first record, and nothing more.
+
+    Raises:
+        TaskNotFoundError: it is not theirs, or clients do not see it yet.
+        Unavailable, Unreadable: as :func:`load`.
+    """
+    begun = time.perf_counter()
+    fold = await _snapshot(log, task)
+    if not _is_of(fold, subject):
+        first = await log.first_after(task, 0)
+        fold = TaskFold.empty()
+        if first is None or first.header.tombstone:
+            raise TaskNotFoundError
+        fold.apply(first)
+        if not _is_of(fold, subject):
+            raise TaskNotFoundError
+    fold = await _rest(log, task, fold)
+    FOLD_SECONDS.observe(time.perf_counter() - begun)
+    if not fold.head.exists or not _is_of(fold, subject):
+        raise TaskNotFoundError
+    return fold
+
+
+def _is_of(fold: TaskFold, subject: str) -> bool:
+    return fold.head.owner is not None and fold.head.owner.subject == subject
+
+
 async def _load(log: Log, task: TaskRef) -> TaskFold:
+    return await _rest(log, task, await _snapshot(log, task))
+
+
+async def _snapshot(log: Log, task: TaskRef) -> TaskFold:
+    """What the newest snapshot says; an empty fold without one of this log's incarnation."""
     stored = await log.snapshot(task)
     fold = restore(stored) if stored else None
-    if fold is None or fold.head.incarnation != log.incarnation(task):
-        fold = TaskFold.empty()
-    elif fold.head.terminal:
+    return fold if fold is not None and fold.head.incarnation == log.incarnation(task) else TaskFold.empty()
+
+
+async def _rest(log: Log, task: TaskRef, fold: TaskFold) -> TaskFold:
+    """What came after; nothing that matters comes after the end."""
+    if fold.head.terminal:
         return fold
     before = fold.head.revision
     await advance(log, task, fold)

@@ -54,7 +54,7 @@ from a2a_events.runtime.directory import ServedAgent
 from a2a_events.runtime.framing import REPLAY_EXTENSION, Framing, Update, with_generation
 from a2a_events.runtime.index import TaskIndex
 from a2a_events.runtime.listing import Listing
-from a2a_events.runtime.load import content, load
+from a2a_events.runtime.load import content, load, load_for
 from a2a_events.runtime.push_configs import PushConfigs, Targets
 from a2a_events.timeline import cursor as cursors
 from a2a_events.timeline import decide
@@ -310,8 +310,8 @@ class Operations:
             self._listing = Listing(self._log, self._index, generations=self._generations)
         return await self._listing.page(caller, agent, request)
 
-    async def extended_card(self, agent: ServedAgent) -> Result:
-        """GetExtendedAgentCard (specification 3.1.11).
+    async def extended_card(self, caller: Caller, agent: ServedAgent) -> Result:
+        """GetExtendedAgentCard (specification 3.1.11): the one of the caller's tenant, or else that of all callers.
 
         Raises:
             UnsupportedOperationError: the card does not declare one.
@@ -319,9 +319,10 @@ class Operations:
         """
         if not agent.card.capabilities.extended_agent_card:
             raise UnsupportedOperationError("This agent has no extended card")
-        if agent.extended is None:
+        card = agent.extended.get(caller.tenant) or agent.extended.get("")
+        if card is None:
             raise ExtendedAgentCardNotConfiguredError
-        return Result(encode(agent.extended))
+        return Result(encode(card))
 
     # --- SubscribeToTask ----------------------------------------------------------------------------------------------
 
@@ -499,11 +500,7 @@ class Operations:
 
     async def _visible(self, caller: Caller, task: TaskRef) -> TaskFold:
         """The task, if this caller may see it."""
-        fold = await load(self._log, task)
-        owner = fold.head.owner
-        if not fold.head.exists or owner is None or owner.subject != caller.subject:
-            raise TaskNotFoundError
-        return fold
+        return await load_for(self._log, task, caller.subject)
 
     async def _follow(
         self,

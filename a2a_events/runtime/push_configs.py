@@ -7,6 +7,7 @@ the answer to whoever just sent them, and never again.
 from __future__ import annotations
 
 import base64
+import hashlib
 import os
 import re
 import time
@@ -30,7 +31,7 @@ from a2a_events.model import (
 from a2a_events.runtime.caller import Caller, Result
 from a2a_events.runtime.commit import commit
 from a2a_events.runtime.directory import ServedAgent
-from a2a_events.runtime.load import advance, load
+from a2a_events.runtime.load import advance, load_for
 from a2a_events.runtime.seal import Seals, Secrets
 from a2a_events.runtime.webhook_url import TargetRefused, target
 from a2a_events.timeline import decide
@@ -121,12 +122,13 @@ class PushConfigs:
             InvalidParamsError: the page token is not one of ours.
         """
         task = _task(caller, agent, request.task_id)
-        after = _parse_token(request.page_token)
+        bound = _bound_to(task, caller)
+        after = _parse_token(request.page_token, bound)
         fold = await self._visible(caller, task)
         rest = [webhook for webhook in fold.head.webhooks if webhook.id > after or not request.page_token]
         size = request.page_size or _PAGE_SIZE
         shown = b",".join(encode(_shown(caller, task, webhook)) for webhook in rest[:size])
-        more = b',"nextPageToken":' + encode(_token(rest[size - 1].id)) if len(rest) > size else b""
+        more = b',"nextPageToken":' + encode(_token(rest[size - 1].id, bound)) if len(rest) > size else b""
         return _result(task, fold, b'{"configs":[' + shown + b"]" + more + b"}")
 
     async def delete(
@@ -194,10 +196,7 @@ class PushConfigs:
         )
 
     async def _visible(self, caller: Caller, task: TaskRef) -> TaskFold:
-        fold = await load(self._log, task)
-        owner = fold.head.owner
-        if not fold.head.exists or owner is None or owner.subject != caller.subject:
-            raise TaskNotFoundError
+        fold = await load_for(self._log, task, caller.subject)
         if fold.head.terminal:
             await advance(self._log, task, fold)  # what a terminal snapshot says of webhooks may be old
         return fold
@@ -234,16 +233,21 @@ def _result(task: TaskRef, fold: TaskFold, json: bytes) -> Result:
     return Result(json, task.task_id, fold.head.context_id, fold.head.revision)
 
 
-def _token(config_id: str) -> str:
-    return base64.urlsafe_b64encode(config_id.encode()).decode()
+def _bound_to(task: TaskRef, caller: Caller) -> bytes:
+    """What binds a page token to one list: of these configs, for this caller."""
+    return hashlib.blake2s(encode((task, caller.subject)), digest_size=8).digest()
 
 
-def _parse_token(token: str) -> str:
+def _token(config_id: str, bound: bytes) -> str:
+    return base64.urlsafe_b64encode(bound + config_id.encode()).decode()
+
+
+def _parse_token(token: str, bound: bytes) -> str:
     try:
-        config_id = base64.b64decode(token.encode(), altchars=b"-_", validate=True).decode()
+        config_id = base64.b64decode(token.encode(), altchars=b"-_", validate=True)[len(bound) :].decode()
     except ValueError:
         config_id = ""
-    if token and _token(config_id) != token:
+    if token and _token(config_id, bound) != token:
         text = "is not a page token of this list"
         raise InvalidParamsError(violations=(("pageToken", text),))
     return config_id

@@ -20,12 +20,12 @@ from a2a_events.runtime.directory import Directory
 from a2a_events.runtime.index import TaskIndex
 from a2a_events.runtime.operations import Operations
 from a2a_events.runtime.push_configs import Targets
-from a2a_events.services import event_loop, logs, push
+from a2a_events.services import event_loop, identity, logs, push
 from a2a_events.services.connect import jetstream_log, writer
 from a2a_events.services.health import Health
 from a2a_events.services.listener import BACKLOG, Server, config, listen
 from a2a_events.services.operated import operated
-from a2a_events.settings import Settings, SettingsError, load
+from a2a_events.settings import PREFIX, Settings, SettingsError, load
 
 if TYPE_CHECKING:
     from a2a_events.bindings.grpc.server import GrpcServer
@@ -37,9 +37,10 @@ def check(settings: Settings) -> None:
     """Whether a gateway with these settings could listen now.
 
     Raises:
-        SettingsError: the gRPC binding is not installed.
+        SettingsError: the gRPC binding is not installed, or everybody would be let in and nobody said so.
         CannotListen: a port is taken.
     """
+    identity.access(settings)
     listen(settings.host, settings.port).close()
     if settings.grpc_port:
         _grpc_server()
@@ -70,9 +71,11 @@ async def serve(
         health: what probes are told; None: only whether there is a connection.
 
     Raises:
-        SettingsError: the card file or the keys cannot be read, or the gRPC binding is not installed.
+        SettingsError: the card file or the keys cannot be read, the gRPC binding is not installed, or everybody would
+            be let in and nobody said so.
         CannotListen: a port is taken.
     """
+    access = identity.access(settings)
     listener = listen(settings.host, settings.port)
     operations = Operations(
         log,
@@ -86,9 +89,10 @@ async def serve(
         log,
         default=settings.default_agent,
         cards=_cards(settings.card),
-        extended=_cards(settings.extended_card),
+        extended=_extended(settings.extended_card),
         push=push.offered(settings),
         interfaces=_addresses(settings),
+        security=access.security,
     )
     streams = Streams()
     intake = Intake(settings.request_bytes)
@@ -103,6 +107,7 @@ async def serve(
     app = create_app(
         operations,
         directory,
+        access=access,
         streams=streams,
         intake=intake,
         unready=unready,
@@ -114,7 +119,9 @@ async def serve(
     grpc = None
     if settings.grpc_port:
         listen(settings.host, settings.grpc_port, "--grpc-port").close()  # grpcio does not say why it cannot
-        grpc = _grpc_server()(operations, directory, streams=streams, intake=intake, ready=lambda: not unready())
+        grpc = _grpc_server()(
+            operations, directory, access=access, streams=streams, intake=intake, ready=lambda: not unready()
+        )
         await grpc.start(settings.host, settings.grpc_port)
     serving = asyncio.get_running_loop().create_task(server.serve([listener]))
     logger.info("gateway ready", url=settings.base_url, grpc=settings.grpc_address or None)
@@ -208,6 +215,18 @@ def _cards(path: str) -> dict[str, AgentCard]:
     except (OSError, msgspec.DecodeError) as error:
         raise SettingsError(f"cannot read the agent card {path}: {error}") from None
     return {card.name: card}
+
+
+def _extended(paths: str) -> dict[str, dict[str, AgentCard]]:
+    """The cards in files, by agent and tenant: PATH for everybody, TENANT=PATH for the callers of one."""
+    found: dict[str, dict[str, AgentCard]] = {}
+    for each in filter(None, (each.strip() for each in paths.split(","))):
+        tenant, _, path = each.rpartition("=")
+        for name, card in _cards(path).items():
+            if tenant in found.setdefault(name, {}):
+                raise SettingsError(f"{PREFIX}EXTENDED_CARD names two cards of {name} for {tenant or 'everybody'}")
+            found[name][tenant] = card
+    return found
 
 
 def main() -> None:

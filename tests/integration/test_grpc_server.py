@@ -58,7 +58,7 @@ class Server:
         self._port = port
         self.grpc = GrpcServer(
             Operations(log, Writer("gateway", "gateway-1"), cancel_wait_seconds=3.0),
-            Directory(log, default="scripted", extended={"scripted": EXTENDED}),
+            Directory(log, default="scripted", extended={"scripted": {"": EXTENDED}}),
             streams=self.streams,
             intake=self.intake,
             ready=lambda: self.connected,

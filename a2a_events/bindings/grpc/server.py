@@ -12,6 +12,7 @@ from grpc_reflection.v1alpha import reflection
 from a2a_events import limits
 from a2a_events.bindings.exchange import Intake, Streams
 from a2a_events.bindings.grpc.health import Health
+from a2a_events.bindings.identity.access import Access
 from a2a_events.bindings.grpc.service import SERVICE, A2AService
 from a2a_events.runtime.directory import Directory
 from a2a_events.runtime.operations import Operations
@@ -34,6 +35,7 @@ class GrpcServer:
     Args:
         operations: what it offers.
         directory: the agents it serves.
+        access: who may come in and do what; default: anybody anything.
         streams: where open streams are kept; whoever closes it ends those of this server, too.
         intake: what requests are counted against.
         ready: whether requests can be served right now.
@@ -44,6 +46,7 @@ class GrpcServer:
         operations: Operations,
         directory: Directory,
         *,
+        access: Access | None = None,
         streams: Streams,
         intake: Intake | None = None,
         ready: Callable[[], bool] = lambda: True,
@@ -51,7 +54,8 @@ class GrpcServer:
         requests = intake or Intake()
         options = (*_OPTIONS, ("grpc.max_receive_message_length", requests.largest))
         self._server = aio.server(options=options, maximum_concurrent_rpcs=limits.CALLS_PER_GATEWAY)
-        self._server.add_generic_rpc_handlers((A2AService(operations, directory, streams, requests).handler(),))
+        service = A2AService(operations, directory, access or Access(), streams, requests)
+        self._server.add_generic_rpc_handlers((service.handler(),))
         self._health = Health((SERVICE.full_name,), ready)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         reflection.enable_server_reflection((SERVICE.full_name, _HEALTH, reflection.SERVICE_NAME), self._server)

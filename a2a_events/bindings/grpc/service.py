@@ -12,6 +12,7 @@ import random
 import time
 from collections.abc import Callable
 from typing import Any, Final, ParamSpec, TypeVar
+from urllib.parse import unquote
 
 import grpc
 from a2a.types import a2a_pb2
@@ -27,6 +28,8 @@ from a2a_events.bindings.errors import shown
 from a2a_events.bindings.exchange import STALENESS, Intake, Streams, staleness
 from a2a_events.bindings.grpc import messages
 from a2a_events.bindings.grpc.status import Context, refuse
+from a2a_events.bindings.identity.access import Access
+from a2a_events.bindings.identity.port import Presented
 from a2a_events.bindings.methods import STREAMING, UNARY
 from a2a_events.bindings.negotiation import active_extensions, not_served, version_of
 from a2a_events.bindings.requests import Request
@@ -52,10 +55,11 @@ class _Method(Struct, frozen=True):
 class _Call:
     """One call under way."""
 
-    __slots__ = ("context", "sending_since")
+    __slots__ = ("context", "holds", "sending_since")
 
-    def __init__(self, context: Context) -> None:
+    def __init__(self, context: Context, holds: Callable[[], bool]) -> None:
         self.context = context
+        self.holds = holds
         self.sending_since = 0.0
 
     async def write(self, message: bytes) -> None:
@@ -80,8 +84,11 @@ class _StreamLost(UnavailableError):
 class A2AService:
     """The service of all agents behind a gateway."""
 
-    def __init__(self, operations: Operations, directory: Directory, streams: Streams, intake: Intake) -> None:
+    def __init__(
+        self, operations: Operations, directory: Directory, access: Access, streams: Streams, intake: Intake
+    ) -> None:
         self._operations = operations
+        self._access = access
         self._directory = directory
         self._streams = streams
         self._intake = intake
@@ -103,7 +110,7 @@ class A2AService:
 
     async def _serve(self, method: _Method, content: bytes, context: Context) -> bytes:
         """Serve one call; every failure is a status."""
-        request = Request("", self._directory, "GRPC", _metadata(context, "x-request-id"))
+        request = Request("", self._directory, self._access, "GRPC", _metadata(context, "x-request-id"))
         request.operation = method.name
         trace = tracing.parse(_metadata(context, "traceparent"), _metadata(context, "tracestate"))
         with request.served(trace):
@@ -112,9 +119,11 @@ class A2AService:
     async def _serve_one(self, method: _Method, content: bytes, context: Context, request: Request) -> bytes:
         seen: A2AError
         try:
+            await request.enter(_presented(context))
+            request.permit(method.name)
             answer = await self._answer(method, content, context, request)
             if isinstance(answer, Updates):
-                request.outcome = await self._send(context, answer, method)
+                request.outcome = await self._send(context, answer, method, request)
                 return b""
             return answer
         except asyncio.CancelledError:
@@ -168,13 +177,13 @@ class A2AService:
         request.streams(updates)
         return updates
 
-    async def _send(self, context: Context, updates: Updates, method: _Method) -> str:
+    async def _send(self, context: Context, updates: Updates, method: _Method, request: Request) -> str:
         """Send a stream until it ends or its client is gone; why it ended.
 
         Raises:
             _StreamLost: it was ended from here, as when the gateway stops.
         """
-        call = _Call(context)
+        call = _Call(context, request.holds)
         stream = self._streams.begin(call, operation=method.name)
         try:
             async for run in updates:
@@ -216,6 +225,21 @@ async def _translated(size: int, translate: Callable[P, T], *args: P.args, **kwa
     if size > limits.TRANSLATED_BYTES:
         return await asyncio.to_thread(translate, *args, **kwargs)
     return translate(*args, **kwargs)
+
+
+def _presented(context: Context) -> Presented:
+    """What may say who calls."""
+
+    def values(name: str) -> list[str]:
+        return [str(value) for key, value in context.invocation_metadata() or () if key == name]
+
+    return Presented(values, _address(context.peer()))
+
+
+def _address(peer: str) -> str:
+    """The address in what gRPC says of a peer: ``ipv4:127.0.0.1:1234``, ``ipv6:%5B::1%5D:1234``, ``unix:…``."""
+    kind, _, rest = unquote(peer).partition(":")
+    return rest.rpartition(":")[0].strip("[]") if kind in {"ipv4", "ipv6"} else ""
 
 
 def _metadata(context: Context, key: str) -> str:

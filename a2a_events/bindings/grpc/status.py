@@ -12,7 +12,7 @@ from google.rpc import (  # type: ignore[import-untyped]  # pyright: ignore[repo
 from grpc import StatusCode, aio
 
 from a2a_events import limits
-from a2a_events.bindings.errors import details
+from a2a_events.bindings.errors import details, headers_of
 from a2a_events.errors import A2AError, UnavailableError
 
 Context: TypeAlias = aio.ServicerContext[bytes, bytes]
@@ -42,4 +42,5 @@ async def refuse(context: Context, error: A2AError) -> Never:
         Exception: always, as grpcio wants it.
     """
     status = status_of(error)
-    await context.abort(StatusCode[error.grpc_status], status.message, ((DETAILS, status.SerializeToString()),))
+    metadata = [(DETAILS, status.SerializeToString()), *((n.decode(), v.decode()) for n, v in headers_of(error))]
+    await context.abort(StatusCode[error.grpc_status], status.message, tuple(metadata))

@@ -18,8 +18,8 @@ from msgspec import Raw, Struct
 
 from a2a_events import limits
 from a2a_events.bindings import sse
-from a2a_events.bindings.errors import retry_after, shown
-from a2a_events.bindings.exchange import JSON, STOPPED, ClientGone, Exchange, Streams
+from a2a_events.bindings.errors import headers_of, shown
+from a2a_events.bindings.exchange import FAREWELLS, JSON, ClientGone, Exchange, Streams
 from a2a_events.errors import Unreadable
 from a2a_events.log.port import Log, Watch
 from a2a_events.model import timestamp_of
@@ -106,7 +106,7 @@ async def answered(exchange: Exchange, work: Awaitable[None], *, candid: bool) -
         found = Problem(500, str(error) if candid else "The timeline cannot be read")
     except Exception as error:  # noqa: BLE001 -- the edge: whatever it is, the caller gets an answer
         seen = shown(error)
-        found = Problem(seen.http_status, seen.message, tuple(retry_after(seen)))
+        found = Problem(seen.http_status, seen.message, tuple(headers_of(seen)))
     else:
         return 200
     if exchange.begun:
@@ -414,8 +414,8 @@ async def stream(exchange: Exchange, streams: Streams, parts: AsyncGenerator[byt
         if not kept.lost:
             raise
         kept.uncancel()
-        if kept.lost == STOPPED and not exchange.sending_since:
-            await exchange.end(sse.farewell(random.random()))  # noqa: S311 -- no secret
+        if kept.lost in FAREWELLS and not exchange.sending_since:
+            await exchange.end(sse.farewell(random.random(), FAREWELLS[kept.lost]))  # noqa: S311 -- no secret
     finally:
         streams.end(kept)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Final
 from urllib.parse import parse_qsl, unquote, urlencode
 
+from a2a_events import audit
 from a2a_events.bindings.exchange import Exchange, Streams
 from a2a_events.bindings.requests import Request
 from a2a_events.bindings.timelines.api import Problem, TaskApi, answered
@@ -47,6 +48,9 @@ class Debugging:
             request.outcome = str(status) if status else "client gone"
 
     async def _serve(self, exchange: Exchange, request: Request, path: str) -> None:
+        await request.enter(exchange.presented)
+        exchange.holds = request.holds
+        request.permit("Timeline")
         match [unquote(segment) for segment in path.split("/")]:
             case ["tasks", task_id, *rest]:
                 pass
@@ -58,5 +62,6 @@ class Debugging:
         asked = GetTaskRequest(id=task_id, tenant=tenant)
         agent = await request.agent(asked)
         task = await self._operations.visible(request.caller(asked, agent), agent, asked.id)
+        audit.seen("timeline", task_id=task.task_id, path="/".join(rest), **request.by)
         about = urlencode([(name, value) for name, value in pairs if name != "tenant"])
         await self._task(exchange, task, rest, about)

@@ -1,0 +1,89 @@
+"""The audit log: who was not let in, what was deleted, who looked at what is not theirs. One line each, event
+``audit``, whatever the level of the rest (ADR 0033). Never a credential, never content.
+
+Lines of the one kind that strangers can cause at will, those of refusals, are bounded: what is over is counted.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from typing import Any, Final
+
+import structlog
+
+from a2a_events import limits
+
+_LINE_CHARACTERS: Final = 256
+"""Longest value in a line: subjects and addresses are far below."""
+
+# Of its own level: an operator who wants fewer lines does not want fewer of these.
+_logger: Any = structlog.wrap_logger(
+    None,
+    wrapper_class=structlog.make_filtering_bound_logger(logging.NOTSET),
+    logger_factory_args=("a2a_events.audit",),
+)
+
+
+class _Bound:
+    """So many lines a second; how many were left out is said in the next."""
+
+    def __init__(self) -> None:
+        self._second = 0
+        self._lines = 0
+        self._left_out = 0
+
+    def take(self) -> int | None:
+        """How many lines were left out before this one; None if this is to be left out."""
+        second = int(time.monotonic())
+        if second != self._second:
+            self._second, self._lines = second, 0
+        if self._lines >= limits.AUDIT_DENIALS_PER_SECOND:
+            self._left_out += 1
+            return None
+        self._lines += 1
+        left_out, self._left_out = self._left_out, 0
+        return left_out
+
+
+_denials = _Bound()
+
+
+def denied(reason: str, **of: str) -> None:
+    """Somebody was not let in, or may not do what they asked for.
+
+    Args:
+        reason: as ``a2a_auth_failures_total`` has it.
+        of: the request: operation, binding, address; subject, tenant, method and credential where they are known.
+    """
+    left_out = _denials.take()
+    if left_out is not None:
+        _write("denied", reason=reason, left_out=left_out or None, **_short(of))
+
+
+def deleted(what: str, **of: str) -> None:
+    """Something was deleted for good.
+
+    Args:
+        what: a ``webhook``, a ``task``, a ``tenant``, a ``dead letter``, or how many by retention.
+        of: who did it and what it was.
+    """
+    _write("deleted", what=what, **_short(of))
+
+
+def seen(what: str, **of: str) -> None:
+    """Somebody looked at what operators look at: a timeline, a list of everybody's tasks.
+
+    Args:
+        what: which.
+        of: who did, and of which task.
+    """
+    _write("seen", what=what, **_short(of))
+
+
+def _write(action: str, **members: Any) -> None:
+    _logger.info("audit", action=action, **members)
+
+
+def _short(of: dict[str, str]) -> dict[str, str | None]:
+    return {name: value[:_LINE_CHARACTERS] or None for name, value in of.items()}

@@ -1,0 +1,65 @@
+"""A file that operators change while it is in use: kept in memory, and read again when it is another."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Generic, TypeVar
+
+import structlog
+
+from a2a_events import limits
+
+T = TypeVar("T")
+
+logger = structlog.get_logger(__name__)
+
+
+class KeptFile(Generic[T]):
+    """What a file says. It is looked at again every ``limits.FILE_FRESH_SECONDS``, when somebody asks.
+
+    One that has become unreadable changes nothing, and is logged: a slip must neither lock everybody out nor let
+    anybody in.
+
+    Args:
+        path: of the file.
+        parse: reads its bytes; raises ValueError where they are none of its kind.
+
+    Raises:
+        OSError: it cannot be read now.
+        ValueError: as ``parse``.
+    """
+
+    def __init__(self, path: Path, parse: Callable[[bytes], T]) -> None:
+        self._path = path
+        self._parse = parse
+        self._seen = _state(path)
+        self._content = parse(path.read_bytes())
+        self._looked = time.monotonic()
+
+    @property
+    def content(self) -> T:
+        """What it says."""
+        now = time.monotonic()
+        if now - self._looked >= limits.FILE_FRESH_SECONDS:
+            self._looked = now
+            self._look()
+        return self._content
+
+    def _look(self) -> None:
+        try:
+            state = _state(self._path)
+            if state == self._seen:
+                return
+            self._content = self._parse(self._path.read_bytes())
+            self._seen = state
+            logger.info("file read again", path=str(self._path))
+        except (OSError, ValueError) as error:
+            logger.error("file cannot be read; what it said before holds", path=str(self._path), error=str(error))
+
+
+def _state(path: Path) -> tuple[int, int, int]:
+    """Changes when the file does, also where it is a link that now leads elsewhere."""
+    found = path.stat()
+    return found.st_mtime_ns, found.st_size, found.st_ino
