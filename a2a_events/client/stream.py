@@ -329,6 +329,8 @@ class Updates:
             if silent and not self._ended:  # perhaps a server that breaks off what it should refuse
                 with contextlib.suppress(StreamInterrupted):
                     await self._settle()
+        except UnavailableError as error:  # gRPC's good-bye in mid-stream is a status
+            await self._lost(error)
         except BaseException:
             await self._close()  # canceled: what is half read is lost, and asked for again
             raise

@@ -1,4 +1,5 @@
-"""Row 76: what belongs to somebody else is not there. By bytes, and by what is read for the answer.
+"""Row 76: what belongs to somebody else is not there. By bytes; ``tests/integration/test_foreign_reads.py``
+has what is read for the answer.
 
 Alice and Bob are of one tenant, Eve is of another. Everything that Eve and Bob try with what is Alice's is answered as
 if they had made the name up.
@@ -6,35 +7,14 @@ if they had made the name up.
 
 from __future__ import annotations
 
-import re
 from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 import pytest_asyncio
 from msgspec import Struct
 
-from a2a_events.agents import scripted
-from a2a_events.errors import TaskNotFoundError
-from a2a_events.log.memory import MemoryLog
-from a2a_events.model import (
-    CancelTaskRequest,
-    DeleteTaskPushNotificationConfigRequest,
-    GetTaskPushNotificationConfigRequest,
-    GetTaskRequest,
-    ListTaskPushNotificationConfigsRequest,
-    SubscribeToTaskRequest,
-    TaskPushNotificationConfig,
-)
-from a2a_events.runtime.caller import Caller as Asking
-from a2a_events.runtime.directory import Directory
-from a2a_events.runtime.operations import Operations
-from a2a_events.runtime.push_configs import Targets
-from a2a_events.timeline.record import Writer
 from tests.bad_input.test_identity import Guarded, guarding
-from tests.integration.conftest import StackOf
 from tests.interop.grpc_wire import GrpcCaller, channel
 from tests.interop.wire import BINDINGS, HTTP_JSON, JSONRPC, Caller, script, send
 
@@ -183,7 +163,9 @@ async def test_76_lists_contexts_and_page_tokens_never_cross(world: World, bindi
         alice, stranger = world.as_("alice"), world.as_(who)
         first = await caller.call("ListTasks", {"pageSize": 1}, headers=alice)
         assert first["totalSize"] >= 2
-        context = first["tasks"][0]["contextId"]
+        fresh = await caller.call("SendMessage", send("a conversation"), headers=alice)
+        context = fresh["task"]["contextId"]
+        first = await caller.call("ListTasks", {"pageSize": 1}, headers=alice)
         theirs = await caller.call("ListTasks", {}, headers=stranger)
         assert {task["id"] for task in theirs["tasks"]} & {world.working, world.done} == set()
         by_context = await caller.call("ListTasks", {"contextId": context}, headers=stranger)
@@ -230,82 +212,3 @@ async def test_a_page_token_of_webhooks_is_of_one_task(world: World, binding: st
         other = {**listing, "taskId": task_ids[1], **more}
         refused = await caller.refused("ListTaskPushNotificationConfigs", other, headers=alice)
         assert (refused.reason, refused.fields) == ("INVALID_PARAMS", ["pageToken"])
-
-
-# --- the same reads ---------------------------------------------------------------------------------------------------
-
-READS = ("snapshot", "segments", "first_after", "last", "stored", "read", "save", "try_append", "reach", "find")
-
-
-def counted(log: MemoryLog, monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """What is read and written of the log from now on."""
-    seen: list[str] = []
-
-    def watched(name: str) -> None:
-        real = getattr(log, name)
-
-        def call(*given: Any, **more: Any) -> Any:
-            seen.append(name)
-            return real(*given, **more)
-
-        monkeypatch.setattr(log, name, call)
-
-    for name in READS:
-        watched(name)
-    return seen
-
-
-ASKED: dict[str, Any] = {
-    "GetTask": lambda ops, who, agent, task: ops.get(who, agent, GetTaskRequest(id=task)),
-    "CancelTask": lambda ops, who, agent, task: ops.cancel(who, agent, CancelTaskRequest(id=task)),
-    "SubscribeToTask": lambda ops, who, agent, task: ops.subscribe(who, agent, SubscribeToTaskRequest(id=task)),
-    "Create": lambda ops, who, agent, task: ops.push_configs.create(
-        who, agent, TaskPushNotificationConfig(task_id=task, url="http://127.0.0.1:9/")
-    ),
-    "Get": lambda ops, who, agent, task: ops.push_configs.get(
-        who, agent, GetTaskPushNotificationConfigRequest(task_id=task, id="hook")
-    ),
-    "List": lambda ops, who, agent, task: ops.push_configs.page(
-        who, agent, ListTaskPushNotificationConfigsRequest(task_id=task)
-    ),
-    "Delete": lambda ops, who, agent, task: ops.push_configs.delete(
-        who, agent, DeleteTaskPushNotificationConfigRequest(task_id=task, id="hook")
-    ),
-}
-
-
-@pytest.mark.asyncio(loop_scope="function")
-@pytest.mark.parametrize("operation", ASKED)
-async def test_76_the_same_is_read_for_a_task_of_somebody_else_as_for_none(
-    serve: StackOf, monkeypatch: pytest.MonkeyPatch, operation: str
-) -> None:
-    """Time tells nothing where the same is done: a look for a snapshot and one for the first record, each once."""
-    stack = await serve(scripted)
-    if not isinstance(stack.log, MemoryLog):
-        pytest.skip("what is asked of the log is the same for both logs")
-    await stack.worker()
-    small = (await stack.calls.send_task({"script": {"chunks": 1}})).id
-    large = (await stack.calls.send_task({"script": {"chunks": 700}})).id
-    await stack.calls.get(large)
-    assert await stack.log.snapshot(stack.ref(large)) is not None, "the large one has a snapshot"
-    directory_agent = await _served(stack.log)
-    operations = Operations(stack.log, Writer("gateway", "test"), targets=Targets(allow_private=True))
-    seen = counted(stack.log, monkeypatch)
-
-    async def reads(task_id: str, who: Asking) -> list[str]:
-        seen.clear()
-        with pytest.raises(TaskNotFoundError):
-            await ASKED[operation](operations, who, directory_agent, task_id)
-        return list(seen)
-
-    for who in (Asking(subject="bob"), Asking(subject="eve", tenant="evil")):
-        missing = await reads(MADE_UP, who)
-        assert missing == ["snapshot", "first_after"]
-        assert await reads(small, who) == missing
-        assert await reads(large, who) == missing
-
-
-async def _served(log: MemoryLog) -> Any:
-    found = await Directory(log, push=True).find()
-    assert found is not None
-    return found
