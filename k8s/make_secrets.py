@@ -63,6 +63,7 @@ def main(arguments: list[str] | None = None) -> None:
     # nats-server takes no file for the key of a remote, but can include one.
     files["nats-user-leaf"] |= {"remote.conf": f"nkey: {seeds['leaf'].decode()}\n".encode()}
     files["a2a-events-timeline"] = {"token": secrets.token_urlsafe(32).encode()}
+    files["a2a-events-api-keys"] = {"keys.jsonl": b"# a2a-events api-key new --file keys.jsonl --subject NAME\n"}
     if not given.no_certificates:
         files["nats-tls"] = _certificates([*SERVERS, *given.server_name])
     _write(given.folder, given.namespace, files)

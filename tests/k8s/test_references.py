@@ -95,7 +95,7 @@ def test_what_is_mounted_or_read_is_there(manifests: list[Manifest]) -> None:
     made = {(kind["kind"], kind["metadata"]["name"]) for kind in of_kind(manifests, "ConfigMap", "Secret")}
     made |= {("Secret", certificate["spec"]["secretName"]) for certificate in of_kind(manifests, "Certificate")}
     made |= {("Secret", f"nats-user-{role}") for role in make_secrets.ROLES}
-    made |= {("Secret", name) for name in ("nats-accounts", "nats-tls", "a2a-events-timeline")}
+    made |= {("Secret", name) for name in ("nats-accounts", "nats-tls", "a2a-events-timeline", "a2a-events-api-keys")}
     for name, template in templates(manifests).items():
         for kind, wanted in references(template):
             assert (kind, wanted) in made, f"{name} needs {kind} {wanted}, which nobody makes"
