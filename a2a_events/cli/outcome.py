@@ -82,7 +82,7 @@ def _server_said(error: A2AError) -> tuple[Exit, str]:
     if isinstance(error, UnavailableError):
         return Exit.UNAVAILABLE, f"the server is not available: {message}"
     if isinstance(error, UnauthenticatedError):
-        return Exit.FAILED, f"the server wants credentials: {message}; give them with --header 'Authorization: …'"
+        return Exit.FAILED, f"the server wants credentials: {message}; give them with --token, --api-key or --header"
     if error.http_status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         return Exit.FAILED, f"the server failed: {message}"
     fields = ", ".join(f"{field}: {text}" for field, text in error.violations if text != error.message)

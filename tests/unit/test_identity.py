@@ -1,0 +1,559 @@
+"""Who is let in, method by method, and what the gate makes of it."""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+import ipaddress
+import json
+import logging
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import jwt
+import pytest
+import structlog
+from cryptography.hazmat.primitives.asymmetric import rsa
+
+from a2a_events import audit, limits
+from a2a_events.bindings.identity import api_keys, jwks
+from a2a_events.bindings.identity.access import SCOPES, Access
+from a2a_events.bindings.identity.api_keys import ApiKeys, KeyFileDamaged, new_key, written
+from a2a_events.bindings.identity.port import EVERYTHING, Identified, NotAuthenticated, Presented, Scope
+from a2a_events.bindings.identity.proxy import Proxies, Proxy, ProxyHeaders
+from a2a_events.bindings.identity.revocations import Revocations, RevocationsDamaged
+from a2a_events.bindings.identity.several import Several
+from a2a_events.bindings.methods import STREAMING, UNARY
+from a2a_events.errors import PermissionDeniedError, UnavailableError
+from a2a_events.metrics.catalog import AUTH_FAILURES
+from a2a_events.services import identity
+from a2a_events.settings import Settings, SettingsError
+
+INSIDE, OUTSIDE = "10.0.0.7", "192.0.2.1"
+OURS = Proxies([ipaddress.ip_network("10.0.0.0/8"), ipaddress.ip_network("fd00::/8")])
+
+
+def shown(*headers: tuple[str, str], address: str = OUTSIDE) -> Presented:
+    return Presented(lambda name: [value for key, value in headers if key == name], address)
+
+
+def alice(**members: Any) -> Identified:
+    made: dict[str, Any] = {"subject": "alice", "tenant": "acme", "scopes": EVERYTHING, "method": "api_key", **members}
+    return Identified(**made)
+
+
+async def refused(method: Any, *headers: tuple[str, str], address: str = OUTSIDE) -> NotAuthenticated:
+    with pytest.raises(NotAuthenticated) as raised:
+        await method.authenticate(shown(*headers, address=address))
+    return raised.value
+
+
+@pytest.fixture
+def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Files are looked at whenever somebody asks."""
+    monkeypatch.setattr(limits, "FILE_FRESH_SECONDS", 0.0)
+
+
+# --- the gate ---------------------------------------------------------------------------------------------------------
+
+
+def test_every_operation_needs_a_scope() -> None:
+    assert set(SCOPES) == {*UNARY, *STREAMING, "Timeline"}
+
+
+def test_an_operation_that_nobody_has_named_is_allowed_to_nobody() -> None:
+    with pytest.raises(PermissionDeniedError):
+        Access().permit(alice(), "DeleteEverything", binding="JSONRPC", address="")
+
+
+@pytest.mark.parametrize("operation", SCOPES)
+def test_a_scope_allows_what_it_names_and_nothing_else(operation: str) -> None:
+    access = Access()
+    for scope in Scope:
+        who = alice(scopes=frozenset({scope}))
+        if SCOPES[operation] is scope:
+            access.permit(who, operation, binding="JSONRPC", address="")
+            continue
+        with pytest.raises(PermissionDeniedError):
+            access.permit(who, operation, binding="JSONRPC", address="")
+
+
+def test_the_tenant_is_the_credential_s_whatever_the_request_says() -> None:
+    access, more = Access(), {"operation": "GetTask", "binding": "JSONRPC", "address": ""}
+    assert access.tenant(alice(), "", **more) == "acme"
+    assert access.tenant(alice(), "acme", **more) == "acme"
+    for other in ("evil", "Acme", "acme ", "*"):
+        with pytest.raises(PermissionDeniedError):
+            access.tenant(alice(), other, **more)
+    assert access.tenant(alice(tenant=""), "", **more) == ""
+    with pytest.raises(PermissionDeniedError):
+        access.tenant(alice(tenant=""), "acme", **more)
+    assert access.tenant(alice(tenant=None), "whatever", **more) == "whatever"
+
+
+async def test_what_has_expired_is_not_let_in_and_does_not_hold(tmp_path: Path) -> None:
+    now = time.time()
+    key, line = new_key("ci", expires=int(now) + 60)
+    (tmp_path / "keys").write_bytes(written([line]))
+    clock = [now]
+    access = Access(ApiKeys(tmp_path / "keys"), now=lambda: clock[0])
+    who = await access.enter(shown(("x-api-key", key)), "JSONRPC")
+    assert access.holds(who)
+    clock[0] = now + 61
+    assert not access.holds(who)
+    before = AUTH_FAILURES.value("expired")
+    with pytest.raises(NotAuthenticated) as raised:
+        await access.enter(shown(("x-api-key", key)), "JSONRPC")
+    assert raised.value.why == "expired"
+    assert raised.value.challenges == tuple(ApiKeys.challenges)
+    assert AUTH_FAILURES.value("expired") == before + 1
+
+
+# --- API keys ---------------------------------------------------------------------------------------------------------
+
+
+async def test_two_keys_of_one_subject_hold_side_by_side(tmp_path: Path) -> None:
+    (old, first), (new, second) = new_key("ci", tenant="acme"), new_key("ci", tenant="acme")
+    (tmp_path / "keys").write_bytes(b"# people\n\n" + written([first, second]))
+    keys = ApiKeys(tmp_path / "keys")
+    found = [await keys.authenticate(shown(("x-api-key", key))) for key in (old, new)]
+    assert {(who.subject, who.tenant, who.scopes) for who in found} == {
+        ("ci", "acme", frozenset({Scope.READ, Scope.WRITE}))
+    }
+    assert [who.credential for who in found] == [first.id, second.id]
+
+
+def test_the_file_holds_no_key(tmp_path: Path) -> None:
+    key, line = new_key("ci")
+    assert key.partition(".")[2] not in written([line]).decode()
+
+
+async def test_a_key_that_is_not_known_costs_the_same_comparison(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key, line = new_key("ci")
+    (tmp_path / "keys").write_bytes(written([line]))
+    keys, compared = ApiKeys(tmp_path / "keys"), list[int]()
+    real = hmac.compare_digest
+    monkeypatch.setattr(api_keys.hmac, "compare_digest", lambda a, b: (compared.append(len(a) + len(b)), real(a, b))[1])
+    stranger = new_key("ci")[0]
+    assert await keys.authenticate(shown(("x-api-key", key)))
+    assert (await refused(keys, ("x-api-key", stranger))).why == "invalid"
+    assert (await refused(keys, ("x-api-key", key[:-4] + "AAAA"))).why == "invalid"
+    assert len(compared) == 3
+    assert len(set(compared)) == 1
+
+
+@pytest.mark.parametrize(
+    "given", ["", "secret", "a2ak_aaaaaaaaaaaa", "a2ak_aaaaaaaaaaaa." + "A" * 44, "Bearer a2ak_x.y", "\x00"]
+)
+async def test_what_is_no_key_is_refused(tmp_path: Path, given: str) -> None:
+    (tmp_path / "keys").write_bytes(b"")
+    await refused(ApiKeys(tmp_path / "keys"), ("x-api-key", given))
+
+
+async def test_two_headers_with_keys_are_refused(tmp_path: Path) -> None:
+    key, line = new_key("ci")
+    (tmp_path / "keys").write_bytes(written([line]))
+    await refused(ApiKeys(tmp_path / "keys"), ("x-api-key", key), ("x-api-key", key))
+
+
+@pytest.mark.usefixtures("at_once")
+async def test_a_key_that_is_taken_out_of_the_file_is_one_no_more(tmp_path: Path) -> None:
+    (gone, first), (stays, second) = new_key("ci"), new_key("cd")
+    path = tmp_path / "keys"
+    path.write_bytes(written([first, second]))
+    keys = ApiKeys(path)
+    who = await keys.authenticate(shown(("x-api-key", gone)))
+    assert keys.holds(who)
+    path.write_bytes(written([second]))
+    assert not keys.holds(who)
+    assert (await refused(keys, ("x-api-key", gone))).why == "invalid"
+    assert await keys.authenticate(shown(("x-api-key", stays)))
+
+
+@pytest.mark.usefixtures("at_once")
+async def test_a_key_that_may_less_now_does_not_hold_for_who_was_let_in_before(tmp_path: Path) -> None:
+    key, line = new_key("ci")
+    path = tmp_path / "keys"
+    path.write_bytes(written([line]))
+    keys = ApiKeys(path)
+    who = await keys.authenticate(shown(("x-api-key", key)))
+    path.write_bytes(written([api_keys.msgspec.structs.replace(line, scopes=(Scope.READ,))]))
+    assert not keys.holds(who)
+
+
+@pytest.mark.usefixtures("at_once")
+@pytest.mark.parametrize("damage", [b"{", b"nonsense\n", b'{"id":"x"}\n', None])
+async def test_a_slip_in_the_file_changes_nothing(tmp_path: Path, damage: bytes | None) -> None:
+    key, line = new_key("ci")
+    path = tmp_path / "keys"
+    path.write_bytes(written([line]))
+    keys = ApiKeys(path)
+    if damage is None:
+        path.unlink()
+    else:
+        path.write_bytes(damage)
+    assert await keys.authenticate(shown(("x-api-key", key)))
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"{}",
+        b'{"id":"a","hash":"sha256:00","subject":"x"}',
+        b'{"id":"a","hash":"sha256:%b","subject":""}' % (b"0" * 64),
+        b'{"id":"a","hash":"sha256:%b","subject":"x","scopes":["root"]}' % (b"0" * 64),
+        b'{"id":"a","hash":"sha256:%b","subject":"x","tenants":"acme"}' % (b"0" * 64),
+        b"\xff",
+    ],
+)
+def test_a_line_that_is_no_key_is_an_error_that_names_it(tmp_path: Path, line: bytes) -> None:
+    (tmp_path / "keys").write_bytes(b"# first\n" + line)
+    with pytest.raises(KeyFileDamaged, match="line 2"):
+        ApiKeys(tmp_path / "keys")
+
+
+# --- the keys of an issuer --------------------------------------------------------------------------------------------
+
+
+class Served:
+    """A JWKS, how often it was asked for, and a clock."""
+
+    def __init__(self, *kids: str) -> None:
+        self.kids = list(kids)
+        self.asked = 0
+        self.now = 1000.0
+        self.away = False
+        self.hold: asyncio.Event | None = None
+        self.keys = jwks.Jwks(self.fetch, now=lambda: self.now)
+
+    async def fetch(self) -> bytes:
+        self.asked += 1
+        if self.hold is not None:
+            await self.hold.wait()
+        if self.away:
+            raise OSError("no route")
+        return json.dumps({"keys": [{**PUBLIC, "kid": kid} for kid in self.kids]}).encode()
+
+
+PRIVATE = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+PUBLIC = jwt.algorithms.RSAAlgorithm.to_jwk(PRIVATE.public_key(), as_dict=True)
+
+
+async def test_keys_are_asked_for_once_and_kept() -> None:
+    served = Served("a", "b")
+    assert await served.keys.find("a")
+    assert await served.keys.find("b")
+    served.now += limits.JWKS_FRESH_SECONDS - 1
+    assert await served.keys.find("a")
+    assert served.asked == 1
+
+
+async def test_many_who_need_a_key_at_once_make_one_question() -> None:
+    served = Served("a")
+    served.hold = asyncio.Event()
+    waiting = [asyncio.create_task(served.keys.find(kid)) for kid in ("a", "x", "a", "y") * 50]
+    await asyncio.sleep(0)
+    served.hold.set()
+    found = await asyncio.gather(*waiting)
+    assert served.asked == 1
+    assert [key is not None for key in found] == [True, False, True, False] * 50
+
+
+async def test_unknown_keys_make_a_question_once_in_a_while() -> None:
+    served = Served("a")
+    await served.keys.find("a")
+    for number in range(100):
+        assert await served.keys.find(f"x{number}") is None
+    assert served.asked == 1, "the keys were read just now"
+    served.now += limits.JWKS_FLOOR_SECONDS
+    served.kids.append("new")
+    for number in range(100):
+        assert await served.keys.find(f"y{number}") is None
+    assert served.asked == 2
+    assert await served.keys.find("new"), "what came with that question"
+
+
+async def test_an_issuer_that_is_away_is_not_needed_for_a_day() -> None:
+    served = Served("a")
+    await served.keys.find("a")
+    served.away = True
+    served.now += limits.JWKS_FRESH_SECONDS + 1
+    assert await served.keys.find("a"), "at once: the question is asked beside"
+    await asyncio.sleep(0.01)
+    assert served.asked == 2
+    served.now += limits.JWKS_STALE_SECONDS
+    with pytest.raises(UnavailableError):
+        await served.keys.find("a")
+    served.away = False
+    served.now += limits.JWKS_FLOOR_SECONDS
+    assert await served.keys.find("a")
+
+
+async def test_an_issuer_that_never_answered_is_not_hammered() -> None:
+    served = Served("a")
+    served.away = True
+    for _ in range(10):
+        with pytest.raises(UnavailableError):
+            await served.keys.find("a")
+    assert served.asked == 1
+    served.away = False
+    served.now += limits.JWKS_RETRY_SECONDS
+    assert await served.keys.find("a")
+
+
+async def test_a_key_that_is_withdrawn_holds_nobody() -> None:
+    served = Served("a", "b")
+    await served.keys.find("a")
+    served.kids = ["b"]
+    served.now += limits.JWKS_FRESH_SECONDS + 1
+    assert served.keys.has("a"), "until the issuer has said so"
+    await asyncio.sleep(0.01)
+    assert not served.keys.has("a")
+    assert served.keys.has("b")
+
+
+def test_keys_that_cannot_vouch_are_left_out() -> None:
+    small = jwt.algorithms.RSAAlgorithm.to_jwk(
+        rsa.generate_private_key(public_exponent=65537, key_size=1024).public_key(), as_dict=True
+    )
+    secret = {"kty": "oct", "k": "c2VjcmV0LXNlY3JldC1zZWNyZXQtc2VjcmV0LXNlY3JldA", "alg": "HS256"}
+    private = jwt.algorithms.RSAAlgorithm.to_jwk(PRIVATE, as_dict=True)
+    listed = [
+        {**PUBLIC, "kid": "good"},
+        {**PUBLIC, "kid": "for-encryption", "use": "enc"},
+        {**secret, "kid": "symmetric"},
+        {**small, "kid": "small"},
+        {**private, "kid": "private"},
+        {"kty": "RSA", "kid": "broken", "n": "!", "e": "?"},
+        {"kty": "XYZ", "kid": "unknown"},
+        {**PUBLIC},
+        "nothing",
+    ]
+    assert set(jwks.parse(json.dumps({"keys": listed}).encode())) == {"good"}
+
+
+@pytest.mark.parametrize("content", [b"", b"[]", b"{}", b'{"keys":{}}', b"<html>", b" " * (limits.JWKS_BYTES + 1)])
+def test_what_is_no_jwks_is_refused(content: bytes) -> None:
+    with pytest.raises(ValueError):  # noqa: PT011 -- whatever the reader says
+        jwks.parse(content)
+
+
+# --- proxies ----------------------------------------------------------------------------------------------------------
+
+XFCC = "x-forwarded-client-cert"
+
+
+async def test_a_certificate_counts_from_a_trusted_proxy_only() -> None:
+    proxy = Proxy(OURS, ProxyHeaders())
+    given = (XFCC, 'By=spiffe://mesh/gateway;Hash=ab12;Subject="CN=x,O=\\"y;URI=spiffe://evil\\"";URI=spiffe://mesh/ci')
+    who = await proxy.authenticate(shown(given, address=INSIDE))
+    assert (who.subject, who.tenant, who.scopes) == ("spiffe://mesh/ci", "", {Scope.READ, Scope.WRITE})
+    assert (await refused(proxy, given, address=OUTSIDE)).why == "missing"
+    assert (await refused(proxy, address=INSIDE)).why == "missing"
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        "URI=spiffe://mesh/a,URI=spiffe://mesh/b",
+        "URI=spiffe://mesh/a;URI=spiffe://mesh/b",
+        'Hash=1,Subject="";URI=spiffe://mesh/a',
+        'Subject="CN=a;URI=spiffe://mesh/a"',
+        'Subject="CN=a',
+        "URI=",
+        "nothing",
+        "URI=spiffe://mesh/" + "a" * 600,
+    ],
+)
+async def test_a_certificate_header_that_leaves_a_doubt_is_refused(given: str) -> None:
+    assert (await refused(Proxy(OURS, ProxyHeaders()), (XFCC, given), address=INSIDE)).why == "invalid"
+
+
+async def test_a_proxy_s_headers_name_subject_tenant_and_scopes() -> None:
+    proxy = Proxy(OURS, ProxyHeaders("x-user", "x-tenant", "x-scopes"))
+    headers = [("x-user", "alice"), ("x-tenant", "acme"), ("x-scopes", "read, admin")]
+    who = await proxy.authenticate(shown(*headers, address="fd00::1"))
+    assert (who.subject, who.tenant, who.scopes) == ("alice", "acme", {Scope.READ, Scope.ADMIN})
+    assert (await refused(proxy, *headers[:1], headers[2], address=INSIDE)).why == "invalid", "without its tenant"
+    assert (await refused(proxy, *headers, ("x-tenant", "evil"), address=INSIDE)).why == "invalid"
+    nothing = await proxy.authenticate(shown(*headers[:2], address=INSIDE))
+    assert nothing.scopes == frozenset()
+
+
+@pytest.mark.parametrize(
+    ("peer", "forwarded", "client"),
+    [
+        (OUTSIDE, [], OUTSIDE),
+        (OUTSIDE, ["198.51.100.9"], OUTSIDE),
+        (INSIDE, ["198.51.100.9"], "198.51.100.9"),
+        (INSIDE, ["203.0.113.5, 198.51.100.9"], "198.51.100.9"),
+        (INSIDE, ["203.0.113.5, 198.51.100.9", "10.1.1.1"], "198.51.100.9"),
+        ("::ffff:10.0.0.7", ["198.51.100.9"], "198.51.100.9"),
+        (INSIDE, [], INSIDE),
+        (INSIDE, ["x" * 500], "x" * limits.ADDRESS_CHARACTERS),
+        ("", ["198.51.100.9"], ""),
+    ],
+)
+def test_whom_a_request_comes_from(peer: str, forwarded: Sequence[str], client: str) -> None:
+    headers = [("x-forwarded-for", value) for value in forwarded]
+    assert OURS.client(shown(*headers, address=peer)) == client
+
+
+# --- together ---------------------------------------------------------------------------------------------------------
+
+
+async def test_one_of_several_is_enough_and_two_are_too_many(tmp_path: Path) -> None:
+    key, line = new_key("ci")
+    (tmp_path / "keys").write_bytes(written([line]))
+    proxy = Proxy(OURS, ProxyHeaders("x-user"))
+    several = Several([ApiKeys(tmp_path / "keys"), proxy])
+    by_key, by_proxy = ("x-api-key", key), ("x-user", "alice")
+    who = [await several.authenticate(shown(one, address=INSIDE)) for one in (by_key, by_proxy)]
+    assert [one.method for one in who] == ["api_key", "proxy"]
+    assert all(several.holds(one) for one in who)
+    assert (await refused(several, by_key, by_proxy, address=INSIDE)).why == "invalid"
+    assert (await several.authenticate(shown(by_key, by_proxy))).method == "api_key", "what is not trusted is not there"
+    assert (await refused(several)).why == "missing"
+    assert set(several.schemes) == {"apiKey", "proxy"}
+
+
+@pytest.mark.usefixtures("at_once")
+@pytest.mark.parametrize("line", ["subject ci", "tenant acme", "credential {id}"])
+async def test_who_is_revoked_is_let_in_no_more(tmp_path: Path, line: str) -> None:
+    key, made = new_key("ci", tenant="acme")
+    (tmp_path / "keys").write_bytes(written([made]))
+    (tmp_path / "revoked").write_text("")
+    access = Access(ApiKeys(tmp_path / "keys"), revocations=Revocations(tmp_path / "revoked"))
+    who = await access.enter(shown(("x-api-key", key)), "JSONRPC")
+    assert access.holds(who)
+    (tmp_path / "revoked").write_text(f"# since yesterday\n{line.format(id=made.id)}\nsubject somebody else\n")
+    assert not access.holds(who)
+    with pytest.raises(NotAuthenticated) as raised:
+        await access.enter(shown(("x-api-key", key)), "JSONRPC")
+    assert raised.value.why == "revoked"
+
+
+@pytest.mark.parametrize("line", ["ci", "subject", "subject ", "person ci"])
+def test_a_revocation_that_says_nothing_is_an_error(tmp_path: Path, line: str) -> None:
+    (tmp_path / "revoked").write_text(line)
+    with pytest.raises(RevocationsDamaged, match="line 1"):
+        Revocations(tmp_path / "revoked")
+
+
+# --- settings ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_gateway_that_asks_nobody_is_not_open_by_accident() -> None:
+    for host in ("127.0.0.1", "::1", "localhost"):
+        identity.access(Settings(host=host))
+    for host in ("0.0.0.0", "::", "192.0.2.7", "gateway.example"):  # noqa: S104 -- refused
+        with pytest.raises(SettingsError, match="ALLOW_ANONYMOUS"):
+            identity.access(Settings(host=host))
+        identity.access(Settings(host=host, allow_anonymous=True))
+
+
+@pytest.mark.parametrize(
+    ("settings", "names"),
+    [
+        (Settings(auth="password"), "AUTH="),
+        (Settings(auth=""), "AUTH="),
+        (Settings(auth="none,jwt"), "AUTH="),
+        (Settings(auth="api_keys"), "AUTH_API_KEYS"),
+        (Settings(auth="api_keys", auth_api_keys="/nowhere/at/all"), "AUTH_API_KEYS"),
+        (Settings(auth="jwt"), "AUTH_JWT_ISSUER"),
+        (Settings(auth="jwt", auth_jwt_issuer="https://i.test"), "AUTH_JWT_AUDIENCE"),
+        (Settings(auth="jwt", auth_jwt_issuer="http://i.test", auth_jwt_audience="a"), "https"),
+        (
+            Settings(auth="jwt", auth_jwt_issuer="i", auth_jwt_audience="a", auth_jwt_keys="http://i.test/keys"),
+            "AUTH_JWT_KEYS",
+        ),
+        (
+            Settings(auth="jwt", auth_jwt_issuer="https://i", auth_jwt_audience="a", auth_jwt_algorithms="HS256"),
+            "AUTH_JWT_ALGORITHMS",
+        ),
+        (
+            Settings(auth="jwt", auth_jwt_issuer="https://i", auth_jwt_audience="a", auth_jwt_algorithms="none"),
+            "AUTH_JWT_ALGORITHMS",
+        ),
+        (
+            Settings(auth="jwt", auth_jwt_issuer="https://i", auth_jwt_audience="a", auth_jwt_scopes="root=all"),
+            "AUTH_JWT_SCOPES",
+        ),
+        (Settings(auth="proxy"), "TRUSTED_PROXIES"),
+        (Settings(auth="proxy", trusted_proxies="10.0.0.1/8"), "TRUSTED_PROXIES"),
+        (Settings(auth="proxy", trusted_proxies="10.0.0.0/8", auth_proxy_headers="user=x"), "AUTH_PROXY_HEADERS"),
+        (Settings(auth_revoked="/nowhere/at/all"), "AUTH_REVOKED"),
+    ],
+)
+def test_what_is_missing_or_unsafe_is_named(settings: Settings, names: str) -> None:
+    with pytest.raises(SettingsError, match=names):
+        identity.access(settings)
+
+
+def test_cards_say_what_is_enforced(tmp_path: Path) -> None:
+    assert Access().security is None
+    (tmp_path / "keys").write_bytes(b"")
+    made = identity.access(
+        Settings(
+            auth="api_keys,proxy", auth_api_keys=str(tmp_path / "keys"), trusted_proxies="10.0.0.0/8, fd00::/8"
+        )
+    ).security
+    assert made is not None
+    assert [list(one.schemes) for one in made.requirements] == [["apiKey"], ["mutualTls"]]
+    assert made.schemes.keys() == {"apiKey", "mutualTls"}
+
+
+# --- audit ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def lines() -> list[dict[str, Any]]:
+    """What is logged from now on, of what an operator wants to see who wants errors only."""
+    caught: list[dict[str, Any]] = []
+
+    def keep(_logger: object, _method: str, event: Any) -> Any:
+        caught.append(dict(event))
+        raise structlog.DropEvent
+
+    structlog.configure(
+        processors=[keep],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR),
+        cache_logger_on_first_use=False,
+    )
+    return caught
+
+
+async def test_a_refusal_is_audited_without_the_credential(lines: list[dict[str, Any]], tmp_path: Path) -> None:
+    (tmp_path / "keys").write_bytes(b"")
+    access = Access(ApiKeys(tmp_path / "keys"), proxies=OURS)
+    secret = new_key("ci")[0]
+    with pytest.raises(NotAuthenticated):
+        await access.enter(
+            shown(("x-api-key", secret), ("x-forwarded-for", "198.51.100.9"), address=INSIDE), "JSONRPC"
+        )
+    with pytest.raises(PermissionDeniedError):
+        access.permit(alice(scopes=frozenset()), "SendMessage", binding="GRPC", address=OUTSIDE)
+    refusal, denial = [line for line in lines if line["event"] == "audit"]
+    assert (refusal["action"], refusal["reason"], refusal["address"]) == ("denied", "invalid", "198.51.100.9")
+    assert (denial["reason"], denial["subject"], denial["tenant"]) == ("scope", "alice", "acme")
+    assert denial["operation"] == "SendMessage"
+    assert secret.partition(".")[2] not in str(lines)
+
+
+def test_a_flood_of_refusals_is_counted_and_does_not_flood_the_log(
+    lines: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = [5000.0]
+    monkeypatch.setattr(audit.time, "monotonic", lambda: clock[0])
+    for _ in range(1000):
+        audit.denied("missing", address=OUTSIDE)
+    assert len(lines) == limits.AUDIT_DENIALS_PER_SECOND
+    audit.deleted("task", task_id="t")
+    assert lines[-1]["action"] == "deleted", "only refusals are bounded"
+    clock[0] += 1
+    audit.denied("missing", address=OUTSIDE)
+    assert lines[-1]["left_out"] == 1000 - limits.AUDIT_DENIALS_PER_SECOND
