@@ -1,5 +1,6 @@
-"""The audit log: who was not let in, what was deleted, who looked at what is not theirs. One line each, event
-``audit``, whatever the level of the rest (ADR 0033). Never a credential, never content.
+"""The audit log: who was not let in, what was deleted, who looked at what operators look at.
+
+One line each, event ``audit``, whatever the level of the rest (ADR 0033). Never a credential, never content.
 
 Lines of the one kind that strangers can cause at will, those of refusals, are bounded: what is over is counted.
 """

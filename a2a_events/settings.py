@@ -81,7 +81,8 @@ class Settings(Struct, frozen=True, kw_only=True):
     auth_proxy_headers: str = "subject=x-forwarded-client-cert"
     """Headers of a trusted proxy that name subject, tenant and scopes, as subject=name,tenant=name,scopes=name."""
     auth_revoked: str = ""
-    """Path of a file that names who is let in no more: ``subject NAME``, ``tenant NAME`` or ``credential ID`` a line."""
+    """Path of a file that names who is let in no more, one a line: ``subject NAME``, ``tenant NAME``, ``credential
+    ID``."""
     default_agent: str = ""
     """Agent at the root; default: the first by name."""
     card: str = ""

@@ -17,8 +17,8 @@ from a2a_events.bindings import fasta2a
 from a2a_events.bindings.card import CardForm, Cards
 from a2a_events.bindings.errors import headers_of, http_body
 from a2a_events.bindings.exchange import Exchange, Intake, Streams
-from a2a_events.bindings.identity.access import Access
 from a2a_events.bindings.http_json import HttpJson, MethodNotAllowed
+from a2a_events.bindings.identity.access import Access
 from a2a_events.bindings.jsonrpc import Fasta2a, JsonRpc
 from a2a_events.bindings.requests import Request
 from a2a_events.bindings.timelines import debugging as timelines

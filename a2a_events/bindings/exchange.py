@@ -100,7 +100,7 @@ class Exchange:
         intake: what bodies are counted against.
     """
 
-    __slots__ = ("_headers", "_held", "_intake", "_receive", "_send", "begun", "holds", "scope", "sending_since")
+    __slots__ = ("_headers", "_held", "_intake", "_receive", "_send", "begun", "scope", "sending_since", "still")
 
     def __init__(self, scope: HTTPScope, receive: Receive, send: Send, intake: Intake) -> None:
         self.scope = scope
@@ -113,8 +113,8 @@ class Exchange:
         """Whether an answer has begun: an error is then one more frame."""
         self.sending_since = 0.0
         """When what is being sent now was begun (``time.monotonic``); 0 while nothing is."""
-        self.holds: Callable[[], bool] = _always
-        """Whether the client may still be shown anything."""
+        self.still: Callable[[], bool] = _always
+        """Says whether the client may still be shown anything."""
 
     @property
     def presented(self) -> Presented:
@@ -247,6 +247,10 @@ class Exchange:
             await self._send({"type": "http.response.body", "body": piece, "more_body": more_body})
         self.sending_since = 0.0
 
+    def holds(self) -> bool:
+        """Whether the client may still be shown anything."""
+        return self.still()
+
     async def gone(self) -> None:
         """Wait until the client is; after its body nothing else comes from it."""
         while True:
@@ -262,8 +266,9 @@ def _always() -> bool:
 class Sender(Protocol):
     """What writes a stream."""
 
-    holds: Callable[[], bool]
-    """Whether its client may still be shown anything."""
+    def holds(self) -> bool:
+        """Whether its client may still be shown anything."""
+        ...
 
     sending_since: float
     """When what is being sent now was begun (``time.monotonic``); 0 while nothing is."""

@@ -52,7 +52,7 @@ class HttpJson:
         request.dialect = dialect.name
         try:
             await request.enter(exchange.presented)
-            exchange.holds = request.holds
+            exchange.still = request.holds
             updates = await self._serve(exchange, request, dialect, path)
             if updates is not None:
                 exchange.release()

@@ -85,7 +85,7 @@ class JsonRpc:
         dialect, operation = V1_0, ""
         try:
             await request.enter(exchange.presented)
-            exchange.holds = request.holds
+            exchange.still = request.holds
             envelope = _read(await exchange.body())
             request.operation = envelope.method[:64]
             request_id = _id(envelope)

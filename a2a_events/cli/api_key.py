@@ -57,7 +57,7 @@ def api_key() -> None:
 )
 @click.option("--days", type=click.FloatRange(min=0, min_open=True), help="How long it holds.  [default: for ever]")
 @click.option("--note", default="", metavar="TEXT", help="For people who read the file.")
-def new(path: Path, subject: str, tenant: str, scopes: tuple[str, ...], days: float | None, note: str) -> None:
+def new(*, path: Path, subject: str, tenant: str, scopes: tuple[str, ...], days: float | None, note: str) -> None:
     """Make a key, print it, and add its hash to the file.
 
     \b

@@ -29,7 +29,7 @@ def access(settings: Settings) -> Access:
     """The gate of a gateway.
 
     Raises:
-        SettingsError: everybody would be let in and nobody said so, or what a method needs is missing or cannot be read.
+        SettingsError: everybody would be let in and nobody said so, or what a method needs is missing or unreadable.
     """
     methods = settings.auth_methods
     if not methods and not settings.allow_anonymous and not is_loopback(settings.host):

@@ -13,6 +13,7 @@ from typing import Any
 import jwt
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from jwt.algorithms import ECAlgorithm, OKPAlgorithm, RSAAlgorithm
 
 AUDIENCE = "https://agents.test"
 EVERYTHING = "a2a:read a2a:write a2a:admin"
@@ -69,10 +70,10 @@ class Issuer:
 
     def jwks(self) -> dict[str, Any]:
         """Its keys."""
-        made = {
-            "rsa": ("RS256", jwt.algorithms.RSAAlgorithm),
-            "ec": ("ES256", jwt.algorithms.ECAlgorithm),
-            "ed": ("EdDSA", jwt.algorithms.OKPAlgorithm),
+        made: dict[str, tuple[str, Any]] = {
+            "rsa": ("RS256", RSAAlgorithm),
+            "ec": ("ES256", ECAlgorithm),
+            "ed": ("EdDSA", OKPAlgorithm),
         }
         keys = []
         for kid, key in self.keys.items():
@@ -96,7 +97,8 @@ class Issuer:
                 status = "404 Not Found"
             writer.write(
                 f"HTTP/1.1 {status}\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n"
-                "Connection: close\r\n\r\n".encode() + body
+                "Connection: close\r\n\r\n".encode()
+                + body
             )
             await writer.drain()
         finally:

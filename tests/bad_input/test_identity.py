@@ -1,4 +1,4 @@
-"""Rows 65 to 82 of the list of bad inputs: who comes in, and who does not. Over both bindings, and gRPC where it counts.
+"""Rows 65 to 82 of the list of bad inputs: who comes in, and who does not, in both bindings and over gRPC.
 
 After every row: nothing was appended, the issuer was left in peace, and the next honest request is served.
 """
@@ -23,6 +23,7 @@ from msgspec import Struct
 
 from a2a_events.bindings.identity.api_keys import new_key, written
 from a2a_events.bindings.identity.port import Scope
+from a2a_events.model import encode
 from a2a_events.services.connect import jetstream_log
 from a2a_events.settings import Settings
 from a2a_events.testing import free_port
@@ -31,7 +32,6 @@ from tests.interop.agents import AGENTS, EXTENDED
 from tests.interop.conftest import serving
 from tests.interop.grpc_wire import GrpcCaller, channel
 from tests.interop.wire import BINDINGS, HTTP_JSON, Caller, failure, send
-from a2a_events.model import encode
 
 pytestmark = [pytest.mark.integration, pytest.mark.asyncio(loop_scope="module")]
 
@@ -201,7 +201,10 @@ async def test_whoever_is_nobody_is_not_let_in(
     before = await guarded.appended()
     async with guarded.http() as http:
         caller = Caller(http, binding)
-        for operation, params in (("SendMessage", send("in?")), ("GetTask", {"id": "t1-main-0-AAAAAAAAAAAAAAAAAAAAAA"})):
+        for operation, params in (
+            ("SendMessage", send("in?")),
+            ("GetTask", {"id": "t1-main-0-AAAAAAAAAAAAAAAAAAAAAA"}),
+        ):
             request = caller.request(operation, params)
             request.headers = httpx.Headers([*request.headers.multi_items(), *presented(guarded)])
             response = await http.send(request)

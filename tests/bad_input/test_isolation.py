@@ -1,5 +1,6 @@
-"""Row 76: what belongs to somebody else is not there. By bytes; ``tests/integration/test_foreign_reads.py``
-has what is read for the answer.
+"""Row 76: what belongs to somebody else is not there, byte for byte.
+
+``tests/integration/test_foreign_reads.py`` has what is read for the answer.
 
 Alice and Bob are of one tenant, Eve is of another. Everything that Eve and Bob try with what is Alice's is answered as
 if they had made the name up.

@@ -11,7 +11,7 @@ import pytest
 
 from a2a_events.bindings.identity.api_keys import parse, written
 from a2a_events.client import Client, bearer
-from a2a_events.model import TaskState
+from a2a_events.model import Message, Part, Role, TaskState
 from tests.bad_input.test_identity import guarding
 from tests.interop.grpc_wire import GrpcCaller, channel, refusal
 from tests.interop.wire import BINDINGS, Caller, script, send
@@ -76,9 +76,7 @@ async def test_80_a_stream_ends_when_its_key_is_revoked(nats_url: str, tmp_path:
     revoked.write_text("# nobody\n")
     async with guarding(nats_url, tmp_path, auth_revoked=str(revoked)) as guarded, guarded.http() as http:
         caller, shown = Caller(http, BINDINGS[0]), {"X-API-Key": guarded.api_key}
-        request = caller.request(
-            "SendStreamingMessage", send(script(chunks=100_000, delayMs=50)), headers=shown
-        )
+        request = caller.request("SendStreamingMessage", send(script(chunks=100_000, delayMs=50)), headers=shown)
         response = await http.send(request, stream=True)
         keys = tmp_path / "keys.jsonl"
         (key,) = parse(keys.read_bytes()).values()
@@ -108,8 +106,6 @@ async def test_our_client_goes_on_with_another_token_and_misses_nothing(
         client = Client(guarded.settings.base_url, binding=binding, credentials=bearer(give))
         seen: list[str] = []
         async with client, asyncio.timeout(50):
-            from a2a_events.model import Message, Part, Role
-
             work = Part(data={"script": {"chunks": 120, "delayMs": 50}})
             asked = Message(message_id="m", role=Role.USER, parts=(work,))
             async with client.stream(asked) as updates:

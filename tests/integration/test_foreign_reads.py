@@ -1,4 +1,4 @@
-"""What is read for an answer about a task of somebody else: the same as for one that is not there, so time tells nothing."""
+"""What is read for an answer about a task of somebody else: the same as for none, so time tells nothing."""
 
 from __future__ import annotations
 

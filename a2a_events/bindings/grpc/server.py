@@ -12,8 +12,8 @@ from grpc_reflection.v1alpha import reflection
 from a2a_events import limits
 from a2a_events.bindings.exchange import Intake, Streams
 from a2a_events.bindings.grpc.health import Health
-from a2a_events.bindings.identity.access import Access
 from a2a_events.bindings.grpc.service import SERVICE, A2AService
+from a2a_events.bindings.identity.access import Access
 from a2a_events.runtime.directory import Directory
 from a2a_events.runtime.operations import Operations
 

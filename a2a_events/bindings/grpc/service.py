@@ -55,12 +55,16 @@ class _Method(Struct, frozen=True):
 class _Call:
     """One call under way."""
 
-    __slots__ = ("context", "holds", "sending_since")
+    __slots__ = ("_still", "context", "sending_since")
 
-    def __init__(self, context: Context, holds: Callable[[], bool]) -> None:
+    def __init__(self, context: Context, still: Callable[[], bool]) -> None:
         self.context = context
-        self.holds = holds
+        self._still = still
         self.sending_since = 0.0
+
+    def holds(self) -> bool:
+        """Whether the client may still be shown anything."""
+        return self._still()
 
     async def write(self, message: bytes) -> None:
         """One message of a stream; waits while the client takes no more."""

@@ -1,6 +1,7 @@
 """API keys: long random secrets, of which a file holds the hashes.
 
-A key is ``a2ak_<id>.<secret>``. Its line in the file is a JSON object: id, hash of the secret, whose it is, what it may.
+A key is ``a2ak_<id>.<secret>``. Its line in the file is a JSON object: id, hash of the secret, whose it is, what it
+may.
 The secret has 256 random bits, so one SHA-256 is as good a hash as any: there is nothing to guess. The file is read
 again when it changes, so keys come and go without a restart. To rotate one, have two lines for the same subject.
 """
@@ -165,4 +166,3 @@ class ApiKeys:
 
 def _hash(secret: str) -> str:
     return "sha256:" + hashlib.sha256(secret.encode()).hexdigest()
-

@@ -14,6 +14,7 @@ from typing import Any, Final, cast
 import jwt
 import msgspec
 import structlog
+from msgspec import Struct
 
 from a2a_events import limits
 from a2a_events.errors import UnavailableError
@@ -22,6 +23,10 @@ _SYMMETRIC: Final = "oct"
 _RSA_BITS: Final = 2048
 
 logger = structlog.get_logger(__name__)
+
+
+class _Set(Struct):
+    keys: list[Any]
 
 
 class Jwks:
@@ -91,7 +96,9 @@ class Jwks:
             self._keys = parse(content)
             self._read = self._now()
         except Exception as error:  # noqa: BLE001 -- an issuer can fail in any way; what is known stays
-            logger.warning("keys of the issuer not read; those of before stay", error=f"{type(error).__name__}: {error}")
+            logger.warning(
+                "keys of the issuer not read; those of before stay", error=f"{type(error).__name__}: {error}"
+            )
         finally:
             self._asking = None
 
@@ -104,12 +111,9 @@ def parse(content: bytes) -> dict[str, jwt.PyJWK]:
     """
     if len(content) > limits.JWKS_BYTES:
         raise ValueError(f"a JWKS of more than {limits.JWKS_BYTES} bytes")
-    members: Any = msgspec.json.decode(content)
-    listed: Any = cast("dict[str, Any]", members).get("keys") if isinstance(members, dict) else None
-    if not isinstance(listed, list):
-        raise ValueError("not a JWKS")  # noqa: TRY004 -- of what was fetched, not of an argument
+    listed = msgspec.json.decode(content, type=_Set).keys
     found: dict[str, jwt.PyJWK] = {}
-    for each in cast("list[Any]", listed)[: limits.JWKS_KEYS]:
+    for each in listed[: limits.JWKS_KEYS]:
         key = _key(each)
         if key is not None and key.key_id and key.key_id not in found:
             found[key.key_id] = key

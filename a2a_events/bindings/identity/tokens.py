@@ -10,13 +10,16 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import jwt
+import msgspec
 from msgspec import Struct
 
 from a2a_events import limits
 from a2a_events.bindings.identity.jwks import Jwks
 from a2a_events.bindings.identity.port import Identified, NotAuthenticated, Presented, Scope
 
-ALGORITHMS: Final = frozenset({"RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"})
+ALGORITHMS: Final = frozenset(
+    {"RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"}
+)
 """What can be allowed: signatures that nobody can make who only verifies them."""
 _TYPES: Final = frozenset({"at+jwt", "application/at+jwt", "jwt"})
 _OF_ID_TOKENS: Final = ("nonce", "at_hash", "c_hash")
@@ -114,9 +117,13 @@ class Jwt:
         return claims
 
     def _scopes(self, claims: Mapping[str, Any]) -> frozenset[Scope]:
+        """What the token allows here: its ``scope`` (RFC 9068), or ``scp`` where issuers call it so."""
         given: Any = claims.get("scope", claims.get("scp", ""))
-        named: list[Any] = given.split() if isinstance(given, str) else given if isinstance(given, list) else []
-        return frozenset(self._issuer.scopes[name] for name in named if isinstance(name, str) and name in self._issuer.scopes)
+        try:
+            named = given.split() if isinstance(given, str) else msgspec.convert(given, list[str])
+        except msgspec.ValidationError:
+            named = []
+        return frozenset(self._issuer.scopes[name] for name in named if name in self._issuer.scopes)
 
 
 def _bearer(presented: Presented) -> str:

@@ -49,7 +49,7 @@ class Debugging:
 
     async def _serve(self, exchange: Exchange, request: Request, path: str) -> None:
         await request.enter(exchange.presented)
-        exchange.holds = request.holds
+        exchange.still = request.holds
         request.permit("Timeline")
         match [unquote(segment) for segment in path.split("/")]:
             case ["tasks", task_id, *rest]:
