@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections import OrderedDict
 from typing import Any, Final
 
 import structlog
@@ -47,7 +48,27 @@ class _Bound:
         return left_out
 
 
+class _Looks:
+    """Who looked at what lately."""
+
+    def __init__(self) -> None:
+        self._at: OrderedDict[object, float] = OrderedDict()
+
+    def first(self, look: object) -> bool:
+        """Whether this was not named a short time ago; notes that it is now."""
+        now = time.monotonic()
+        named = self._at.get(look)
+        if named is not None and now - named < limits.AUDIT_SEEN_SECONDS:
+            return False
+        self._at[look] = now
+        self._at.move_to_end(look)
+        if len(self._at) > limits.AUDIT_LOOKS:
+            self._at.popitem(last=False)
+        return True
+
+
 _denials = _Bound()
+_looks = _Looks()
 
 
 def denied(reason: str, **of: str) -> None:
@@ -75,11 +96,14 @@ def deleted(what: str, **of: str) -> None:
 def seen(what: str, **of: str) -> None:
     """Somebody looked at what operators look at: a timeline, a list of everybody's tasks.
 
+    Who looks on is named once in ``limits.AUDIT_SEEN_SECONDS``: a page asks often while somebody scrubs through it.
+
     Args:
         what: which.
         of: who did, and of which task.
     """
-    _write("seen", what=what, **_short(of))
+    if _looks.first((what, *sorted(of.items()))):
+        _write("seen", what=what, **_short(of))
 
 
 def _write(action: str, **members: Any) -> None:

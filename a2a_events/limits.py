@@ -163,6 +163,10 @@ JWKS_STALE_SECONDS: Final = 24 * 3600.0
 """Age up to which keys are trusted of an issuer that does not answer."""
 JWKS_TIMEOUT_SECONDS: Final = 10.0
 """What one question may take."""
+AUDIT_SEEN_SECONDS: Final = 60.0
+"""How long who looks at the same thing again is not named again."""
+AUDIT_LOOKS: Final = 4096
+"""Looks that are remembered for that."""
 AUDIT_DENIALS_PER_SECOND: Final = 50
 """Lines about refusals that the audit log takes in a second; what is over is counted, in the next line."""
 

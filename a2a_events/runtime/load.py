@@ -5,11 +5,12 @@ from __future__ import annotations
 import time
 
 from a2a_events import limits
-from a2a_events.errors import TaskNotFoundError
+from a2a_events.errors import TaskNotFoundError, Unreadable
 from a2a_events.log.port import Log
 from a2a_events.metrics.catalog import FOLD_SECONDS, UNKNOWN_EVENTS
 from a2a_events.timeline.fold import TaskFold
 from a2a_events.timeline.ids import TaskRef
+from a2a_events.timeline.record import Record
 from a2a_events.timeline.snapshot import restore, take
 
 
@@ -42,7 +43,7 @@ async def load_for(log: Log, task: TaskRef, subject: str) -> TaskFold:
     begun = time.perf_counter()
     fold = await _snapshot(log, task)
     if not _is_of(fold, subject):
-        first = await log.first_after(task, 0)
+        first = await _first(log, task)
         fold = TaskFold.empty()
         if first is None or first.header.tombstone:
             raise TaskNotFoundError
@@ -54,6 +55,17 @@ async def load_for(log: Log, task: TaskRef, subject: str) -> TaskFold:
     if not fold.head.exists or not _is_of(fold, subject):
         raise TaskNotFoundError
     return fold
+
+
+async def _first(log: Log, task: TaskRef) -> Record | None:
+    """The task's first record; its tombstone where that record is half removed."""
+    try:
+        return await log.first_after(task, 0)
+    except Unreadable:
+        last = await log.last(task)
+        if last is None or not last.header.tombstone:
+            raise
+        return last
 
 
 def _is_of(fold: TaskFold, subject: str) -> bool:

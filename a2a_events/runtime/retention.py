@@ -14,7 +14,7 @@ from collections.abc import AsyncIterator, Callable
 import structlog
 from msgspec import Struct
 
-from a2a_events import limits
+from a2a_events import audit, limits
 from a2a_events.errors import Conflict, Unavailable, Unreadable
 from a2a_events.log.append import append
 from a2a_events.log.port import End, Removing, Stored
@@ -150,6 +150,10 @@ class Retention:
                 unreadable += 1
                 (gone if task in gone else batch.tombstones).pop(task)
                 logger.error("unreadable task is not wholly removed", task_id=task.task_id, error=str(error))
+            else:
+                what = "task" if task in gone else "tombstone"
+                by = self._writer.instance
+                audit.deleted(what, task_id=task.task_id, agent=task.agent, reason=self._reason, by=by)
             await asyncio.sleep(time.monotonic() - begun)  # whoever serves clients needs the broker too
         if gone:
             # Who was slower than the grace time may have stored its snapshot only now: it would be believed for ever.

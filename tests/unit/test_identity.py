@@ -557,3 +557,20 @@ def test_a_flood_of_refusals_is_counted_and_does_not_flood_the_log(
     clock[0] += 1
     audit.denied("missing", address=OUTSIDE)
     assert lines[-1]["left_out"] == 1000 - limits.AUDIT_DENIALS_PER_SECOND
+
+
+def test_who_looks_on_is_named_once_in_a_while(lines: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = [9000.0]
+    monkeypatch.setattr(time, "monotonic", lambda: clock[0])
+    for _ in range(10):
+        audit.seen("timeline", task_id="t-look", subject="alice")
+    audit.seen("timeline", task_id="t-look", subject="bob")
+    audit.seen("timeline", task_id="t-other", subject="alice")
+    assert [(line["task_id"], line["subject"]) for line in lines] == [
+        ("t-look", "alice"),
+        ("t-look", "bob"),
+        ("t-other", "alice"),
+    ]
+    clock[0] += limits.AUDIT_SEEN_SECONDS
+    audit.seen("timeline", task_id="t-look", subject="alice")
+    assert len(lines) == 4

@@ -62,6 +62,6 @@ class Debugging:
         asked = GetTaskRequest(id=task_id, tenant=tenant)
         agent = await request.agent(asked)
         task = await self._operations.visible(request.caller(asked, agent), agent, asked.id)
-        audit.seen("timeline", task_id=task.task_id, path="/".join(rest), **request.by)
+        audit.seen("timeline", task_id=task.task_id, **request.by)
         about = urlencode([(name, value) for name, value in pairs if name != "tenant"])
         await self._task(exchange, task, rest, about)

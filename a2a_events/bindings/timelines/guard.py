@@ -12,6 +12,7 @@ import hmac
 import ipaddress
 from urllib.parse import urlsplit
 
+from a2a_events import audit
 from a2a_events.bindings.exchange import Exchange
 from a2a_events.bindings.timelines.api import Problem
 from a2a_events.metrics.catalog import AUTH_FAILURES
@@ -54,24 +55,29 @@ class Guard:
         if self._token:
             # With one, other names are fine: what a browser shows to one name it does not show to another.
             if not hmac.compare_digest(_shown_token(exchange.header(b"authorization")), self._token):
-                AUTH_FAILURES.inc("token")
+                _denied("token", exchange)
                 raise Problem(401, "A token is needed here: as the password, with any user name", _CHALLENGE)
         elif not is_loopback(_hostname(host)):
-            AUTH_FAILURES.inc("host")
+            _denied("host", exchange)
             raise Problem(403, "This server answers to localhost only; another name needs a token")
         site = exchange.header(b"sec-fetch-site")
         changes = exchange.method not in {"GET", "HEAD"}
         if (api or changes) and site in {"cross-site", "same-site"}:
-            AUTH_FAILURES.inc("site")
+            _denied("site", exchange)
             raise Problem(403, "Another site's page has no business here")
         if not changes:
             return
         origin = exchange.header(b"origin")
         if origin and origin.partition("://")[2] != host:
-            AUTH_FAILURES.inc("site")
+            _denied("site", exchange)
             raise Problem(403, "Another site's page has no business here")
         if exchange.header(b"content-type").partition(";")[0].strip().lower() != "application/json":
             raise Problem(415, "The body must be application/json, and say so")
+
+
+def _denied(reason: str, exchange: Exchange) -> None:
+    AUTH_FAILURES.inc(reason)
+    audit.denied(reason, binding="TIMELINES", address=exchange.presented.address)
 
 
 def _hostname(host: str) -> str:

@@ -16,7 +16,7 @@ from litestar import Litestar, asgi
 from litestar.types import HTTPScope, Receive, Scope, Send
 from msgspec import Struct
 
-from a2a_events import limits
+from a2a_events import audit, limits
 from a2a_events.bindings import sse
 from a2a_events.bindings.exchange import Exchange, Intake, Streams
 from a2a_events.bindings.timelines.api import KEEP_ALIVE, Problem, Query, TaskApi, answer_json, answered, stream
@@ -196,6 +196,8 @@ def create_app(operators: Operators, guard: Guard, page: Page) -> Litestar:
                 await exchange.answer(200, b'{"status":"ok"}')
             case ["api", *rest]:
                 guard.check(exchange, api=True)
+                what, task_id = (rest[0], rest[1] if len(rest) > 1 else "") if rest else ("", "")
+                audit.seen(f"page {what}", task_id=task_id, address=exchange.presented.address)
                 await operators(exchange, rest)
             case [""] | ["tasks", _]:
                 guard.check(exchange, api=False)
