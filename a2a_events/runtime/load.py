@@ -40,7 +40,7 @@ async def load_for(log: Log, task: TaskRef, subject: str) -> TaskFold:
         TaskNotFoundError: it is not theirs, or clients do not see it yet.
         Unavailable, Unreadable: as :func:`load`.
     """
-    begun = time.perf_counter()
+    begun = time.monotonic()
     fold = await _snapshot(log, task)
     if not _is_of(fold, subject):
         first = await _first(log, task)
@@ -51,7 +51,7 @@ async def load_for(log: Log, task: TaskRef, subject: str) -> TaskFold:
         if not _is_of(fold, subject):
             raise TaskNotFoundError
     fold = await _rest(log, task, fold)
-    FOLD_SECONDS.observe(time.perf_counter() - begun)
+    FOLD_SECONDS.observe(time.monotonic() - begun)
     if not fold.head.exists or not _is_of(fold, subject):
         raise TaskNotFoundError
     return fold

@@ -215,7 +215,8 @@ async def _cancel_all(cluster: Cluster, clients: Clients) -> list[str]:
         if phase is Phase.RESTING:
             agent = cluster.agent_of(task_id)
             asked = await clients.cancel("judge", agent, task_id)
-            if asked.answer is not Answer.DONE:
+            # Its deadline for input may have come first: then it has ended, as it should.
+            if asked.answer is not Answer.DONE and phases(cluster.history)[task_id] is not Phase.TERMINAL:
                 violations.append(f"task {task_id[-6:]} rests and cannot be canceled: {asked.error}")
     if clients.following:
         _, pending = await asyncio.wait(clients.following, timeout=CANCELED_WITHIN_SECONDS)

@@ -158,7 +158,11 @@ def stale_reads(patch: Patch) -> None:
         fold = restore(stored) if stored else None
         return fold if fold is not None and fold.head.exists else await load(log, task)
 
+    async def lazy_for(log: Any, task: Any, _subject: str) -> Any:
+        return await lazy(log, task)
+
     patch.setattr(operations, "load", lazy)
+    patch.setattr(operations, "load_for", lazy_for)
 
 
 def live_copies_trusted(patch: Patch) -> None:
