@@ -216,7 +216,7 @@ async def _cancel_all(cluster: Cluster, clients: Clients) -> list[str]:
             agent = cluster.agent_of(task_id)
             asked = await clients.cancel("judge", agent, task_id)
             # Its deadline for input may have come first: then it has ended, as it should.
-            if asked.answer is not Answer.DONE and phases(cluster.history)[task_id] is not Phase.TERMINAL:
+            if asked.answer is not Answer.DONE and phases(cluster.history).get(task_id) is not Phase.TERMINAL:
                 violations.append(f"task {task_id[-6:]} rests and cannot be canceled: {asked.error}")
     if clients.following:
         _, pending = await asyncio.wait(clients.following, timeout=CANCELED_WITHIN_SECONDS)
