@@ -32,6 +32,8 @@ class Issuer:
         """How often its keys were asked for."""
         self.away = False
         """Whether it answers nothing but 503."""
+        self.turned_away = 0
+        """How often it did."""
         self.keys: dict[str, Any] = {
             "rsa": rsa.generate_private_key(public_exponent=65537, key_size=2048),
             "ec": ec.generate_private_key(ec.SECP256R1()),
@@ -87,6 +89,7 @@ class Issuer:
             path = (await reader.readuntil(b"\r\n\r\n")).split(b" ")[1].decode()
             status, body = "200 OK", b""
             if self.away:
+                self.turned_away += 1
                 status = "503 Service Unavailable"
             elif path == "/.well-known/openid-configuration":
                 body = json.dumps({"issuer": self.url, "jwks_uri": f"{self.url}/keys"}).encode()

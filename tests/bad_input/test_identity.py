@@ -21,6 +21,7 @@ import pytest
 import pytest_asyncio
 from msgspec import Struct
 
+from a2a_events import limits
 from a2a_events.bindings.identity.api_keys import new_key, written
 from a2a_events.bindings.identity.port import Scope
 from a2a_events.model import encode
@@ -246,12 +247,32 @@ async def test_70_a_thousand_unknown_key_ids_make_the_issuer_be_asked_once(
         await caller.call("ListTasks", {}, headers=guarded.bearer())
 
 
-async def test_an_issuer_that_is_away_locks_nobody_out_whose_key_was_seen(nats_url: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("binding", BINDINGS)
+async def test_an_issuer_that_is_away_locks_nobody_out_whose_key_was_seen(
+    nats_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, binding: str
+) -> None:
+    monkeypatch.setattr(limits, "JWKS_FRESH_SECONDS", 0.0)
+    monkeypatch.setattr(limits, "JWKS_FLOOR_SECONDS", 0.0)
     async with guarding(nats_url, tmp_path) as guarded, guarded.http() as http:
-        caller = Caller(http, HTTP_JSON)
+        caller = Caller(http, binding)
+        await caller.call("ListTasks", {}, headers=guarded.bearer())
         guarded.issuer.away = True
-        refused = await caller.refused("ListTasks", {}, headers=guarded.bearer())
+        await caller.call("ListTasks", {}, headers=guarded.bearer())
+        refused = await caller.refused("ListTasks", {}, headers=guarded.bearer(header={"kid": "never-seen"}))
+        assert (401, "UNAUTHENTICATED") == (refused.http_status, refused.reason)
+        assert guarded.issuer.turned_away >= 1, "it was asked, in vain"
+        await caller.call("ListTasks", {}, headers=guarded.bearer())
+
+
+@pytest.mark.parametrize("binding", BINDINGS)
+async def test_an_issuer_that_never_answered_is_nobody_s_fault(nats_url: str, tmp_path: Path, binding: str) -> None:
+    async with guarding(nats_url, tmp_path) as guarded, guarded.http() as http:
+        caller = Caller(http, binding)
+        guarded.issuer.away = True
+        answer = await http.send(caller.request("ListTasks", {}, headers=guarded.bearer()))
+        refused = failure(binding, answer)
         assert (503, "UNAVAILABLE") == (refused.http_status, refused.reason), "it is not the caller's fault"
+        assert int(answer.headers["retry-after"]) > 0
 
 
 @pytest.mark.parametrize("binding", BINDINGS)
