@@ -19,7 +19,7 @@ from litestar.types import HTTPScope, Receive, Send
 
 from a2a_events import limits, tracing
 from a2a_events.bindings import sse
-from a2a_events.bindings.identity.port import NotAuthenticated, Presented
+from a2a_events.bindings.identity.port import Presented
 from a2a_events.errors import (
     A2AError,
     PayloadTooLargeError,
@@ -449,9 +449,8 @@ class Streams:
 def _without_update(why: str) -> A2AError:
     """What a client gets whose stream was ended before anything was shown."""
     text = "before the first update; the message may have been taken: look for it"
-    if why == CREDENTIAL_ENDED:
-        return NotAuthenticated("expired", f"The credential ended {text}")
-    return UnavailableError(f"This gateway stopped {text}")
+    # Not 401 for the former: who is told so does it again with another credential, and it may have been done.
+    return UnavailableError(f"{'The credential ended' if why == CREDENTIAL_ENDED else 'This gateway stopped'} {text}")
 
 
 class OpenStream:

@@ -192,6 +192,7 @@ class Request:
             protocol_version=dialect.version,
             dialect=dialect.name,
             idempotency_key=idempotency_key,
+            holds=self.holds,
         )
 
     async def agent(self, asked: Any) -> ServedAgent:

@@ -211,6 +211,8 @@ class Client:
     ) -> Task | Message:
         """Send a message and wait for what becomes of it: a task that has ended or waits for input, or a message.
 
+        A server may stop waiting when the credentials end; the task then goes on, and can be looked at with others.
+
         Args:
             message: or its text.
             context_id: the conversation it belongs to.

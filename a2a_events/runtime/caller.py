@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from msgspec import Struct
+
+
+def _always() -> bool:
+    return True
 
 
 class Caller(Struct, frozen=True):
@@ -10,7 +16,8 @@ class Caller(Struct, frozen=True):
 
     ``tenant`` is the raw routing string of the request, ``subject`` who was authenticated, ``protocol_version`` and
     ``dialect`` the form in which the request came, ``extensions`` the URIs that were asked for and that this server
-    knows. ``idempotency_key`` is what a send is to be known by, None without one.
+    knows. ``idempotency_key`` is what a send is to be known by, None without one. ``holds`` says whether they may still
+    be shown anything: an answer can take longer than a credential lasts.
     """
 
     tenant: str = ""
@@ -19,6 +26,7 @@ class Caller(Struct, frozen=True):
     dialect: str = "1.0"
     extensions: tuple[str, ...] = ()
     idempotency_key: str | None = None
+    holds: Callable[[], bool] = _always
 
 
 class Result(Struct, frozen=True):

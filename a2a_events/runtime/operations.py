@@ -183,7 +183,8 @@ class Operations:
         """SendMessage (specification 3.1.1): the Task when it has ended or waits for the client, or a bare Message.
 
         With ``returnImmediately`` the Task as it is once the message is in the log. Under an idempotency key a message
-        is taken once, and who repeats it gets what its first sender gets (ADR 0018).
+        is taken once, and who repeats it gets what its first sender gets (ADR 0018). When the caller's credential ends,
+        the wait does: at the next record or ``limits.KEEP_ALIVE_SECONDS`` later the answer is the Task as it was.
 
         Returns:
             A SendMessageResponse.
@@ -200,6 +201,9 @@ class Operations:
             if not (answered or (sent.repeated and _answerable(fold.head, immediately=immediately))):
                 async with aclosing(_after(sent.watch, fold)) as runs:
                     async for records in runs:
+                        if not caller.holds():
+                            _require_shown(task, fold.head)
+                            break
                         for record in records:
                             fold.apply(record)
                         if _answerable(fold.head, immediately=immediately):
@@ -654,6 +658,15 @@ def _written(task: TaskRef) -> Generator[None]:
     except Unavailable as error:
         text = f"The request has taken effect, but task {task.task_id} cannot be read now: get it instead of retrying"
         raise UnavailableError(text) from error
+
+
+def _require_shown(task: TaskRef, head: Head) -> None:
+    """There must be something to answer with to a caller whose credential ended while they waited."""
+    if not head.exists:
+        text = (
+            f"The credential ended before the agent answered; task {task.task_id} goes on: get it instead of retrying"
+        )
+        raise UnavailableError(text)
 
 
 def _after(watch: Watch, fold: TaskFold) -> AsyncGenerator[list[Record]]:

@@ -9,7 +9,7 @@ import asyncio
 import hashlib
 import hmac
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -25,6 +25,7 @@ from a2a_events import limits
 from a2a_events.bindings.identity.api_keys import new_key, written
 from a2a_events.bindings.identity.port import Scope
 from a2a_events.model import encode
+from a2a_events.runtime.agent import Agent
 from a2a_events.services.connect import jetstream_log
 from a2a_events.settings import Settings
 from a2a_events.testing import free_port
@@ -66,14 +67,16 @@ async def guarded(nats_url: str, tmp_path_factory: pytest.TempPathFactory) -> As
 
 
 @asynccontextmanager
-async def guarding(nats_url: str, folder: Path, **given: Any) -> AsyncIterator[Guarded]:
+async def guarding(
+    nats_url: str, folder: Path, agents: Sequence[Agent] = AGENTS, **given: Any
+) -> AsyncIterator[Guarded]:
     key, line = new_key("ci", tenant="acme", scopes=list(Scope))
     (folder / "keys.jsonl").write_bytes(written([line]))
     (folder / "card.json").write_bytes(encode(msgspec.structs.replace(EXTENDED, name="scripted")))
     async with (
         issuing(free_port()) as issuer,
         serving(
-            AGENTS,
+            agents,
             nats=nats_url,
             default_agent="scripted",
             grpc_port=free_port(),

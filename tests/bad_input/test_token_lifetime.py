@@ -7,19 +7,28 @@ import time
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
+from a2a_events import Turn, agent
 from a2a_events.bindings.identity.api_keys import parse, written
 from a2a_events.client import Client, bearer
 from a2a_events.model import Message, Part, Role, TaskState
 from tests.bad_input.test_identity import guarding
-from tests.interop.grpc_wire import GrpcCaller, channel, refusal
+from tests.interop.agents import AGENTS
+from tests.interop.grpc_wire import GrpcCaller, as_json, channel, refusal
 from tests.interop.wire import BINDINGS, Caller, script, send
 
 pytestmark = pytest.mark.integration
 
 WITHIN_SECONDS = 60
 """After the end of the credential (specification of row 80); a steward looks each second."""
+
+
+@agent(name="mute", replies="either")
+async def mute(_turn: Turn) -> None:
+    """Says nothing, for as long as it is let."""
+    await asyncio.Event().wait()
 
 
 @pytest.mark.parametrize("binding", BINDINGS)
@@ -116,3 +125,46 @@ async def test_our_client_goes_on_with_another_token_and_misses_nothing(
         assert task.status.state is TaskState.COMPLETED
         assert seen == [f"{number:06d}" for number in range(120)], "nothing is lost, nothing comes twice"
         assert given >= 2, "more than one token was needed"
+
+
+@pytest.mark.parametrize("binding", [*BINDINGS, "GRPC"])
+async def test_80_a_send_that_waits_answers_with_the_task_as_it_was_when_the_credential_ends(
+    nats_url: str, tmp_path: Path, binding: str
+) -> None:
+    """Whether the agent says something meanwhile or nothing at all; the task goes on."""
+    async with guarding(nats_url, tmp_path) as guarded, guarded.http() as http, asyncio.timeout(WITHIN_SECONDS):
+        http.timeout = httpx.Timeout(WITHIN_SECONDS)
+        for delay_ms in (50, 600_000):
+            shown = guarded.bearer(exp=int(time.time()) + 2)
+            work = send(script(chunks=100_000, delayMs=delay_ms))
+            if binding == "GRPC":
+                async with channel(guarded.settings.grpc_address) as opened:
+                    call = GrpcCaller(opened).start("SendMessage", work, authorization=shown["Authorization"])
+                    answer = as_json(await call)
+            else:
+                answer = await Caller(http, binding).call("SendMessage", work, headers=shown)
+            task = answer["task"]
+            assert task["status"]["state"] == "TASK_STATE_WORKING"
+            caller = Caller(http, BINDINGS[0])
+            refused = await caller.refused("GetTask", {"id": task["id"]}, headers=shown)
+            assert (401, "UNAUTHENTICATED") == (refused.http_status, refused.reason)
+            seen = await caller.call("GetTask", {"id": task["id"]}, headers=guarded.bearer())
+            assert seen["status"]["state"] == "TASK_STATE_WORKING", "it goes on"
+            await caller.call("CancelTask", {"id": task["id"]}, headers=guarded.bearer())
+
+
+@pytest.mark.parametrize("operation", ["SendMessage", "SendStreamingMessage"])
+@pytest.mark.parametrize("binding", BINDINGS)
+async def test_80_before_there_is_anything_to_show_nobody_is_told_to_send_again(
+    nats_url: str, tmp_path: Path, binding: str, operation: str
+) -> None:
+    """401 would say that nothing was done. This agent may answer with a Message, so its task is not shown at once."""
+    served = guarding(nats_url, tmp_path, agents=(*AGENTS, mute), drain_seconds=0.5)
+    async with served as guarded, guarded.http() as http, asyncio.timeout(WITHIN_SECONDS):
+        http.timeout = httpx.Timeout(WITHIN_SECONDS)
+        caller = Caller(http, binding, "/agents/mute")
+        before = await guarded.appended()
+        refused = await caller.refused(operation, send("?"), headers=guarded.bearer(exp=int(time.time()) + 2))
+        assert (503, "UNAVAILABLE") == (refused.http_status, refused.reason)
+        assert "The credential ended" in refused.message
+        assert await guarded.appended() != before, "the message was taken"
