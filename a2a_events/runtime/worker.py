@@ -492,7 +492,7 @@ class _Running:
         turn = self._turn = await self._make_turn()
         over = self._agent_over = loop.create_future()
         task = self._agent_task = loop.create_task(
-            self._call(turn), name=f"agent {self._agent.name}, task {self._handle.task.task_id}"
+            self._call(turn, self._offered), name=f"agent {self._agent.name}, task {self._handle.task.task_id}"
         )
         task.add_done_callback(lambda done: _finish(over, done))
         self._offer_newer()
@@ -523,7 +523,8 @@ class _Running:
     def _stopped(self) -> bool:
         return self._stopping
 
-    async def _call(self, turn: Turn) -> None:
+    async def _call(self, turn: Turn, given: int) -> None:
+        self._given = given  # and not before: a cancel may come first, and then the agent never gets to see them
         try:
             await self._agent.handler(turn)
         finally:
@@ -542,7 +543,8 @@ class _Running:
         fold = self.writer.fold
         given = fold.head.pending
         self._positions.clear()
-        self._given = self._offered = max((p.position for p in given), default=fold.head.handled)
+        self._given = fold.head.handled
+        self._offered = max((p.position for p in given), default=fold.head.handled)
         asked = [await self._message(p) for p in given]
         log, task_id = self._log, self._handle.task.task_id
         seen = await self.writer.begin(self._agent.policy)
