@@ -179,6 +179,7 @@ class Request:
             PermissionDeniedError: the request names another tenant than the credential.
         """
         assert self.who is not None, "who asks comes first"
+        assert self._permitted, "what is allowed comes second"
         asked_id = getattr(asked, "task_id", "") or getattr(asked, "id", "")
         if parse_task_id(asked_id):  # what we never made is not repeated in logs
             self.task_id = asked_id
@@ -203,7 +204,7 @@ class Request:
             TaskNotFoundError: there is none, so there is no task of it either.
             UnavailableError: it is not known whether there is.
         """
-        assert self._permitted, "what is allowed comes first"
+        assert self._permitted, "who asks, and what is allowed, come first"
         tenant: str = asked.tenant
         if len(tenant) > limits.IDENTIFIER_CHARACTERS:
             raise InvalidParamsError(violations=(("tenant", f"at most {limits.IDENTIFIER_CHARACTERS} characters"),))
