@@ -191,7 +191,7 @@ async def test_65_no_other_service_is_served_over_grpc(guarded: Guarded) -> None
         (listed,) = [answer async for answer in stub.ServerReflectionInfo(asked)]
         served = {service.name for service in listed.list_services_response.service}
         assert served == {SERVICE.full_name, *PUBLIC_SERVICES}
-        unknown = opened.unary_unary(f"/{SERVICE.full_name}/DropEverything")
+        unknown: Any = opened.unary_unary(f"/{SERVICE.full_name}/DropEverything")
         with pytest.raises(aio.AioRpcError, match="UNIMPLEMENTED"):
             await unknown(b"")
 
