@@ -69,8 +69,10 @@ class A2AError(Exception):
 
 
 class TaskNotFoundError(A2AError):
-    """No task with this id, or none that this caller may see: the two are never told apart."""
+    """No task with this id, or none that this caller may see: the two are never told apart, but to the audit log."""
 
+    of_somebody_else = False
+    """Whether it is there. Nothing that clients are shown, or when, may depend on it."""
     reason = "TASK_NOT_FOUND"
     jsonrpc_code = -32001
     http_status = 404

@@ -62,7 +62,7 @@ class HttpJson:
             request.outcome = "client gone"
         except Exception as error:  # noqa: BLE001 -- the edge: whatever it is, the client gets the protocol's error
             seen = dialect.error(shown(error))
-            request.failed(seen)
+            request.failed(seen, error)
             status, body = seen.http_status, http_body(seen)
             if of_0_3:
                 status, body = v0_3_errors.http_status(seen), v0_3_errors.http_body(seen)

@@ -102,7 +102,7 @@ class JsonRpc:
             request.outcome = "client gone"
         except Exception as error:  # noqa: BLE001 -- the edge: whatever it is, the client gets the protocol's error
             seen = dialect.error(shown(error))
-            request.failed(seen)
+            request.failed(seen, error)
             in_stream = dialect.refuses_in_streams and operation in STREAMING and not isinstance(seen, _HTTP_ERRORS)
             if in_stream and not exchange.begun:
                 await exchange.begin_stream()

@@ -18,7 +18,7 @@ from a2a_events.bindings.dialect import V1_0, Dialect
 from a2a_events.bindings.identity.access import Access, named
 from a2a_events.bindings.identity.port import Identified, Presented
 from a2a_events.errors import A2AError, InvalidParamsError, TaskNotFoundError
-from a2a_events.metrics.catalog import OK, OPERATIONS, REQUEST_SECONDS, REQUESTS, REQUESTS_IN_FLIGHT
+from a2a_events.metrics.catalog import AUTH_FAILURES, OK, OPERATIONS, REQUEST_SECONDS, REQUESTS, REQUESTS_IN_FLIGHT
 from a2a_events.runtime.caller import Caller, Result
 from a2a_events.runtime.directory import Directory, ServedAgent
 from a2a_events.runtime.operations import Updates
@@ -48,6 +48,7 @@ class Request:
     __slots__ = (
         "_access",
         "_directory",
+        "_foreign",
         "_permitted",
         "_started",
         "address",
@@ -72,6 +73,8 @@ class Request:
         self._access = access
         self._permitted = ""
         """The operation that whoever asks may do."""
+        self._foreign = False
+        """Whether it was about a task of somebody else, which is not there for who asks."""
         self.who: Identified | None = None
         """Who asks, once they were let in."""
         self.address = ""
@@ -223,12 +226,21 @@ class Request:
         if self._permitted == "DeleteTaskPushNotificationConfig":
             audit.deleted("webhook", task_id=result.task_id, **self.by)
 
-    def failed(self, error: A2AError) -> None:
-        """What the client was told."""
+    def failed(self, error: A2AError, raised: Exception | None = None) -> None:
+        """What the client was told.
+
+        Args:
+            error: as its dialect has it.
+            raised: what it was made of.
+        """
         self.outcome, self.code = error.reason, error.jsonrpc_code
+        self._foreign = isinstance(raised, TaskNotFoundError) and raised.of_somebody_else
 
     def log(self) -> None:
-        """The request's line."""
+        """The request's line, and that of who asked for somebody else's task: after the answer, which it delays not."""
+        if self._foreign:
+            AUTH_FAILURES.inc("foreign")
+            audit.denied("foreign", operation=self._permitted, task_id=self.task_id, **self.by)
         seconds = time.monotonic() - self._started
         REQUESTS_IN_FLIGHT.add(-1)
         code = _CODES.get(self.outcome, self.outcome)

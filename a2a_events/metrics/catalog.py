@@ -85,7 +85,7 @@ RATE_LIMITED: Final = Counter(
 AUTH_FAILURES: Final = Counter(
     "a2a_auth_failures_total",
     "Requests that were not let in",
-    reason=("missing", "invalid", "expired", "revoked", "scope", "tenant", "token", "host", "site"),
+    reason=("missing", "invalid", "expired", "revoked", "scope", "tenant", "foreign", "token", "host", "site"),
 )
 
 # --- streams to clients ----------------------------------------------------------------------------------------------

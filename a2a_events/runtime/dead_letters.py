@@ -13,7 +13,7 @@ import msgspec
 import structlog
 from msgspec import Raw, Struct
 
-from a2a_events import limits
+from a2a_events import audit, limits
 from a2a_events.errors import Conflict, LogError, RecordTooLarge, Unreadable
 from a2a_events.log.append import append
 from a2a_events.log.port import Letter, Log
@@ -170,6 +170,7 @@ async def replay(log: Log, writer: Writer, seals: Seals, task: TaskRef, now: int
     new = replay_of(task)
     created = await log.last(new) is None and await _create(log, writer, seals, task, new, fold.head, now)
     await log.forget_dead_letter(letter)
+    audit.deleted("dead letter", task_id=task.task_id, agent=task.agent, replay=new.task_id, by=writer.instance)
     logger.info("task replayed", task_id=task.task_id, replay=new.task_id, created=created)
     return Replayed(new, created)
 

@@ -49,7 +49,9 @@ async def load_for(log: Log, task: TaskRef, subject: str) -> TaskFold:
             raise TaskNotFoundError
         fold.apply(first)
         if not _is_of(fold, subject):
-            raise TaskNotFoundError
+            refused = TaskNotFoundError()
+            refused.of_somebody_else = True
+            raise refused
     fold = await _rest(log, task, fold)
     FOLD_SECONDS.observe(time.monotonic() - begun)
     if not fold.head.exists or not _is_of(fold, subject):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from a2a_events import audit
 from a2a_events.log.port import Log, Removing
 from a2a_events.runtime.retention import Removed, Retention
 from a2a_events.timeline.ids import TaskRef, token
@@ -55,4 +56,5 @@ async def delete(
     done, left = await retention.run(), await tasks_of(log, tenant)
     if all(task.log != log.name for task in left):
         await log.forget_contexts(wanted)
+        audit.deleted("contexts", tenant=tenant, reason="tenant deleted", by=writer.instance)
     return done, left

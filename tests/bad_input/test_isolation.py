@@ -15,6 +15,7 @@ import pytest
 import pytest_asyncio
 from msgspec import Struct
 
+from a2a_events import audit
 from tests.bad_input.test_identity import Guarded, guarding
 from tests.interop.grpc_wire import GrpcCaller, channel
 from tests.interop.wire import BINDINGS, HTTP_JSON, JSONRPC, Caller, script, send
@@ -141,6 +142,26 @@ async def test_76_so_do_timelines(world: World, path: str, who: str) -> None:
         assert (await answer(MADE_UP))[0] == 404
         assert await answer(world.working) == await answer(MADE_UP)
         assert await answer(world.done) == await answer(MADE_UP)
+
+
+@pytest.mark.parametrize("binding", [*BINDINGS, "GRPC", "timelines"])
+async def test_76_operators_are_told_of_it(world: World, monkeypatch: pytest.MonkeyPatch, binding: str) -> None:
+    """And of nothing else: an id that nobody has is a slip, one of somebody else has come into wrong hands."""
+    denials: list[dict[str, str]] = []
+    monkeypatch.setattr(audit, "denied", lambda reason, **of: denials.append({"reason": reason, **of}))
+    bob = world.as_("bob")
+    async with world.guarded.http() as http:
+        for task_id in (MADE_UP, world.working, world.done):
+            if binding == "GRPC":
+                async with channel(world.guarded.settings.grpc_address) as opened:
+                    await GrpcCaller(opened).refused("CancelTask", {"id": task_id}, authorization=bob["Authorization"])
+            elif binding == "timelines":
+                await http.get(f"/debug/timelines/tasks/{task_id}", headers=bob)
+            else:
+                await Caller(http, binding).refused("CancelTask", {"id": task_id}, headers=bob)
+    told = [(each["reason"], each["task_id"], each["subject"], each["tenant"]) for each in denials]
+    assert told == [("foreign", task_id, "bob", "acme") for task_id in (world.working, world.done)]
+    assert {each["operation"] for each in denials} == {"Timeline" if binding == "timelines" else "CancelTask"}
 
 
 @pytest.mark.parametrize("binding", BINDINGS)

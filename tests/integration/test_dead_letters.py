@@ -8,7 +8,7 @@ import time
 import msgspec
 import pytest
 
-from a2a_events import limits
+from a2a_events import audit, limits
 from a2a_events.errors import Unavailable
 from a2a_events.log.jetstream import JetStreamLog, provision
 from a2a_events.log.port import Letter, Log
@@ -257,7 +257,11 @@ async def test_there_is_no_account_of_a_task_that_was_not_given_up(serve: StackO
 # --- replay -----------------------------------------------------------------------------------------------------------
 
 
-async def test_a_replay_with_a_repaired_agent_completes_as_a_new_task_and_the_letter_is_gone(serve: StackOf) -> None:
+async def test_a_replay_with_a_repaired_agent_completes_as_a_new_task_and_the_letter_is_gone(
+    serve: StackOf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    deleted: list[tuple[str, dict[str, str]]] = []
+    monkeypatch.setattr(audit, "deleted", lambda what, **of: deleted.append((what, of)))
     broken = Broken()
     stack = await serve(broken())
     await stack.worker()
@@ -274,6 +278,8 @@ async def test_a_replay_with_a_repaired_agent_completes_as_a_new_task_and_the_le
     assert {message.task_id for message in again.history} == {again.id}
     assert await stack.calls.get(task.id) == task
     assert await letters(stack.log) == []
+    told = {"task_id": task.id, "agent": stack.ref(task.id).agent, "replay": again.id, "by": "operator-1"}
+    assert deleted == [("dead letter", told)]
     assert (await dead_letters.account(stack.log, stack.ref(task.id))).replay == again.id
     submitted = (await stack.records(again.id))[0].events()[0]
     assert isinstance(submitted, Submitted)

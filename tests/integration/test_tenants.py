@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from a2a_events import Task, Turn, agent
+from a2a_events import Task, Turn, agent, audit
 from a2a_events.errors import TaskNotFoundError
 from a2a_events.log.jetstream import JetStreamLog
 from a2a_events.log.memory import MemoryLog
@@ -46,7 +46,11 @@ async def test_an_export_holds_every_task_of_the_tenant_and_no_other(serve: Stac
         assert list(bundle.records) == [record async for run in stack.log.read(bundle.task) for record in run]
 
 
-async def test_deleting_removes_what_has_ended_and_names_the_rest(serve: StackOf) -> None:
+async def test_deleting_removes_what_has_ended_and_names_the_rest(
+    serve: StackOf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    deleted: list[tuple[str, str]] = []
+    monkeypatch.setattr(audit, "deleted", lambda what, **of: deleted.append((what, of.get("task_id") or of["tenant"])))
     stack = await serve(tenanted)
     await stack.worker()
     acme, other = stack.calls_of("acme"), stack.calls_of("other")
@@ -68,6 +72,7 @@ async def test_deleting_removes_what_has_ended_and_names_the_rest(serve: StackOf
     assert (done.tasks, left) == (1, [])
     assert await tasks_of(log, "acme") == []
     assert await noted(ended, "acme") == ()
+    assert deleted == [("task", ended.id), ("task", waits.id), ("contexts", "acme")]
     assert await noted(theirs, "other") == (b"noted",)
     assert (await other.get(theirs.id)).id == theirs.id
     assert len(await tasks_of(log, "other")) == 1

@@ -137,7 +137,7 @@ class A2AService:
             request.outcome, seen = lost.why, lost
         except Exception as error:  # noqa: BLE001 -- the edge: whatever it is, the client gets the protocol's error
             seen = shown(error)
-            request.failed(seen)
+            request.failed(seen, error)
         return await refuse(context, seen)
 
     async def _answer(self, method: _Method, content: bytes, context: Context, request: Request) -> bytes | Updates:

@@ -12,6 +12,7 @@ from a2a_events import audit
 from a2a_events.bindings.exchange import Exchange, Streams
 from a2a_events.bindings.requests import Request
 from a2a_events.bindings.timelines.api import Problem, TaskApi, answered
+from a2a_events.errors import TaskNotFoundError
 from a2a_events.log.port import Log
 from a2a_events.model import GetTaskRequest
 from a2a_events.runtime.operations import Operations
@@ -61,7 +62,11 @@ class Debugging:
         tenant = next((value for name, value in reversed(pairs) if name == "tenant"), "")
         asked = GetTaskRequest(id=task_id, tenant=tenant)
         agent = await request.agent(asked)
-        task = await self._operations.visible(request.caller(asked, agent), agent, asked.id)
+        try:
+            task = await self._operations.visible(request.caller(asked, agent), agent, asked.id)
+        except TaskNotFoundError as error:
+            request.failed(error, error)
+            raise
         audit.seen("timeline", task_id=task.task_id, **request.by)
         about = urlencode([(name, value) for name, value in pairs if name != "tenant"])
         await self._task(exchange, task, rest, about)
