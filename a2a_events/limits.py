@@ -129,6 +129,8 @@ REQUESTS_BYTES: Final = 128 * 1024 * 1024
 """Request bodies that a gateway holds at once; over it 503 with Retry-After. Each costs about five times its size."""
 JSON_CONTAINERS: Final = 250_000
 """Most arrays and objects in a request body: 20 MB of ``[],`` would be 400 MB of lists."""
+JSON_NAMES: Final = 50_000
+"""Most members of objects in a request body, all together; a setting too. A table of so many cells is better a file."""
 JSON_DEPTH: Final = 32
 """Deepest nesting of a request body. Readers of protobuf stop at 100 nested messages, and a level of JSON is up to
 three of them: a data part of 33 levels could not be read back by its sender over gRPC, nor one of 47 over JSON."""

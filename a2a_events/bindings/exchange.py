@@ -28,6 +28,7 @@ from a2a_events.errors import (
     UnsupportedMediaTypeError,
 )
 from a2a_events.metrics.catalog import RATE_LIMITED, SSE_DISCONNECTS, SSE_STREAMS
+from a2a_events.model.decode import check_names
 from a2a_events.runtime.operations import Run, Updates
 
 JSON: Final = b"application/json"
@@ -67,10 +68,17 @@ class Intake:
     Args:
         largest: bytes of one body.
         together: bytes of all bodies that are being read or acted on.
+        names: members of objects in one body.
     """
 
-    def __init__(self, largest: int = limits.REQUEST_BYTES, together: int = limits.REQUESTS_BYTES) -> None:
+    def __init__(
+        self,
+        largest: int = limits.REQUEST_BYTES,
+        together: int = limits.REQUESTS_BYTES,
+        names: int = limits.JSON_NAMES,
+    ) -> None:
         self.largest = largest
+        self.names = names
         self._together = max(together, largest)
         self._held = 0
 
@@ -201,6 +209,10 @@ class Exchange:
         if whole and not _is_json(self.header(b"content-type")):
             raise UnsupportedMediaTypeError
         return whole
+
+    def check_names(self, content: bytes) -> None:
+        """Refuse JSON with too many members; see :func:`a2a_events.model.decode.check_names`."""
+        check_names(content, self._intake.names)
 
     def release(self) -> None:
         """The body, and all that was made of it, is let go. Releasing twice is harmless."""

@@ -171,6 +171,7 @@ async def _asked(exchange: Exchange, dialect: Dialect, operation: str, bound: di
     if exchange.method != "POST":
         return dialect.made(operation, dict(parse_qsl(exchange.query)), bound, strict=False)
     content = (await exchange.body()).strip()
+    exchange.check_names(content)
     if not bound:
         return dialect.read(operation, content)
     if content and not content.startswith(b"{"):

@@ -117,6 +117,7 @@ class JsonRpc:
         self, exchange: Exchange, request: Request, dialect: Dialect, operation: str, envelope: _Envelope
     ) -> Updates | None:
         """Answer, or give the stream that is the answer."""
+        exchange.check_names(bytes(envelope.params))
         asked = _asked(envelope, dialect, operation)
         agent = await request.agent(asked)
         extensions = check_extensions(exchange, agent.card, dialect.extension_headers)

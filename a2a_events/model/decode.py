@@ -7,6 +7,7 @@ takes the slow path: parse to plain values, bring them to canonical form, conver
 from __future__ import annotations
 
 import base64
+import json
 import re
 from collections.abc import Hashable
 from functools import cache
@@ -26,6 +27,7 @@ _SNAKE_MEMBER = re.compile(rb'"[a-z]++(?:_[a-z]++)++"\s*+:')
 _STEPS = bytes.maketrans(b"[{]}", b"\x01\x01\xff\xff")
 """One level down or up, as a signed byte."""
 _NO_MARKS = bytes(set(range(256)) - set(b'[]{}"'))
+_NO_NAMES = bytes(set(range(256)) - set(b':"'))
 _PATH = re.compile(r" - at `\$\.?([^`]*)`$")
 _MISSING = re.compile(r"missing required field `([^`]+)`")
 _FREE_FORM = frozenset({"metadata", "data", "params", "header", "securitySchemes", "schemes"})
@@ -100,13 +102,31 @@ def parse(body: bytes) -> Any:
     """Plain values out of JSON.
 
     Raises:
-        ParseError: not JSON, not UTF-8, a number that no double or integer holds, or nested too deep.
+        ParseError: not JSON, not UTF-8, or nested too deep.
+        InvalidParamsError: JSON with a number that is too large, or with half of a surrogate pair.
     """
     check_depth(body)
     try:
         return msgspec.json.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        if _well_formed(body):
+            raise InvalidParamsError(
+                "The JSON holds a number that is too large, or text with half of a surrogate pair"
+            ) from None
         raise ParseError from None
+
+
+def _well_formed(body: bytes) -> bool:
+    """Whether a body is JSON in form, whatever values it holds."""
+    try:
+        json.loads(body.decode(), parse_int=len, parse_float=len, parse_constant=_no_constant)
+    except (ValueError, RecursionError):
+        return False
+    return True
+
+
+def _no_constant(name: str) -> Any:
+    raise ValueError(name)
 
 
 def check_depth(body: bytes) -> None:
@@ -132,6 +152,28 @@ def check_depth(body: bytes) -> None:
     if max(accumulate(memoryview(steps).cast("b")), default=0) > limits.JSON_DEPTH:
         message = f"The JSON is nested deeper than {limits.JSON_DEPTH} levels"
         raise ParseError(message)
+
+
+def check_names(body: bytes, most: int) -> None:
+    """Refuse JSON whose objects hold more members than this, all of them together.
+
+    Costs one byte count for nearly every body; for the others a few passes.
+
+    Args:
+        body: JSON in UTF-8.
+        most: members.
+
+    Raises:
+        InvalidParamsError: too many.
+    """
+    if body.count(b":") <= most:
+        return
+    unescaped = body.replace(b"\\\\", b"").replace(b'\\"', b"")
+    marks = unescaped.translate(None, _NO_NAMES).replace(b'""', b"")
+    # As in :func:`check_depth`: between two strings that are left stands a colon.
+    if marks.count(b'"') > 2 * (most + 2) or sum(map(len, marks.split(b'"')[::2])) > most:
+        text = f"The JSON holds more than {most} members of objects"
+        raise InvalidParamsError(text)
 
 
 def _too_many() -> PayloadTooLargeError:

@@ -17,6 +17,7 @@ from google.protobuf.message_factory import GetMessageClass
 from a2a_events import limits
 from a2a_events.errors import InvalidParamsError, ParseError, PayloadTooLargeError, UnsupportedOperationError
 from a2a_events.model import decode, encode
+from a2a_events.model.decode import check_names
 
 M = TypeVar("M", bound=Message)
 T = TypeVar("T")
@@ -39,23 +40,26 @@ def parse(content: bytes, of: type[M]) -> M:
         raise ParseError("The request is not the protobuf message of this method") from None
 
 
-def request(message: Message, tenant: str, of: type[T]) -> T:
+def request(message: Message, tenant: str, of: type[T], names: int = limits.JSON_NAMES) -> T:
     """The request object that a message is.
 
     Args:
         message: what the client sent.
         tenant: takes the place of the message's.
         of: the struct to make.
+        names: most members of objects in its JSON.
 
     Raises:
         PayloadTooLargeError: it holds more than ``limits.JSON_CONTAINERS`` messages and values.
-        ParseError, InvalidParamsError: as :func:`a2a_events.model.decode`.
+        ParseError, InvalidParamsError: as :func:`a2a_events.model.decode` and ``check_names``.
     """
     try:
         members = _Reading().members(message)
     except _UNTRANSLATABLE:
         raise InvalidParamsError("The request holds a number or time that JSON does not have") from None
-    return decode(encode({**members, "tenant": tenant}), of)
+    content = encode({**members, "tenant": tenant})
+    check_names(content, names)
+    return decode(content, of)
 
 
 def answer(content: bytes, of: type[Message]) -> bytes:

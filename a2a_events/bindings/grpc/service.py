@@ -154,7 +154,7 @@ class A2AService:
         message = messages.parse(content, method.asked)
         request.agent_name, tenant = _place(message.tenant)
         of = (UNARY[method.name] if method.name in UNARY else STREAMING[method.name])[0]
-        asked = await _translated(len(content), messages.request, message, tenant, of)
+        asked = await _translated(len(content), messages.request, message, tenant, of, self._intake.names)
         agent = await request.agent(asked)
         extensions = active_extensions(_metadata(context, "a2a-extensions"), agent.card)
         given = any(name == "idempotency-key" for name, _ in context.invocation_metadata() or ())
