@@ -127,6 +127,18 @@ REQUEST_BYTES: Final = 20 * 1024 * 1024
 """Largest request body, counted as it arrives; a setting too. Admits a message of ``CONTENT_BYTES`` and its frame."""
 REQUESTS_BYTES: Final = 128 * 1024 * 1024
 """Request bodies that a gateway holds at once; over it 503 with Retry-After. Each costs about five times its size."""
+URL_BYTES: Final = 8 * 1024
+"""Longest URL of a request, as common servers have it; a setting too. Over it 414."""
+REQUEST_HEADER_BYTES: Final = 16 * 1024
+"""All headers of a request together: a token of 8 KB and as much again; a setting too. Over it 431."""
+REQUEST_HEADER_FIELDS: Final = 100
+"""How many there may be; a setting too. Browsers send 20, proxies add 10."""
+REQUEST_HEADER_SECONDS: Final = 10.0
+"""From the first byte of a request to the end of its headers; a setting too. They are one packet or two."""
+REQUEST_BODY_SECONDS: Final = 30.0
+"""From there to the end of its body; a setting too. 20 MB come in time at 6 Mbit/s."""
+IDLE_CONNECTION_SECONDS: Final = 30.0
+"""How long a connection may be open without a request; a setting too. Pools of clients let go after 5 s."""
 JSON_CONTAINERS: Final = 250_000
 """Most arrays and objects in a request body: 20 MB of ``[],`` would be 400 MB of lists."""
 JSON_NAMES: Final = 50_000

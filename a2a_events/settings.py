@@ -110,6 +110,20 @@ class Settings(Struct, frozen=True, kw_only=True):
     """Largest message of a client, and largest report of an agent, as they are stored."""
     request_bytes: Annotated[int, Meta(ge=1024)] = limits.REQUEST_BYTES
     """Largest request body."""
+    json_names: Annotated[int, Meta(ge=1000)] = limits.JSON_NAMES
+    """Most members of objects in a request body, all together."""
+    url_bytes: Annotated[int, Meta(ge=1024)] = limits.URL_BYTES
+    """Longest URL of a request."""
+    header_bytes: Annotated[int, Meta(ge=1024)] = limits.REQUEST_HEADER_BYTES
+    """Largest headers of a request, all together."""
+    header_fields: Annotated[int, Meta(ge=20)] = limits.REQUEST_HEADER_FIELDS
+    """Most headers of a request."""
+    header_seconds: Annotated[float, Meta(gt=0)] = limits.REQUEST_HEADER_SECONDS
+    """What a client gets to send the headers of a request."""
+    body_seconds: Annotated[float, Meta(gt=0)] = limits.REQUEST_BODY_SECONDS
+    """What a client gets to send the body of a request."""
+    idle_seconds: Annotated[float, Meta(gt=0)] = limits.IDLE_CONNECTION_SECONDS
+    """How long a connection may be open without a request."""
     queue_limit: Annotated[int, Meta(ge=0)] = limits.QUEUE_LIMIT
     """Messages of one agent that are queued or running, over which a gateway refuses new tasks; 0: no limit."""
     turns: int = limits.TURNS_PER_WORKER

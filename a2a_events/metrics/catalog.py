@@ -79,8 +79,9 @@ REQUEST_SECONDS: Final = Histogram(
 REQUESTS_IN_FLIGHT: Final = Gauge("a2a_requests_in_flight", "Requests being served, open streams included")
 RATE_LIMITED: Final = Counter(
     "a2a_rate_limited_total",
-    "Requests that were refused because there is too much: of an agent's queue, of open streams, of request bodies",
-    reason=("queue", "streams", "bodies"),
+    "Requests that were refused because there is too much: of an agent's queue, of open streams, of request bodies, of a "
+    "request's headers, or of time that it took to come",
+    reason=("queue", "streams", "bodies", "requests", "slow"),
 )
 AUTH_FAILURES: Final = Counter(
     "a2a_auth_failures_total",

@@ -17,9 +17,10 @@ from litestar import Litestar, Request, Response, get
 from litestar.datastructures import State
 
 from a2a_events.bindings.app import probe
+from a2a_events.services.bounded_http import HttpBounds, bounded
 from a2a_events.services.exposition import exposed
 from a2a_events.services.health import Health
-from a2a_events.services.listener import Server, config
+from a2a_events.services.listener import Server
 
 _END_SECONDS: Final = 2.0
 """How long the thread is waited for when the process ends."""
@@ -58,7 +59,7 @@ class Admin:
     """
 
     def __init__(self, health: Health, listener: socket.socket) -> None:
-        self._server = _Server(config(create_app(health), stop_seconds=_STOP_SECONDS, loop="asyncio"))
+        self._server = _Server(bounded(create_app(health), HttpBounds(), stop_seconds=_STOP_SECONDS, loop="asyncio"))
         self._listener = listener
         self._thread = threading.Thread(target=self._serve, name="admin", daemon=True)
 

@@ -21,9 +21,10 @@ from a2a_events.runtime.index import TaskIndex
 from a2a_events.runtime.operations import Operations
 from a2a_events.runtime.push_configs import Targets
 from a2a_events.services import event_loop, identity, logs, push
+from a2a_events.services.bounded_http import HttpBounds, bounded
 from a2a_events.services.connect import jetstream_log, writer
 from a2a_events.services.health import Health
-from a2a_events.services.listener import BACKLOG, Server, config, listen
+from a2a_events.services.listener import BACKLOG, Server, listen
 from a2a_events.services.operated import operated
 from a2a_events.settings import PREFIX, Settings, SettingsError, load
 
@@ -95,7 +96,7 @@ async def serve(
         security=access.security,
     )
     streams = Streams()
-    intake = Intake(settings.request_bytes)
+    intake = Intake(settings.request_bytes, names=settings.json_names)
 
     def unready() -> list[str]:
         if health is not None:
@@ -115,7 +116,8 @@ async def serve(
         hybrid_card=settings.hybrid_card,
         debugging=Debugging(operations, log, streams) if settings.debug_api else None,
     )
-    server = Server(config(app, stop_seconds=settings.drain_seconds, backlog=BACKLOG))
+    bounds = HttpBounds.of(settings)
+    server = Server(bounded(app, bounds, stop_seconds=settings.drain_seconds, backlog=BACKLOG))
     grpc = None
     if settings.grpc_port:
         listen(settings.host, settings.grpc_port, "--grpc-port").close()  # grpcio does not say why it cannot

@@ -19,8 +19,9 @@ from a2a_events.log.memory import MemoryLog
 from a2a_events.log.port import Log
 from a2a_events.runtime.survey import Survey
 from a2a_events.services import event_loop, logs
+from a2a_events.services.bounded_http import HttpBounds, bounded
 from a2a_events.services.connect import jetstream_log, writer
-from a2a_events.services.listener import Server, config, listen
+from a2a_events.services.listener import Server, listen
 from a2a_events.services.operated import operated
 from a2a_events.settings import PREFIX, Settings, SettingsError, load
 from a2a_events.timeline.bundle import DamagedBundle, moved, read
@@ -74,7 +75,7 @@ async def serve(log: Log, settings: Settings, stop: asyncio.Event, *, about: Abo
     about = about or About(f"{settings.namespace} at {', '.join(_names(settings.servers))}", a2a_events.__version__)
     operators = Operators(log, survey, streams, writer(settings, "timeline"), about)
     app = create_app(operators, Guard(settings.timeline_token), Page())
-    server = Server(config(app, stop_seconds=STOP_SECONDS))
+    server = Server(bounded(app, HttpBounds.of(settings), stop_seconds=STOP_SECONDS))
     serving = asyncio.get_running_loop().create_task(server.serve([listener]))
     logger.info("timeline ready", url=url(settings))
     waiting = asyncio.get_running_loop().create_task(stop.wait())

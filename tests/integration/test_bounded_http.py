@@ -1,0 +1,242 @@
+"""What a client may send before its body and how long it may take, on real sockets, with the bounds of a test."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from typing import Any
+
+import pytest
+
+from a2a_events.services.bounded_http import HttpBounds, bounded
+from a2a_events.services.listener import Server, listen
+
+SOON = HttpBounds(header_seconds=0.4, body_seconds=0.8, idle_seconds=3, url_bytes=1024, header_bytes=4096)
+PATIENCE_SECONDS = 20
+GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
+POST = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n"
+CHUNKED = b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+
+class Application:
+    """Reads the whole body of a request, unless its path says otherwise, and answers with the headers' names."""
+
+    def __init__(self) -> None:
+        self.disconnected = 0
+        self.go_on = asyncio.Event()
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        early = scope["path"] == "/early"
+        if scope["path"] == "/late":
+            await self.go_on.wait()
+        more = not early
+        while more:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                self.disconnected += 1
+                return
+            more = message["more_body"]
+        body = b",".join(name for name, _ in scope["headers"])
+        fields = [(b"content-length", str(len(body)).encode())]
+        await send({"type": "http.response.start", "status": 413 if early else 200, "headers": fields})
+        await send({"type": "http.response.body", "body": body})
+
+
+class Site:
+    def __init__(self, port: int, application: Application) -> None:
+        self._port = port
+        self.application = application
+        self.connections: list[Connection] = []
+
+    async def connect(self) -> Connection:
+        connection = Connection(*await asyncio.open_connection("127.0.0.1", self._port))
+        self.connections.append(connection)
+        return connection
+
+    async def serves(self) -> None:
+        connection = await self.connect()
+        connection.say(GET)
+        assert await connection.status() == 200
+
+
+class Connection:
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._reader = reader
+        self._writer = writer
+        self._begun = time.monotonic()
+
+    def say(self, content: bytes) -> None:
+        self._writer.write(content)
+
+    async def status(self) -> int:
+        """Of the next answer, whose body is read too."""
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            head = await self._reader.readuntil(b"\r\n\r\n")
+            length = int(head.lower().split(b"content-length: ")[1].split(b"\r\n")[0])
+            self.body = await self._reader.readexactly(length)
+        return int(head.split()[1])
+
+    async def cut_after(self) -> float:
+        """Seconds that it lived; nothing more may come."""
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            with suppress(ConnectionError):
+                assert b"" == await self._reader.read()
+        return time.monotonic() - self._begun
+
+    async def drip(self, content: bytes, pause_seconds: float = 0.05) -> None:
+        """One byte after the other, for as long as anybody reads."""
+        for byte in content:
+            if self._writer.is_closing():
+                return
+            self._writer.write(bytes([byte]))
+            await asyncio.sleep(pause_seconds)
+
+    async def close(self) -> None:
+        self._writer.close()
+        with suppress(ConnectionError):
+            await self._writer.wait_closed()
+
+
+@asynccontextmanager
+async def site_with(bounds: HttpBounds) -> AsyncIterator[Site]:
+    listener = listen("127.0.0.1", 0)
+    port = listener.getsockname()[1]
+    application = Application()
+    server = Server(bounded(application, bounds, stop_seconds=1))
+    serving = asyncio.create_task(server.serve([listener]))
+    site = Site(port, application)
+    try:
+        yield site
+    finally:
+        for connection in site.connections:
+            await connection.close()
+        server.should_exit = True
+        await serving
+
+
+@pytest.fixture
+async def site() -> AsyncIterator[Site]:
+    async with site_with(SOON) as one:
+        yield one
+
+
+@pytest.mark.parametrize(
+    ("request_bytes", "status"),
+    [
+        pytest.param(b"GET /%b HTTP/1.1\r\nHost: a\r\n\r\n" % (b"a" * 2000), 414, id="a long URL"),
+        pytest.param(b"GET /%b" % (b"a" * 500_000), 414, id="a URL without an end"),
+        pytest.param(b"GET / HTTP/1.1\r\nX: %b\r\n\r\n" % (b"a" * 5000), 431, id="a large header"),
+        pytest.param(b"GET / HTTP/1.1\r\nX: %b" % (b"a" * 3_000_000), 431, id="a header without an end"),
+        pytest.param(b"GET / HTTP/1.1\r\n%b\r\n" % (b"X: a\r\n" * 101), 431, id="many headers"),
+        pytest.param(b"GET / HTTP/1.1\r\n" + b"X: a\r\n" * 200_000, 431, id="headers without an end"),
+        pytest.param(CHUNKED + b"1;%b" % (b"a" * 400_000), 431, id="an extension of a chunk"),
+        pytest.param(CHUNKED + b"0\r\nX: %b" % (b"a" * 400_000), 431, id="a trailer"),
+        pytest.param(b"\x16\x03\x01 hello\r\n\r\n", 400, id="no HTTP"),
+        pytest.param(CHUNKED + b"zz\r\n", 400, id="no chunk"),
+    ],
+)
+async def test_what_is_over_a_bound_is_answered_and_the_connection_ends(
+    site: Site, request_bytes: bytes, status: int
+) -> None:
+    connection = await site.connect()
+    connection.say(request_bytes)
+    assert status == await connection.status()
+    assert b'"error"' in connection.body
+    await connection.cut_after()
+    await site.serves()
+
+
+async def test_headers_that_come_byte_by_byte_are_cut_when_their_time_is_over(site: Site) -> None:
+    connection = await site.connect()
+    dripping = asyncio.create_task(connection.drip(b"GET / HTTP/1.1\r\nX: " + b"a" * 200))
+    assert 408 == await connection.status()
+    assert await connection.cut_after() >= SOON.header_seconds
+    await dripping
+
+
+async def test_a_body_that_comes_byte_by_byte_is_cut_and_its_reader_is_told(site: Site) -> None:
+    connection = await site.connect()
+    connection.say(POST % 200)
+    dripping = asyncio.create_task(connection.drip(b"a" * 200))
+    assert 408 == await connection.status()
+    assert await connection.cut_after() >= SOON.body_seconds
+    assert site.application.disconnected == 1
+    await dripping
+
+
+async def test_a_request_that_comes_in_pieces_within_its_time_is_served(site: Site) -> None:
+    connection = await site.connect()
+    for _ in range(3):  # longer than the time for one, together
+        await connection.drip((POST % 4) + b"abcd", 0.003)
+        assert 200 == await connection.status()
+
+
+@pytest.mark.parametrize("said", [b"", GET, b"\r\n"])
+async def test_an_idle_connection_ends(said: bytes) -> None:
+    async with site_with(HttpBounds(idle_seconds=1)) as site:
+        connection = await site.connect()
+        connection.say(said)
+        if said == GET:
+            assert 200 == await connection.status()
+        await connection.cut_after()
+
+
+async def test_empty_lines_between_requests_do_not_keep_a_connection() -> None:
+    async with site_with(HttpBounds(idle_seconds=1)) as site:
+        connection = await site.connect()
+        connection.say(GET)
+        assert 200 == await connection.status()
+        dripping = asyncio.create_task(connection.drip(b"\r\n" * 1000, 0.2))
+        await connection.cut_after()
+        dripping.cancel()
+
+
+async def test_an_answer_that_takes_longer_than_all_bounds_is_given(site: Site) -> None:
+    connection = await site.connect()
+    connection.say(b"GET /late HTTP/1.1\r\n\r\n")
+    await asyncio.sleep(SOON.header_seconds + SOON.body_seconds + 0.2)
+    site.application.go_on.set()
+    assert 200 == await connection.status()
+
+
+async def test_a_body_that_the_server_does_not_read_yet_is_not_late(site: Site) -> None:
+    connection = await site.connect()
+    length = 30_000_000  # more than buffers take
+    connection.say(b"POST /late HTTP/1.1\r\nContent-Length: %d\r\n\r\n" % length + b"a" * length)
+    await asyncio.sleep(SOON.body_seconds * 2)
+    site.application.go_on.set()
+    assert 200 == await connection.status()
+
+
+async def test_the_rest_of_a_body_that_was_refused_does_not_keep_a_connection(site: Site) -> None:
+    connection = await site.connect()
+    connection.say(CHUNKED.replace(b"/ ", b"/early ") + b"1\r\na\r\n")
+    assert 413 == await connection.status()
+    dripping = asyncio.create_task(connection.drip(b"1\r\na\r\n" * 1000, 0.02))
+    await connection.cut_after()
+    dripping.cancel()
+
+
+async def test_a_connection_whose_refused_body_has_come_serves_on(site: Site) -> None:
+    connection = await site.connect()
+    connection.say((POST % 4).replace(b"/ ", b"/early ") + b"ab")
+    assert 413 == await connection.status()
+    connection.say(b"cd")
+    connection.say(GET)
+    assert 200 == await connection.status()
+
+
+async def test_trailers_are_no_headers(site: Site) -> None:
+    connection = await site.connect()
+    connection.say(CHUNKED + b"1\r\na\r\n0\r\nAuthorization: Bearer x\r\n\r\n")
+    assert 200 == await connection.status()
+    assert connection.body == b"host,transfer-encoding"
+
+
+async def test_requests_that_come_together_are_answered_in_order(site: Site) -> None:
+    connection = await site.connect()
+    connection.say(GET * 100)
+    for _ in range(100):
+        assert 200 == await connection.status()
