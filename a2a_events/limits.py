@@ -203,6 +203,8 @@ INDEX_STATUS_BYTES: Final = 8 * 1024
 # --- gRPC ------------------------------------------------------------------------------------------------------------
 CALLS_PER_GATEWAY: Final = 2 * STREAMS_PER_GATEWAY
 """gRPC calls under way at once: a stream that was cut stays one until its client reads that it was."""
+IDLE_CHANNEL_SECONDS: Final = 300.0
+"""How long a connection may be open without a call; a channel of gRPC connects again by itself when it is used."""
 CLIENT_PING_SECONDS: Final = 5.0
 """Shortest pause between two pings of a client; grpcio's default of 5 minutes cuts clients that keep quiet streams."""
 TRANSLATED_BYTES: Final = 256 * 1024

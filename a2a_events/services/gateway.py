@@ -122,7 +122,14 @@ async def serve(
     if settings.grpc_port:
         listen(settings.host, settings.grpc_port, "--grpc-port").close()  # grpcio does not say why it cannot
         grpc = _grpc_server()(
-            operations, directory, access=access, streams=streams, intake=intake, ready=lambda: not unready()
+            operations,
+            directory,
+            access=access,
+            streams=streams,
+            intake=intake,
+            header_bytes=settings.header_bytes,
+            header_seconds=settings.header_seconds,
+            ready=lambda: not unready(),
         )
         await grpc.start(settings.host, settings.grpc_port)
     serving = asyncio.get_running_loop().create_task(server.serve([listener]))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
@@ -13,7 +14,7 @@ from structlog.testing import capture_logs
 
 pytest.importorskip("grpc_reflection", reason="the extra grpc is not installed")
 
-from grpc import aio
+from grpc import StatusCode, aio
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from a2a_events import Turn, agent
@@ -61,6 +62,7 @@ class Server:
             Directory(log, default="scripted", extended={"scripted": {"": EXTENDED}}),
             streams=self.streams,
             intake=self.intake,
+            header_seconds=1.0,
             ready=lambda: self.connected,
         )
 
@@ -96,6 +98,31 @@ def lines() -> Iterator[list[Any]]:
     """What is logged."""
     with capture_logs() as captured:
         yield captured
+
+
+# --- bounds ----------------------------------------------------------------------------------------------------------
+
+
+async def test_metadata_over_the_bound_is_refused_and_the_connection_serves_on() -> None:
+    async with served() as server, channel(server.target) as connection:
+        caller = GrpcCaller(connection)
+        with pytest.raises(aio.AioRpcError) as refused:
+            await caller.start("SendMessage", send(script(chunks=1)), x_large="a" * 17_000)
+        assert refused.value.code() is StatusCode.RESOURCE_EXHAUSTED
+        answered = await caller.start("SendMessage", send(script(chunks=1)), x_large="a" * 12_000)
+        assert as_json(answered)["task"]["status"]["state"] == "TASK_STATE_COMPLETED"
+
+
+@pytest.mark.parametrize("said", [b"", b"PRI * HT"])
+async def test_who_does_not_begin_to_speak_http2_is_cut(said: bytes) -> None:
+    async with served() as server, asyncio.timeout(30):
+        host, _, port = server.target.rpartition(":")
+        reader, writer = await asyncio.open_connection(host, int(port))
+        writer.write(said)
+        while await reader.read(1000):
+            pass  # the server's own settings
+        writer.close()
+        await writer.wait_closed()
 
 
 # --- extensions (specification 3.6, 4.6) -----------------------------------------------------------------------------

@@ -26,6 +26,7 @@ _OPTIONS: Final = (
     ("grpc.keepalive_permit_without_calls", 1),  # idle connections of clients that are gone end, too
     ("grpc.http2.max_pings_without_data", 0),  # a quiet stream is pinged for as long as it is quiet
     ("grpc.http2.min_ping_interval_without_data_ms", int(limits.CLIENT_PING_SECONDS * 1000)),
+    ("grpc.max_connection_idle_ms", int(limits.IDLE_CHANNEL_SECONDS * 1000)),  # clients connect again by themselves
 )
 
 
@@ -38,6 +39,8 @@ class GrpcServer:
         access: who may come in and do what; default: anybody anything.
         streams: where open streams are kept; whoever closes it ends those of this server, too.
         intake: what requests are counted against.
+        header_bytes: most metadata of a call.
+        header_seconds: what a client gets to begin to speak HTTP/2.
         ready: whether requests can be served right now.
     """
 
@@ -49,10 +52,18 @@ class GrpcServer:
         access: Access | None = None,
         streams: Streams,
         intake: Intake | None = None,
+        header_bytes: int = limits.REQUEST_HEADER_BYTES,
+        header_seconds: float = limits.REQUEST_HEADER_SECONDS,
         ready: Callable[[], bool] = lambda: True,
     ) -> None:
         requests = intake or Intake()
-        options = (*_OPTIONS, ("grpc.max_receive_message_length", requests.largest))
+        options = (
+            *_OPTIONS,
+            ("grpc.max_receive_message_length", requests.largest),
+            ("grpc.max_metadata_size", header_bytes),
+            ("grpc.absolute_max_metadata_size", header_bytes),  # between the two it would refuse at random
+            ("grpc.server_handshake_timeout_ms", int(header_seconds * 1000)),
+        )
         self._server = aio.server(options=options, maximum_concurrent_rpcs=limits.CALLS_PER_GATEWAY)
         service = A2AService(operations, directory, access or Access(), streams, requests)
         self._server.add_generic_rpc_handlers((service.handler(),))
