@@ -31,6 +31,14 @@ SWEEP_SECONDS: Final = 3600.0
 """Age at which an object that no record refers to is taken for left over; no writer tries that long."""
 ENDING_BYTES: Final = 16 * 1024
 """Kept free of the largest report of an agent: what ends a turn rides in the same record."""
+TASK_BYTES: Final = 128 * 1024 * 1024
+"""Largest task, all its events together; a setting too. Eight of the largest messages; more is better sent as files."""
+TASK_EVENTS: Final = 500_000
+"""Most events of one task; a setting too. A fold takes a microsecond or two for each."""
+ARTIFACT_BYTES: Final = CONTENT_BYTES
+"""Largest artifact, however many chunks it came in; a setting too. A client reads it in one piece."""
+ARTIFACTS: Final = 5000
+"""Most artifacts of one task: each is named in its snapshot, which is one message."""
 PENDING_MESSAGES: Final = 100
 """Messages of one task that no agent has read yet; over it a further one is refused. Each is kept in the head."""
 UNREAD_BYTES: Final = 8 * 1024
@@ -141,8 +149,10 @@ IDLE_CONNECTION_SECONDS: Final = 30.0
 """How long a connection may be open without a request; a setting too. Pools of clients let go after 5 s."""
 JSON_CONTAINERS: Final = 250_000
 """Most arrays and objects in a request body: 20 MB of ``[],`` would be 400 MB of lists."""
-JSON_NAMES: Final = 50_000
-"""Most members of objects in a request body, all together; a setting too. A table of so many cells is better a file."""
+JSON_NAMES: Final = 10_000
+"""Most members of one object in a request body; a setting too. What has more is a table and better an array."""
+JSON_MEMBERS: Final = 250_000
+"""Most members of all objects together, as many as containers: they take a fifth of a second."""
 JSON_DEPTH: Final = 32
 """Deepest nesting of a request body. Readers of protobuf stop at 100 nested messages, and a level of JSON is up to
 three of them: a data part of 33 levels could not be read back by its sender over gRPC, nor one of 47 over JSON."""
@@ -200,6 +210,12 @@ INDEX_KEEP_UP_SECONDS: Final = 1.0
 INDEX_STATUS_BYTES: Final = 8 * 1024
 """Largest status kept in the index; a larger one is read from the log when it is shown."""
 
+# --- answers ---------------------------------------------------------------------------------------------------------
+HISTORY_MESSAGES: Final = 1000
+"""Most messages of history in an answer, the newest; a setting too. Clients ask for fewer with historyLength."""
+HISTORY_BYTES: Final = 4 * 1024 * 1024
+"""The same in bytes; a setting too. Of a long talk the end is shown, in milliseconds."""
+
 # --- gRPC ------------------------------------------------------------------------------------------------------------
 CALLS_PER_GATEWAY: Final = 2 * STREAMS_PER_GATEWAY
 """gRPC calls under way at once: a stream that was cut stays one until its client reads that it was."""
@@ -215,8 +231,8 @@ STATUS_BYTES: Final = 2600
 """Largest google.rpc.Status, for the same reason; details that do not fit are left out."""
 
 # --- push notifications ----------------------------------------------------------------------------------------------
-WEBHOOKS: Final = 20
-"""Push notification configs of one task. Each is kept in the head, and each is a request for every update."""
+WEBHOOKS: Final = 10
+"""Push notification configs of one task, a setting too. Each is kept in the head, and is a request for every update."""
 WEBHOOK_URL_CHARACTERS: Final = 2048
 """Longest URL of a webhook: what proxies and servers commonly take."""
 WEBHOOK_SECRET_CHARACTERS: Final = 4096

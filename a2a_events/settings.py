@@ -108,10 +108,22 @@ class Settings(Struct, frozen=True, kw_only=True):
     """Agents to serve, as module:attr, comma-separated."""
     content_bytes: Annotated[int, Meta(ge=64 * 1024)] = limits.CONTENT_BYTES
     """Largest message of a client, and largest report of an agent, as they are stored."""
+    task_bytes: Annotated[int, Meta(ge=64 * 1024)] = limits.TASK_BYTES
+    """Largest task, all its events together."""
+    task_events: Annotated[int, Meta(ge=100)] = limits.TASK_EVENTS
+    """Most events of one task."""
+    artifact_bytes: Annotated[int, Meta(ge=1024)] = limits.ARTIFACT_BYTES
+    """Largest artifact, however many chunks it comes in."""
+    push_configs: Annotated[int, Meta(ge=1)] = limits.WEBHOOKS
+    """Most push notification configs of one task."""
+    history_messages: Annotated[int, Meta(ge=1)] = limits.HISTORY_MESSAGES
+    """Most messages of history in an answer, the newest."""
+    history_bytes: Annotated[int, Meta(ge=1024)] = limits.HISTORY_BYTES
+    """The same in bytes; the newest message is shown in any case."""
     request_bytes: Annotated[int, Meta(ge=1024)] = limits.REQUEST_BYTES
     """Largest request body."""
-    json_names: Annotated[int, Meta(ge=1000)] = limits.JSON_NAMES
-    """Most members of objects in a request body, all together."""
+    json_names: Annotated[int, Meta(ge=100)] = limits.JSON_NAMES
+    """Most members of one object in a request body."""
     url_bytes: Annotated[int, Meta(ge=1024)] = limits.URL_BYTES
     """Longest URL of a request."""
     header_bytes: Annotated[int, Meta(ge=1024)] = limits.REQUEST_HEADER_BYTES

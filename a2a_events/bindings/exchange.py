@@ -68,7 +68,7 @@ class Intake:
     Args:
         largest: bytes of one body.
         together: bytes of all bodies that are being read or acted on.
-        names: members of objects in one body.
+        names: members of one object in a body.
     """
 
     def __init__(

@@ -79,8 +79,8 @@ REQUEST_SECONDS: Final = Histogram(
 REQUESTS_IN_FLIGHT: Final = Gauge("a2a_requests_in_flight", "Requests being served, open streams included")
 RATE_LIMITED: Final = Counter(
     "a2a_rate_limited_total",
-    "Requests that were refused because there is too much: of an agent's queue, of open streams, of request bodies, of a "
-    "request's headers, or of time that it took to come",
+    "Requests that were refused because there is too much: of an agent's queue, of open streams, of request bodies, "
+    "of headers, or of the time that a request took to come",
     reason=("queue", "streams", "bodies", "requests", "slow"),
 )
 AUTH_FAILURES: Final = Counter(

@@ -27,7 +27,8 @@ _SNAKE_MEMBER = re.compile(rb'"[a-z]++(?:_[a-z]++)++"\s*+:')
 _STEPS = bytes.maketrans(b"[{]}", b"\x01\x01\xff\xff")
 """One level down or up, as a signed byte."""
 _NO_MARKS = bytes(set(range(256)) - set(b'[]{}"'))
-_NO_NAMES = bytes(set(range(256)) - set(b':"'))
+_OPENING, _COLON = b"[{", ord(":")
+_NO_NAMES = bytes(set(range(256)) - set(b'[]{}:"'))
 _PATH = re.compile(r" - at `\$\.?([^`]*)`$")
 _MISSING = re.compile(r"missing required field `([^`]+)`")
 _FREE_FORM = frozenset({"metadata", "data", "params", "header", "securitySchemes", "schemes"})
@@ -155,13 +156,13 @@ def check_depth(body: bytes) -> None:
 
 
 def check_names(body: bytes, most: int) -> None:
-    """Refuse JSON whose objects hold more members than this, all of them together.
+    """Refuse JSON with an object of more members than this, or of more than ``limits.JSON_MEMBERS`` in all objects.
 
-    Costs one byte count for nearly every body; for the others a few passes.
+    Costs one byte count for nearly every body; for the others some passes, and a step a mark that is no text.
 
     Args:
         body: JSON in UTF-8.
-        most: members.
+        most: members of one object.
 
     Raises:
         InvalidParamsError: too many.
@@ -170,10 +171,26 @@ def check_names(body: bytes, most: int) -> None:
         return
     unescaped = body.replace(b"\\\\", b"").replace(b'\\"', b"")
     marks = unescaped.translate(None, _NO_NAMES).replace(b'""', b"")
-    # As in :func:`check_depth`: between two strings that are left stands a colon.
-    if marks.count(b'"') > 2 * (most + 2) or sum(map(len, marks.split(b'"')[::2])) > most:
-        text = f"The JSON holds more than {most} members of objects"
+    # As in :func:`check_depth`: between two strings that are left stands a bracket or a colon.
+    if marks.count(b'"') > 2 * (2 * limits.JSON_CONTAINERS + limits.JSON_MEMBERS + 2):
+        raise _too_many()
+    rest = b"".join(marks.split(b'"')[::2])
+    if rest.count(b":") > limits.JSON_MEMBERS:
+        text = f"The objects in the JSON hold more than {limits.JSON_MEMBERS} members"
         raise InvalidParamsError(text)
+    if len(rest) > 2 * limits.JSON_CONTAINERS + limits.JSON_MEMBERS:
+        raise _too_many()
+    members = [0]
+    for mark in rest:
+        if mark == _COLON:
+            members[-1] += 1
+            if members[-1] > most:
+                text = f"An object in the JSON holds more than {most} members"
+                raise InvalidParamsError(text)
+        elif mark in _OPENING:
+            members.append(0)
+        elif len(members) > 1:
+            members.pop()
 
 
 def _too_many() -> PayloadTooLargeError:

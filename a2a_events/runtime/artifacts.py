@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from a2a_events.model import Artifact, Part
+from a2a_events.model import Artifact, Part, encode
 from a2a_events.timeline.fold import ArtifactFold, TaskFold
 
 
@@ -16,7 +16,7 @@ class Reported:
     """
 
     def __init__(self, fold: TaskFold) -> None:
-        self._known = set(fold.content.artifacts)
+        self._known = {known: artifact.parts.size_bytes for known, artifact in fold.content.artifacts.items()}
         self._stale: dict[str, ArtifactFold | None] = {}
         """Artifacts that an earlier run of this turn reported, as they were before the turn."""
 
@@ -47,9 +47,17 @@ class Reported:
                 known, artifact = False, _joined(before, artifact) if before else artifact
         return artifact, append and known
 
-    def said(self, artifact_id: str) -> None:
+    def grown(self, artifact: Artifact, *, adds: bool) -> int:
+        """Bytes of the artifact's parts with this update, as ``fold.Pieces`` counts them."""
+        return len(encode(artifact.parts)) - 1 + (self._known[artifact.artifact_id] if adds else 0)
+
+    def with_one(self, artifact_id: str) -> int:
+        """How many artifacts there are, with this one."""
+        return len(self._known) + (artifact_id not in self._known)
+
+    def said(self, artifact_id: str, size_bytes: int) -> None:
         """The update is on its way: from now on pieces add to it."""
-        self._known.add(artifact_id)
+        self._known[artifact_id] = size_bytes
 
 
 def _joined(before: ArtifactFold, chunk: Artifact) -> Artifact:

@@ -21,6 +21,7 @@ from a2a_events.runtime.directory import ServedAgent
 from a2a_events.runtime.framing import with_generation
 from a2a_events.runtime.index import Filters, Place, Row, Scope, TaskIndex
 from a2a_events.runtime.load import content, load
+from a2a_events.timeline.bounds import HistoryBounds
 from a2a_events.timeline.ids import token
 from a2a_events.timeline.render import segment_keys
 from a2a_events.timeline.render import task as render_task
@@ -46,12 +47,16 @@ class Listing:
         log: for what the index does not hold: history and artifacts.
         index: of the same log.
         generations: whether tasks show the generation that A2A 1.1 adds; each is then read from the log.
+        history: how much of it an answer shows.
     """
 
-    def __init__(self, log: Log, index: TaskIndex, *, generations: bool = False) -> None:
+    def __init__(
+        self, log: Log, index: TaskIndex, *, generations: bool = False, history: HistoryBounds | None = None
+    ) -> None:
         self._log = log
         self._index = index
         self._generations = generations
+        self._history = history or HistoryBounds()
 
     async def page(self, caller: Caller, agent: ServedAgent, request: ListTasksRequest) -> Result:
         """One page. All pages of a listing show each task that was there when it began once, in the order of then.
@@ -93,22 +98,28 @@ class Listing:
                     last.task_id,
                 )
             )
-        shown = await asyncio.gather(*(self._task(row, request) for row in rows[:size]))
+        bounds = self._history.shared(size)
+        shown = await asyncio.gather(*(self._task(row, request, bounds) for row in rows[:size]))
         return Result(
             b'{"tasks":[%b],"nextPageToken":%b,"pageSize":%d,"totalSize":%d}'
             % (b",".join(shown), encode(following), size, total),
             staleness_seconds=self._log.staleness(),
         )
 
-    async def _task(self, row: Row, request: ListTasksRequest) -> bytes:
+    async def _task(self, row: Row, request: ListTasksRequest, bounds: HistoryBounds) -> bytes:
         from_log = request.include_artifacts or request.history_length or self._generations
         if row.status and not from_log:
             task_id, context_id = encode(row.task.task_id), encode(row.context_id)
             return b'{"id":%b,"contextId":%b,"status":%b}' % (task_id, context_id, row.status)
         fold = await load(self._log, row.task)
-        whole, segments = await content(self._log, row.task, fold, segment_keys(fold))
+        whole, segments = await content(self._log, row.task, fold, segment_keys(fold, bounds))
         shown = render_task(
-            whole, row.task.task_id, segments, request.history_length or 0, artifacts=request.include_artifacts
+            whole,
+            row.task.task_id,
+            segments,
+            request.history_length or 0,
+            artifacts=request.include_artifacts,
+            bounds=bounds,
         )
         return with_generation(shown, fold.head.generation) if self._generations else shown
 

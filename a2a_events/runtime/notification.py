@@ -35,6 +35,7 @@ from a2a_events.runtime.load import advance, content, load
 from a2a_events.runtime.seal import SealBroken, Seals
 from a2a_events.runtime.webhook import BodyOf, NotTaken, Webhooks, body_of, headers_of
 from a2a_events.timeline import decide
+from a2a_events.timeline.bounds import HistoryBounds
 from a2a_events.timeline.fold import Head, Webhook
 from a2a_events.timeline.ids import TaskRef
 from a2a_events.timeline.record import Record, Writer
@@ -439,8 +440,9 @@ class Notification:
 
     async def _whole(self) -> bytes:
         fold = await load(self._log, self._task)
-        shown, segments = await content(self._log, self._task, fold, segment_keys(fold))
-        return render_task(shown, self._task.task_id, segments)
+        bounds = HistoryBounds()
+        shown, segments = await content(self._log, self._task, fold, segment_keys(fold, bounds))
+        return render_task(shown, self._task.task_id, segments, bounds=bounds)
 
     async def _give_up(self, webhook: Webhook, progress: _Progress, revision: int, reason: str) -> None:
         """The webhook gets no more until it is set again; the task's timeline says so, and the operator is told."""

@@ -58,7 +58,8 @@ from a2a_events.runtime.load import content, load, load_for
 from a2a_events.runtime.push_configs import PushConfigs, Targets
 from a2a_events.timeline import cursor as cursors
 from a2a_events.timeline import decide
-from a2a_events.timeline.events import NOTHING, Actor, Kind, MessageReceived, Submitted
+from a2a_events.timeline.bounds import HistoryBounds, TaskBounds
+from a2a_events.timeline.events import NOTHING, Actor, Kind, MessageReceived, PushConfigSet, Submitted
 from a2a_events.timeline.fold import Head, Phase, TaskFold, is_public, public_states
 from a2a_events.timeline.idempotency import KeyScope, Mark, derived_task_id, is_key, mark
 from a2a_events.timeline.ids import RANDOM_BYTES, TaskRef, reference, task_id, token
@@ -146,6 +147,8 @@ class Operations:
         cancel_wait_seconds: how long CancelTask waits for the end.
         queue_limit: messages of one agent that are queued or running, over which new tasks are refused; 0: none.
         targets: which webhooks are accepted.
+        bounds: of each task; what would be more is refused.
+        history: how much of it answers show.
         now: the clock, milliseconds since 1970.
     """
 
@@ -159,13 +162,17 @@ class Operations:
         cancel_wait_seconds: float = limits.CANCEL_WAIT_SECONDS,
         queue_limit: int = limits.QUEUE_LIMIT,
         targets: Targets | None = None,
+        bounds: TaskBounds | None = None,
+        history: HistoryBounds | None = None,
         now: Callable[[], int] = lambda: int(time.time() * 1000),
     ) -> None:
         self._log = log
         self._writer = writer
         self._cancel_wait_seconds = cancel_wait_seconds
         self._now = now
-        self.push_configs = PushConfigs(log, writer, targets or Targets(), now=now)
+        self._bounds = bounds or TaskBounds()
+        self._history = history or HistoryBounds()
+        self.push_configs = PushConfigs(log, writer, targets or Targets(), bounds=self._bounds, now=now)
         self._admission = Admission(log, queue_limit)
         self._attendance = Attendance(log, now)
         self._index = index
@@ -311,7 +318,7 @@ class Operations:
         """ListTasks (specification 3.1.4). See ``listing.Listing.page``."""
         if self._listing is None:
             self._index = self._index or TaskIndex(self._log)
-            self._listing = Listing(self._log, self._index, generations=self._generations)
+            self._listing = Listing(self._log, self._index, generations=self._generations, history=self._history)
         return await self._listing.page(caller, agent, request)
 
     async def extended_card(self, caller: Caller, agent: ServedAgent) -> Result:
@@ -409,11 +416,14 @@ class Operations:
         hook = await self.push_configs.event(caller, task, webhook) if webhook is not None else None
         watch = await log.watch(task).__aenter__()
         try:
-            fold, repeated = await self._create(task, event, decide.submit(event, self._now(), hook))
+            fold, repeated = await self._create(task, event, self._submit(event, hook))
         except BaseException:
             await watch.close()
             raise
         return _Sent(task, watch, fold, repeated)
+
+    def _submit(self, event: Submitted, hook: PushConfigSet | None) -> list[Entry]:
+        return decide.submit(event, self._now(), hook, bounds=self._bounds)
 
     async def _create(self, task: TaskRef, event: Submitted, entries: list[Entry]) -> tuple[TaskFold, bool]:
         """The task as this event made it, or as it is if the event's idempotency key made it before.
@@ -475,7 +485,15 @@ class Operations:
             written = await self._decide(
                 task,
                 fold,
-                lambda: decide.message(fold.head, event, said, self._now(), generation=match_generation, webhook=hook),
+                lambda: decide.message(
+                    fold.head,
+                    event,
+                    said,
+                    self._now(),
+                    generation=match_generation,
+                    webhook=hook,
+                    bounds=self._bounds,
+                ),
             )
         except BaseException:
             await watch.close()
@@ -620,8 +638,8 @@ class Operations:
 
     async def _task_json(self, task: TaskRef, fold: TaskFold, length: int | None, *, patient: bool = False) -> bytes:
         note = await self._why_waiting(task, fold.head, patient=patient)
-        whole, segments = await content(self._log, task, fold, segment_keys(fold))
-        return render_task(whole, task.task_id, segments, length, note=note)
+        whole, segments = await content(self._log, task, fold, segment_keys(fold, self._history))
+        return render_task(whole, task.task_id, segments, length, note=note, bounds=self._history)
 
     async def _why_waiting(self, task: TaskRef, head: Head, *, patient: bool) -> Raw:
         """The status message of a task that nobody works on because there is no worker; shown and not recorded."""

@@ -35,6 +35,7 @@ from a2a_events.runtime.load import advance, load_for
 from a2a_events.runtime.seal import Seals, Secrets
 from a2a_events.runtime.webhook_url import TargetRefused, target
 from a2a_events.timeline import decide
+from a2a_events.timeline.bounds import TaskBounds
 from a2a_events.timeline.events import Actor, PushConfigDeleted, PushConfigSet
 from a2a_events.timeline.fold import TaskFold, Webhook
 from a2a_events.timeline.ids import TaskRef, reference
@@ -61,6 +62,7 @@ class PushConfigs:
         log: the log.
         writer: names this process in records.
         targets: which webhooks are accepted.
+        bounds: of each task.
         now: the clock, milliseconds since 1970.
     """
 
@@ -70,11 +72,13 @@ class PushConfigs:
         writer: Writer,
         targets: Targets,
         *,
+        bounds: TaskBounds | None = None,
         now: Callable[[], int] = lambda: int(time.time() * 1000),
     ) -> None:
         self._log = log
         self._writer = writer
         self._targets = targets
+        self._bounds = bounds or TaskBounds()
         self._seals = Seals(log, targets.keys)
         self._now = now
 
@@ -95,7 +99,14 @@ class PushConfigs:
         checked = self.check(agent, request, "")
         fold = await self._visible(caller, task)
         event = await self.event(caller, task, checked)
-        await commit(self._log, self._writer, task, fold, lambda: decide.set_webhook(fold.head, event, self._now()))
+        bounds = self._bounds
+        await commit(
+            self._log,
+            self._writer,
+            task,
+            fold,
+            lambda: decide.set_webhook(fold.head, event, self._now(), bounds=bounds),
+        )
         shown = msgspec.structs.replace(checked, tenant=caller.tenant, task_id=task.task_id)
         return _result(task, fold, encode(shown))
 

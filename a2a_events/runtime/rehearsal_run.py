@@ -191,7 +191,7 @@ class Run:
         made = artifact_entry(
             self._task_id, head.context_id, update, self.now(), metadata, append=adds, last_chunk=last_chunk
         )
-        self._artifacts.said(artifact.artifact_id)
+        self._artifacts.said(artifact.artifact_id, self._artifacts.grown(update, adds=adds))
         await self._say(made)
 
     async def say_step(self, name: str, result: Raw) -> None:

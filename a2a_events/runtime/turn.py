@@ -59,6 +59,10 @@ class OutputTooLarge(ValueError):
     """One report is over the log's ``content_bytes``; it was not recorded. The agent may report it in pieces."""
 
 
+class TaskFull(OutputTooLarge):
+    """The task, or an artifact of it, would be larger than it may be. The task ends FAILED."""
+
+
 class Suspended(BaseException):
     """Carries a suspended agent out of its function, as ``CancelledError`` does a canceled one: let it pass."""
 

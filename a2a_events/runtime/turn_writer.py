@@ -29,9 +29,10 @@ from a2a_events.model import Artifact, TaskState
 from a2a_events.runtime.artifacts import Reported
 from a2a_events.runtime.commit import store
 from a2a_events.runtime.load import advance, worth_a_snapshot
-from a2a_events.runtime.turn import Recollection, check_size
-from a2a_events.timeline import decide
-from a2a_events.timeline.decide import Ending, Leaving, Outcome, Ownership, Terms
+from a2a_events.runtime.turn import Recollection, TaskFull, check_size
+from a2a_events.timeline import decide, reasons
+from a2a_events.timeline.bounds import TaskBounds
+from a2a_events.timeline.decide import Ending, Fault, Leaving, Outcome, Ownership, Terms
 from a2a_events.timeline.events import NOTHING, PUBLIC_CODES, Event, Kind, Step, Timer
 from a2a_events.timeline.fold import TaskFold, draft_after
 from a2a_events.timeline.ids import ContextRef, TaskRef, context_of, parse_task_id
@@ -67,6 +68,10 @@ def _nobody() -> None:
     pass
 
 
+def _unheard(reason: str) -> None:
+    pass
+
+
 def _again(error: Fenced | LogError) -> Fenced | LogError:
     return type(error)(*error.args)
 
@@ -80,9 +85,11 @@ class TurnWriter:
         fold: the task up to the last record known to be stored.
         writer: this process.
         linger_seconds: longest wait of a chunk for company.
+        bounds: of the task.
 
     Attributes:
         on_foreign: called after somebody else's records were folded in, and when nothing more can be written.
+        on_full: called with the reason when the task must end because it would hold too much.
     """
 
     def __init__(
@@ -93,6 +100,7 @@ class TurnWriter:
         writer: Writer,
         *,
         linger_seconds: float,
+        bounds: TaskBounds | None = None,
     ) -> None:
         self.fold = fold
         self.report_bytes = log.content_bytes - limits.ENDING_BYTES
@@ -103,6 +111,10 @@ class TurnWriter:
         self._task = task
         self._writer = writer
         self._linger_seconds = linger_seconds
+        self._bounds = bounds or TaskBounds()
+        self._full = ""
+        """Why nothing more may be said."""
+        self.on_full: Callable[[str], None] = _unheard
         self.on_foreign: Callable[[], None] = _nobody
         self._queue: deque[Entry] = deque()
         self._queued_bytes = 0
@@ -157,6 +169,11 @@ class TurnWriter:
     ) -> None:
         """See ``turn.Reports``. ``append`` to an artifact not seen yet makes it."""
         update, adds = self._artifacts.update(artifact, append=append)
+        size = self._artifacts.grown(update, adds=adds)
+        if size > self._bounds.artifact_bytes:
+            self._overflow(f"an artifact would be over {self._bounds.artifact_bytes} bytes")
+        if self._artifacts.with_one(artifact.artifact_id) > self._bounds.artifacts:
+            self._overflow(f"there would be over {self._bounds.artifacts} artifacts")
         made = artifact_entry(
             self._task.task_id,
             self.fold.head.context_id,
@@ -167,7 +184,7 @@ class TurnWriter:
             last_chunk=last_chunk,
         )
         await self._say(made, urgent=False)
-        self._artifacts.said(artifact.artifact_id)
+        self._artifacts.said(artifact.artifact_id, size)
 
     async def say_step(self, name: str, result: Raw) -> None:
         """See ``turn.Reports``."""
@@ -292,7 +309,11 @@ class TurnWriter:
 
     async def _say(self, said: Entry, *, urgent: bool) -> None:
         self._raise()
+        if self._full:
+            raise TaskFull(self._full)
         check_size(len(said.line), self.report_bytes)
+        if excess := self._excess(len(said.line)):
+            self._overflow(excess)
         while len(self._queue) >= limits.WRITER_QUEUED_EVENTS or self._queued_bytes >= limits.WRITER_QUEUED_BYTES:
             self._room.clear()
             self._hurry.set()
@@ -326,6 +347,35 @@ class TurnWriter:
     def _push(self, said: Entry) -> None:
         self._queue.append(said)
         self._queued_bytes += len(said.line)
+
+    def _excess(self, size_bytes: int) -> str:
+        """What the task would hold too much of with so much more; empty if it may hold that."""
+        head, bounds = self.fold.head, self._bounds
+        if head.size_bytes + self._queued_bytes + size_bytes > bounds.size_bytes:
+            return f"the task would be over {bounds.size_bytes} bytes"
+        if head.revision + len(self._queue) >= bounds.events:
+            return f"the task would have over {bounds.events} events"
+        return ""
+
+    def _overflow(self, excess: str) -> None:
+        """The task ends here, whatever the agent makes of it.
+
+        Raises:
+            TaskFull: always.
+        """
+        self._full = reasons.too_much(excess)
+        self.on_full(self._full)
+        raise TaskFull(self._full)
+
+    def fitting(self, leaving: Leaving) -> Leaving:
+        """How the turn ends: as its agent wants, if the task may hold what it said last."""
+        if not isinstance(leaving, Outcome) or leaving.fault is not Fault.NONE:
+            return leaving
+        last = max(len(bytes(leaving.message)), len(bytes(leaving.reply))) + len(bytes(leaving.metadata))
+        excess = self._excess(last) if last else ""
+        if not excess:
+            return leaving
+        return decide.failure(self.fold.head, self._task.task_id, reasons.too_much(excess), Fault.GIVEN_UP)
 
     @property
     def failed(self) -> bool:

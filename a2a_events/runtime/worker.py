@@ -38,6 +38,7 @@ from a2a_events.runtime.turn import Suspended, Turn, left_by, message_of, turn_o
 from a2a_events.runtime.turn_writer import Fenced, TurnWriter
 from a2a_events.runtime.waiting_room import Waiting, WaitingRoom
 from a2a_events.timeline import decide, reasons
+from a2a_events.timeline.bounds import TaskBounds
 from a2a_events.timeline.decide import (
     FAIL,
     Answer,
@@ -82,6 +83,7 @@ class Worker:
         turns: how many to run at once.
         ack_wait_seconds: as provisioned; signs of life are sent three times as often.
         drain_seconds: what running turns get when the worker is stopped.
+        bounds: of each task.
     """
 
     def __init__(
@@ -93,8 +95,10 @@ class Worker:
         turns: int = limits.TURNS_PER_WORKER,
         ack_wait_seconds: float = limits.ACK_WAIT_SECONDS,
         drain_seconds: float = limits.DRAIN_SECONDS,
+        bounds: TaskBounds | None = None,
     ) -> None:
         self._log = log
+        self._bounds = bounds or TaskBounds()
         self._agents = {agent.name: agent for agent in agents}
         self._writer = writer
         self._turns = turns
@@ -311,7 +315,9 @@ class Worker:
                         await handle.in_progress()
                     fold, graced = await load(self._log, task), True
                 case Claim():
-                    running = _Running(self._log, self._writer, self._spawn, self._recycle, agent, handle, fold)
+                    running = _Running(
+                        self._log, self._writer, self._spawn, self._recycle, agent, handle, fold, self._bounds
+                    )
                     try:
                         await running.writer.store_claim(verdict)
                     except Conflict:
@@ -400,6 +406,7 @@ class _Running:
         agent: Agent,
         handle: Handle,
         fold: TaskFold,
+        bounds: TaskBounds,
     ) -> None:
         self._log = log
         self._spawn = spawn
@@ -434,6 +441,7 @@ class _Running:
             fold,
             writer,
             linger_seconds=agent.linger_seconds,
+            bounds=bounds,
         )
 
     async def run(self) -> None:
@@ -443,11 +451,11 @@ class _Running:
             Fenced: the turn is somebody else's; nothing more was written.
             LogError: the log could not be written.
         """
-        nobody = self.writer.on_foreign
-        self.writer.on_foreign = self._on_foreign
+        nobody, unheard = self.writer.on_foreign, self.writer.on_full
+        self.writer.on_foreign, self.writer.on_full = self._on_foreign, self.give_up
         try:
             while True:
-                leaving = await self._run_agent()
+                leaving = self.writer.fitting(await self._run_agent())
                 ending = await self.writer.end(leaving, lambda: self._given, self._agent.terms)
                 self._report(leaving)
                 if not ending.next_epoch:
@@ -455,7 +463,7 @@ class _Running:
                 await self._pause(ending)
         finally:
             # A turn may hold megabytes; without what refers back to us they go now, and not with some collection.
-            self.writer.on_foreign = nobody
+            self.writer.on_foreign, self.writer.on_full = nobody, unheard
             if self._agent_task is not None:
                 self._agent_task.cancel()
             self._turn = self._agent_task = None

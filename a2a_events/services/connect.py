@@ -21,6 +21,7 @@ from a2a_events.log.patience import patiently
 from a2a_events.metrics.catalog import MIRROR_ACTIVE_SECONDS, MIRROR_LAG_SECONDS
 from a2a_events.services.health import Health
 from a2a_events.settings import Settings, SettingsError
+from a2a_events.timeline.bounds import TaskBounds
 from a2a_events.timeline.record import Writer
 
 PATIENCE_SECONDS: Final = limits.START_PATIENCE_SECONDS
@@ -110,6 +111,16 @@ async def jetstream_log(
                     yield log, made
         finally:
             await log.close()
+
+
+def task_bounds(settings: Settings) -> TaskBounds:
+    """How much a task may hold: the same for whoever writes to it."""
+    return TaskBounds(
+        size_bytes=settings.task_bytes,
+        events=settings.task_events,
+        artifact_bytes=settings.artifact_bytes,
+        webhooks=settings.push_configs,
+    )
 
 
 @contextmanager

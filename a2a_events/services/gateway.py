@@ -22,11 +22,12 @@ from a2a_events.runtime.operations import Operations
 from a2a_events.runtime.push_configs import Targets
 from a2a_events.services import event_loop, identity, logs, push
 from a2a_events.services.bounded_http import HttpBounds, bounded
-from a2a_events.services.connect import jetstream_log, writer
+from a2a_events.services.connect import jetstream_log, task_bounds, writer
 from a2a_events.services.health import Health
 from a2a_events.services.listener import BACKLOG, Server, listen
 from a2a_events.services.operated import operated
 from a2a_events.settings import PREFIX, Settings, SettingsError, load
+from a2a_events.timeline.bounds import HistoryBounds
 
 if TYPE_CHECKING:
     from a2a_events.bindings.grpc.server import GrpcServer
@@ -85,6 +86,8 @@ async def serve(
         generations=settings.a2a_1_1,
         queue_limit=settings.queue_limit,
         targets=Targets(push.keys(settings), settings.push_allow_private),
+        bounds=task_bounds(settings),
+        history=HistoryBounds(settings.history_messages, settings.history_bytes),
     )
     directory = Directory(
         log,

@@ -17,7 +17,7 @@ from a2a_events.runtime.agent import Agent, as_agent
 from a2a_events.runtime.sweeper import Watcher
 from a2a_events.runtime.worker import Unfit, Worker
 from a2a_events.services import event_loop, logs, replacement
-from a2a_events.services.connect import jetstream_log, writer
+from a2a_events.services.connect import jetstream_log, task_bounds, writer
 from a2a_events.services.loop_watchdog import LoopWatchdog
 from a2a_events.services.operated import operated
 from a2a_events.settings import Settings, SettingsError, load
@@ -69,6 +69,7 @@ async def serve(log: JetStreamLog, settings: Settings, agents: list[Agent], stop
         turns=settings.turns,
         ack_wait_seconds=settings.ack_wait_seconds,
         drain_seconds=settings.drain_seconds,
+        bounds=task_bounds(settings),
     )
     loop = asyncio.get_running_loop()
     running = loop.create_task(worker.run())

@@ -24,6 +24,7 @@ from a2a_events.errors import (
     UnsupportedOperationError,
 )
 from a2a_events.model import Message, Part, Role, TaskState, encode
+from a2a_events.timeline.bounds import TaskBounds
 from a2a_events.timeline.events import (
     NOTHING,
     Actor,
@@ -54,14 +55,21 @@ RERUN: Final = "rerun"
 RESUME: Final = "resume"
 """Crash policy: the agent runs again, is shown all that the turn has reported, and goes on from there."""
 POLICIES: Final = (FAIL, RERUN, RESUME)
+_BOUNDS: Final = TaskBounds()
 
 
 # --- clients ---------------------------------------------------------------------------------------------------------
 
 
-def submit(event: Submitted, now: int, webhook: PushConfigSet | None = None) -> list[Entry]:
-    """A new task, with a webhook if one was given. Append it on the condition that the task has no record."""
-    return [entry(event, now), *([entry(webhook, now)] if webhook else [])]
+def submit(
+    event: Submitted, now: int, webhook: PushConfigSet | None = None, *, bounds: TaskBounds = _BOUNDS
+) -> list[Entry]:
+    """A new task, with a webhook if one was given. Append it on the condition that the task has no record.
+
+    Raises:
+        InvalidParamsError: no task may hold so much.
+    """
+    return _fitting(Head(), [entry(event, now), *([entry(webhook, now)] if webhook else [])], bounds)
 
 
 def message(
@@ -72,6 +80,7 @@ def message(
     *,
     generation: int | None = None,
     webhook: PushConfigSet | None = None,
+    bounds: TaskBounds = _BOUNDS,
 ) -> list[Entry]:
     """A further message to the task, with a webhook if one was given. No events: it was taken before, under its key.
 
@@ -82,12 +91,13 @@ def message(
         now: milliseconds.
         generation: what the client believes the task's generation to be, if it says (A2A 1.1).
         webhook: that the message brings.
+        bounds: of the task.
 
     Raises:
         TaskNotFoundError: clients may not see a task here.
         TaskGenerationMismatchError: the task has changed since.
         InvalidParamsError: the context is not the task's (specification 3.4.3), or it has too many webhooks, or the
-            idempotency key came with another request before.
+            idempotency key came with another request before, or the task would hold too much.
         UnsupportedOperationError: the task has ended (specification 3.1.1).
         UnavailableError: ``limits.PENDING_MESSAGES`` wait already.
     """
@@ -109,7 +119,8 @@ def message(
             retry_after_seconds=10,
         )
     now = max(now, head.time)
-    return [entry(event, now), *([_webhook_entry(head, webhook, now)] if webhook else [])]
+    made = [entry(event, now), *([_webhook_entry(head, webhook, now, bounds)] if webhook else [])]
+    return _fitting(head, made, bounds)
 
 
 def taken_before(head: Head, event: Submitted | MessageReceived) -> bool:
@@ -150,16 +161,16 @@ def cancel(head: Head, task_id: str, actor: Actor, metadata: Raw, now: int) -> l
             assert_never(phase)
 
 
-def set_webhook(head: Head, event: PushConfigSet, now: int) -> list[Entry]:
+def set_webhook(head: Head, event: PushConfigSet, now: int, *, bounds: TaskBounds = _BOUNDS) -> list[Entry]:
     """A webhook for the task, in whatever state it is; one of the same id is replaced (specification 3.1.7).
 
     Raises:
         TaskNotFoundError: clients may not see a task here.
-        InvalidParamsError: it has ``limits.WEBHOOKS`` already.
+        InvalidParamsError: it has as many as it may have, or holds as much as it may hold.
     """
     if not head.exists:
         raise TaskNotFoundError
-    return [_webhook_entry(head, event, max(now, head.time))]
+    return _fitting(head, [_webhook_entry(head, event, max(now, head.time), bounds)], bounds)
 
 
 def delete_webhook(head: Head, event: PushConfigDeleted, now: int) -> list[Entry]:
@@ -184,9 +195,25 @@ def dead_letter(head: Head, webhook: Webhook, revision: int, attempts: int, reas
     return [entry(event, max(now, head.time))]
 
 
-def _webhook_entry(head: Head, event: PushConfigSet, now: int) -> Entry:
-    if head.webhook(event.id) is None and len(head.webhooks) >= limits.WEBHOOKS:
-        text = f"The task has {limits.WEBHOOKS} push notification configs, which is the most; delete one first"
+def _fitting(head: Head, entries: list[Entry], bounds: TaskBounds) -> list[Entry]:
+    """What a client wants to have written, if the task may hold it.
+
+    Raises:
+        InvalidParamsError: it may not.
+    """
+    size = head.size_bytes + sum(len(made.line) for made in entries)
+    if size > bounds.size_bytes or head.revision + len(entries) > bounds.events:
+        text = (
+            f"The task would hold more than {bounds.size_bytes} bytes or {bounds.events} events; nothing was written. "
+            "Start a new one in the same context"
+        )
+        raise InvalidParamsError(text, violations=(("message.taskId", text),))
+    return entries
+
+
+def _webhook_entry(head: Head, event: PushConfigSet, now: int, bounds: TaskBounds) -> Entry:
+    if head.webhook(event.id) is None and len(head.webhooks) >= bounds.webhooks:
+        text = f"The task has {bounds.webhooks} push notification configs, which is the most; delete one first"
         raise InvalidParamsError(text, violations=(("id", text),))
     return entry(event, now)
 

@@ -62,7 +62,7 @@ _STATUS: Final = Kind.STATUS.value
 CONTINUED: Final = "+"
 """In a segment's key: it goes on where the one before it ends, without a comma between them."""
 
-FOLD_VERSION: Final = 5
+FOLD_VERSION: Final = 6
 """Grows whenever folding the same events gives another result; snapshots of another version are thrown away."""
 
 
@@ -128,6 +128,8 @@ class Head(Struct, kw_only=True, omit_defaults=True, rename="camel"):
     """Position of the last record: the expected position of the next append."""
     revision: int = 0
     generation: int = 0
+    size_bytes: int = 0
+    """Of all events."""
     time: int = 0
     """The newest writer's time seen, milliseconds; a writer's next time is never below it."""
     context_id: str = ""
@@ -372,6 +374,7 @@ class Head(Struct, kw_only=True, omit_defaults=True, rename="camel"):
         self.incarnation = header.incarnation or self.incarnation
         self.position, self.revision = record.position, header.last_revision
         self.generation = max(self.generation, header.generation - 1 + visible(header.kinds))
+        self.size_bytes += len(record.payload)
         self.time = max(self.time, header.times[-1])
         if header.epoch and header.epoch == self.epoch:
             self.sign = record.position
@@ -382,6 +385,8 @@ class Pieces(Struct):
 
     segments: list[str] = []
     """Keys of segments, in order; each is immutable and derived from the log (``snapshot``)."""
+    sizes: list[int] = []
+    """Bytes of each."""
     tail: list[bytes] = []
     tail_bytes: int = 0
     first: int = 0
@@ -397,6 +402,17 @@ class Pieces(Struct):
         self.tail.append(elements)
         self.tail_bytes += len(elements)
         self.last = revision
+
+    def seal(self, key: str, size_bytes: int) -> None:
+        """What follows the segments so far is stored under this key."""
+        self.segments.append(key)
+        self.sizes.append(size_bytes)
+
+    @property
+    def size_bytes(self) -> int:
+        """Of all elements, with a comma after each addition: the same whatever is sealed."""
+        sealed = sum(self.sizes) + sum(CONTINUED not in key for key in self.segments)
+        return sealed + self.tail_bytes + len(self.tail)
 
     def __bool__(self) -> bool:
         return bool(self.segments or self.tail)

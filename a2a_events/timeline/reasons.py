@@ -12,6 +12,7 @@ CANCELED_ITSELF: Final = "the agent canceled itself"
 _TOOK_LONGER: Final = "the turn took longer than "
 _SAID_NOTHING: Final = "the agent said nothing for "
 _WORKER_GONE: Final = "the worker was "
+_TOO_MUCH: Final = "it holds too much: "
 
 
 def raised(exception: str) -> str:
@@ -34,6 +35,11 @@ def worker_gone(what: str) -> str:
     return f"{_WORKER_GONE}{what} before the turn had ended"
 
 
+def too_much(what: str) -> str:
+    """The agent would have made the task larger than it may be."""
+    return f"{_TOO_MUCH}{what}"
+
+
 def of_the_worker(reason: str) -> bool:
-    """Whether a clock or the fate of a worker ended the turn: running its agent again would not show that."""
-    return reason.startswith((_TOOK_LONGER, _SAID_NOTHING, _WORKER_GONE))
+    """Whether a clock, a bound or the fate of a worker ended the turn: running its agent again would not show that."""
+    return reason.startswith((_TOOK_LONGER, _SAID_NOTHING, _WORKER_GONE, _TOO_MUCH))

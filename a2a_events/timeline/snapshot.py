@@ -39,6 +39,7 @@ class Snapshot(Struct, frozen=True):
 
 class _Pieces(Struct, rename="camel", omit_defaults=True):
     segments: list[str] = []
+    sizes: list[int] = []
     tail: Raw = Raw(b"[]")
     first: int = 0
     last: int = 0
@@ -131,16 +132,17 @@ def _written(pieces: Pieces, owner: str, sealed: list[Segment], largest: int) ->
         content = b",".join(pieces.tail)
         for number, at in enumerate(range(0, len(content), limits.SEGMENT_LARGEST_BYTES)):
             key = f"{owner}-{pieces.first}-{pieces.last}{f'{CONTINUED}{number}' if number else ''}"
-            sealed.append(Segment(key, content[at : at + limits.SEGMENT_LARGEST_BYTES]))
-            pieces.segments.append(key)
+            piece = content[at : at + limits.SEGMENT_LARGEST_BYTES]
+            sealed.append(Segment(key, piece))
+            pieces.seal(key, len(piece))
         pieces.tail, pieces.tail_bytes, pieces.first = [], 0, 0
     tail = Raw(b"[" + b",".join(pieces.tail) + b"]")
-    return _Pieces(pieces.segments, tail, pieces.first, pieces.last)
+    return _Pieces(pieces.segments, pieces.sizes, tail, pieces.first, pieces.last)
 
 
 def _read(written: _Pieces) -> Pieces:
     tail = bytes(written.tail)[1:-1]
-    return Pieces(written.segments, [tail] if tail else [], len(tail), written.first, written.last)
+    return Pieces(written.segments, written.sizes, [tail] if tail else [], len(tail), written.first, written.last)
 
 
 _encoder = msgspec.json.Encoder()

@@ -22,6 +22,7 @@ from a2a_events.runtime.operations import Operations
 from a2a_events.runtime.push_configs import Targets
 from a2a_events.runtime.worker import Worker
 from a2a_events.testing import Calls
+from a2a_events.timeline.bounds import HistoryBounds, TaskBounds
 from a2a_events.timeline.ids import ContextRef, TaskRef, context_of, reference
 from a2a_events.timeline.record import Record, Writer
 
@@ -65,8 +66,17 @@ class RunningWorker:
 class Stack:
     """One agent, two gateways, workers as asked for."""
 
-    def __init__(self, logs: list[Log], agent: Agent, ack_wait_seconds: float, queue_limit: int) -> None:
+    def __init__(
+        self,
+        logs: list[Log],
+        agent: Agent,
+        ack_wait_seconds: float,
+        queue_limit: int,
+        bounds: TaskBounds | None = None,
+        history: HistoryBounds | None = None,
+    ) -> None:
         self.agent = agent
+        self._bounds = bounds
         self._ack_wait_seconds = ack_wait_seconds
         self._logs = logs
         self._operations = [
@@ -76,6 +86,8 @@ class Stack:
                 cancel_wait_seconds=3.0,
                 queue_limit=queue_limit,
                 targets=Targets(allow_private=True),
+                bounds=bounds,
+                history=history,
             )
             for number, log in enumerate(logs[:2])
         ]
@@ -94,6 +106,7 @@ class Stack:
                 turns=turns,
                 ack_wait_seconds=self._ack_wait_seconds,
                 drain_seconds=drain_seconds,
+                bounds=self._bounds,
             )
         )
         self._workers.append(made)
@@ -137,6 +150,8 @@ async def stack_of(
     *,
     ack_wait_seconds: float = ACK_WAIT_SECONDS,
     queue_limit: int = limits.QUEUE_LIMIT,
+    bounds: TaskBounds | None = None,
+    history: HistoryBounds | None = None,
 ) -> AsyncIterator[Stack]:
     async with AsyncExitStack() as exits:
         logs: list[Log] = []
@@ -153,7 +168,7 @@ async def stack_of(
                 if not number:
                     await provision(connection, names, settings)
                 logs.append(await JetStreamLog.open(connection, names, settings))
-        stack = Stack(logs, as_agent(agent), ack_wait_seconds, queue_limit)
+        stack = Stack(logs, as_agent(agent), ack_wait_seconds, queue_limit, bounds, history)
         exits.push_async_callback(stack.close)
         yield stack
 

@@ -243,7 +243,7 @@ def test_after_the_end_a_task_is_final(entries: list[Entry]) -> None:
     before = shown(timeline.records)
     timeline.add(*entries)
     assert before == shown(timeline.records)
-    moving = {"position", "revision", "generation", "time", "sign", "unknown", "after_end"}
+    moving = {"position", "revision", "generation", "size_bytes", "time", "sign", "unknown", "after_end"}
     assert {} == {
         name: (final[name], value)
         for name, value in asdict(timeline.head).items()

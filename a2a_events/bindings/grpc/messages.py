@@ -47,7 +47,7 @@ def request(message: Message, tenant: str, of: type[T], names: int = limits.JSON
         message: what the client sent.
         tenant: takes the place of the message's.
         of: the struct to make.
-        names: most members of objects in its JSON.
+        names: most members of one object in its JSON.
 
     Raises:
         PayloadTooLargeError: it holds more than ``limits.JSON_CONTAINERS`` messages and values.
