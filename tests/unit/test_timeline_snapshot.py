@@ -10,8 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from a2a_events import limits
-from a2a_events.model import Task, TaskState, decode
+from a2a_events.model import Message, Task, TaskState, decode, encode
 from a2a_events.timeline import render, snapshot
+from a2a_events.timeline.bounds import HistoryBounds
 from a2a_events.timeline.fold import Head, TaskFold
 from a2a_events.timeline.record import Record, entry
 from tests.unit.timeline_builders import NOW, TASK, Timeline, artifact, status, submitted
@@ -53,6 +54,49 @@ def test_a_fold_that_was_stored_anywhere_on_the_way_ends_as_one_that_was_not(
     assert whole.head == fold.head
     assert whole.content.reply == fold.content.reply
     assert rendered(whole, {}) == rendered(fold, segments)
+    assert sizes(whole) == sizes(fold)
+
+
+def sizes(fold: TaskFold) -> list[int]:
+    content = fold.content
+    return [content.history.size_bytes, *(artifact.parts.size_bytes for artifact in content.artifacts.values())]
+
+
+@PROPERTY
+@given(
+    timelines(),
+    st.sampled_from([1, 64, 1024]),
+    st.none() | st.integers(1, 6),
+    st.integers(1, 6),
+    st.integers(0, 2000),
+    st.data(),
+)
+def test_a_bounded_history_is_the_end_of_the_whole_one_from_the_segments_it_needs(  # noqa: PLR0917 -- what is drawn
+    records: list[Record], segment_bytes: int, length: int | None, messages: int, size_bytes: int, data: st.DataObject
+) -> None:
+    fold = TaskFold.empty()
+    kept: dict[str, bytes] = {}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(limits, "SEGMENT_BYTES", segment_bytes)
+        patch.setattr(limits, "SEGMENT_LARGEST_BYTES", 100)
+        for record in records:
+            fold.apply(record)
+            if data.draw(st.booleans()):
+                restored = snapshot.restore(stored(fold, kept))
+                assert restored is not None
+                fold = restored
+    bounds = HistoryBounds(messages, size_bytes)
+    needed = {key: kept[key] for key in render.segment_keys(fold, bounds)}
+    shown = decode(render.task(fold, TASK, needed, length, bounds=bounds), Task)
+    whole = rendered(fold, kept).history
+    wanted = whole if length is None else whole[-length:]
+    expected: list[Message] = []
+    for message in reversed(wanted[-messages:]):
+        if expected and sum(len(encode(one)) + 1 for one in [message, *expected]) > size_bytes:
+            break
+        expected.insert(0, message)
+    assert tuple(expected) == shown.history
+    assert (render.HISTORY_OMITTED in (shown.metadata or {})) == (len(expected) < len(wanted))
 
 
 @PROPERTY

@@ -9,6 +9,7 @@ from a2a_events import limits
 from a2a_events.errors import InvalidParamsError, TaskNotFoundError
 from a2a_events.model import TaskState
 from a2a_events.timeline import decide, render, snapshot
+from a2a_events.timeline.bounds import TaskBounds
 from a2a_events.timeline.events import DeadLetter, Kind, PushConfigDeleted, PushConfigSet, TurnEnded
 from a2a_events.timeline.fold import Head, Phase, TaskFold, Webhook
 from a2a_events.timeline.record import Entry, Record, entry
@@ -143,6 +144,15 @@ def test_there_may_be_so_many_and_one_of_them_may_still_be_replaced() -> None:
     with pytest.raises(InvalidParamsError):
         decide.message(full.head, received("m2"), CONTEXT, NOW, webhook=hook("one more"))
     assert decide.set_webhook(full.head, hook("0"), NOW)
+    assert decide.set_webhook(full.head, hook("one more"), NOW, bounds=TaskBounds(webhooks=limits.WEBHOOKS + 1))
+
+
+def test_a_webhook_that_the_task_cannot_hold_is_refused_and_one_may_be_deleted_all_the_same() -> None:
+    timeline = Timeline([*CREATED, setting("0")])
+    bounds = TaskBounds(size_bytes=timeline.head.size_bytes + 10)
+    with pytest.raises(InvalidParamsError, match="would hold more than"):
+        decide.set_webhook(timeline.head, hook("0"), NOW, bounds=bounds)
+    assert decide.delete_webhook(timeline.head, PushConfigDeleted(id="0"), NOW)
 
 
 def test_a_message_brings_its_webhook_in_the_same_record_behind_it() -> None:
