@@ -10,11 +10,11 @@ import asyncio
 import math
 from enum import Enum
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import uvicorn
 from msgspec import Struct
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 from a2a_events import limits
 from a2a_events.bindings.errors import http_body
@@ -140,11 +140,11 @@ class _Connection(HttpToolsProtocol):
         if awaited is _Awaited.BODY:
             self._unfinished_bytes += len(data)  # on_body sets it back
         super().data_received(data)
-        if self._refused or self.transport.is_closing():
+        if self._ended:
             return
         if self._awaited is _Awaited.HEADERS and self._begun - begun + (awaited is _Awaited.HEADERS) == 1:
             self._unfinished_bytes += len(data)  # of these headers and no others
-        elif self._awaited is _Awaited.ANSWER and (self.cycle is None or self.cycle.response_complete):
+        elif self._awaited is _Awaited.ANSWER and not self._answering:
             self._awaited = _Awaited.REQUEST  # empty lines between requests, or the rest of one that was answered
         if self._unfinished_bytes > self._bounds.header_bytes:
             self._refuse(self._headers_too_large())
@@ -197,6 +197,17 @@ class _Connection(HttpToolsProtocol):
         if self._awaited is _Awaited.BODY and not self.transport.is_closing():
             self._set_timer(_LINGER_SECONDS, (_Awaited.BODY, self._begun))
 
+    @property
+    def _ended(self) -> bool:
+        """Whether nothing more is read."""
+        return self._refused or self.transport.is_closing()
+
+    @property
+    def _answering(self) -> bool:
+        """Whether the answer to a request is not whole yet."""
+        cycle = cast("RequestResponseCycle | None", self.cycle)  # there is none before the first request
+        return cycle is not None and not cycle.response_complete
+
     # --- refusals -----------------------------------------------------------------------------------------------------
 
     def send_400_response(self, msg: str) -> None:
@@ -209,19 +220,17 @@ class _Connection(HttpToolsProtocol):
 
     def _refuse(self, error: InvalidRequestError) -> None:
         """Answer and read no more, if there is no other answer under way; then close."""
-        if self._refused or self.transport.is_closing():
+        if self._ended:
             return
         self._refused = True
         RATE_LIMITED.inc("slow" if isinstance(error, TooSlow) else "requests")
-        cycle = self.cycle
-        answering = cycle is not None and not cycle.response_complete
-        if answering and (cycle.response_started or self._awaited is not _Awaited.BODY):
-            self._stop_timer()
-            self.transport.close()
-            return
-        if answering:
-            cycle.disconnected = True
-            cycle.message_event.set()
+        if self._answering:
+            if self.cycle.response_started or self._awaited is not _Awaited.BODY:
+                self._stop_timer()
+                self.transport.close()
+                return
+            self.cycle.disconnected = True
+            self.cycle.message_event.set()
         body = http_body(error)
         head = b"content-type: application/json\r\ncontent-length: %d\r\nconnection: close\r\n\r\n" % len(body)
         self.transport.write(STATUS_LINE[error.http_status] + head + body)
@@ -266,7 +275,7 @@ class _Connection(HttpToolsProtocol):
             self.transport.close()
         elif self.flow.read_paused:
             self._set_timer(self._seconds(), self._timer_for)  # it is us who do not read
-        elif self.cycle is not None and self.cycle.response_complete and self._awaited is _Awaited.BODY:
+        elif self._awaited is _Awaited.BODY and not self._answering:
             self.transport.close()  # answered long ago
         else:
             self._refuse(TooSlow(f"The request's {self._awaited.value} did not come in {self._seconds():g} seconds"))

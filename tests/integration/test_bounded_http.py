@@ -166,10 +166,13 @@ async def test_a_body_that_comes_byte_by_byte_is_cut_and_its_reader_is_told(site
     await dripping
 
 
-async def test_a_request_that_comes_in_pieces_within_its_time_is_served(site: Site) -> None:
-    connection = await site.connect()
-    for _ in range(3):  # longer than the time for one, together
-        await connection.drip((POST % 4) + b"abcd", 0.003)
+async def test_requests_that_come_in_pieces_have_their_time_each() -> None:
+    async with site_with(HttpBounds(header_seconds=3, body_seconds=3)) as site:
+        connection = await site.connect()
+        for _ in range(3):
+            await connection.drip((POST % 4) + b"abcd", 0.025)
+            assert 200 == await connection.status()
+        connection.say(GET)
         assert 200 == await connection.status()
 
 
@@ -210,13 +213,14 @@ async def test_a_body_that_the_server_does_not_read_yet_is_not_late(site: Site) 
     assert 200 == await connection.status()
 
 
-async def test_the_rest_of_a_body_that_was_refused_does_not_keep_a_connection(site: Site) -> None:
-    connection = await site.connect()
-    connection.say(CHUNKED.replace(b"/ ", b"/early ") + b"1\r\na\r\n")
-    assert 413 == await connection.status()
-    dripping = asyncio.create_task(connection.drip(b"1\r\na\r\n" * 1000, 0.02))
-    await connection.cut_after()
-    dripping.cancel()
+async def test_the_rest_of_a_body_that_was_refused_does_not_keep_a_connection() -> None:
+    async with site_with(HttpBounds(body_seconds=60)) as site:
+        connection = await site.connect()
+        connection.say(CHUNKED.replace(b"/ ", b"/early ") + b"1\r\na\r\n")
+        assert 413 == await connection.status()
+        dripping = asyncio.create_task(connection.drip(b"1\r\na\r\n" * 1000, 0.02))
+        await connection.cut_after()
+        dripping.cancel()
 
 
 async def test_a_connection_whose_refused_body_has_come_serves_on(site: Site) -> None:
