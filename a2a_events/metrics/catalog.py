@@ -79,9 +79,13 @@ REQUEST_SECONDS: Final = Histogram(
 REQUESTS_IN_FLIGHT: Final = Gauge("a2a_requests_in_flight", "Requests being served, open streams included")
 RATE_LIMITED: Final = Counter(
     "a2a_rate_limited_total",
-    "Requests that were refused because there is too much: of an agent's queue, of open streams, of request bodies, "
-    "of headers, or of the time that a request took to come",
-    reason=("queue", "streams", "bodies", "requests", "slow"),
+    "Requests that were refused because there is too much: of an agent's queue, of open streams, of request bodies",
+    reason=("queue", "streams", "bodies"),
+)
+CONNECTIONS_REFUSED: Final = Counter(
+    "a2a_connections_refused_total",
+    "HTTP connections that were ended before a request was whole: URL or headers too large, too slow, or no HTTP",
+    reason=("url", "headers", "slow", "malformed"),
 )
 AUTH_FAILURES: Final = Counter(
     "a2a_auth_failures_total",

@@ -19,7 +19,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from a2a_events import limits
 from a2a_events.bindings.errors import http_body
 from a2a_events.errors import InvalidRequestError
-from a2a_events.metrics.catalog import RATE_LIMITED
+from a2a_events.metrics.catalog import CONNECTIONS_REFUSED
 from a2a_events.services.listener import config
 from a2a_events.settings import Settings
 
@@ -91,6 +91,9 @@ class TooSlow(InvalidRequestError):
 
     reason = "REQUEST_TIMEOUT"
     http_status = 408
+
+
+_REASONS: Final = {UrlTooLong: "url", HeadersTooLarge: "headers", TooSlow: "slow"}
 
 
 class _Awaited(Enum):
@@ -223,7 +226,7 @@ class _Connection(HttpToolsProtocol):
         if self._ended:
             return
         self._refused = True
-        RATE_LIMITED.inc("slow" if isinstance(error, TooSlow) else "requests")
+        CONNECTIONS_REFUSED.inc(_REASONS.get(type(error), "malformed"))
         if self._answering:
             if self.cycle.response_started or self._awaited is not _Awaited.BODY:
                 self._stop_timer()

@@ -71,7 +71,7 @@ def sizes(fold: TaskFold) -> list[int]:
     st.integers(0, 2000),
     st.data(),
 )
-def test_a_bounded_history_is_the_end_of_the_whole_one_from_the_segments_it_needs(  # noqa: PLR0917 -- what is drawn
+def test_a_bounded_history_is_the_end_of_the_whole_one_from_the_segments_it_needs(
     records: list[Record], segment_bytes: int, length: int | None, messages: int, size_bytes: int, data: st.DataObject
 ) -> None:
     fold = TaskFold.empty()
