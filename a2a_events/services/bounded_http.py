@@ -93,7 +93,7 @@ class TooSlow(InvalidRequestError):
     http_status = 408
 
 
-_REASONS: Final = {UrlTooLong: "url", HeadersTooLarge: "headers", TooSlow: "slow"}
+_REASONS: Final[dict[type[InvalidRequestError], str]] = {UrlTooLong: "url", HeadersTooLarge: "headers", TooSlow: "slow"}
 
 
 class _Awaited(Enum):
