@@ -18,6 +18,7 @@
     │   ├── UnsupportedEncodingError, UnsupportedMediaTypeError   (the caller's fault, HTTP 415)
     │   ├── InternalError                 (ours)
     │   ├── UnavailableError              (ours, and temporary: carries ``retry_after_seconds``)
+    │   │   └── TooManyRequestsError      (the caller's fault, HTTP 429)
     │   └── UnauthenticatedError, PermissionDeniedError
     └── LogError                          answers one question: may I retry?
         ├── Conflict                      nothing was written; read, decide again
@@ -266,6 +267,15 @@ class UnavailableError(A2AError):
         return self.metadata.items() >= self.UNTOUCHED.items()
 
 
+class TooManyRequestsError(UnavailableError):
+    """One caller asks for more than one may; arguments are those of every temporary error."""
+
+    reason = "TOO_MANY_REQUESTS"
+    http_status = 429
+    grpc_status = "RESOURCE_EXHAUSTED"
+    default_message = "Too many requests; nothing was done, please retry later"
+
+
 class UnauthenticatedError(A2AError):
     """The server asked for credentials that were not given or not accepted."""
 
@@ -304,6 +314,7 @@ A2A_ERRORS: tuple[type[A2AError], ...] = (
     UnsupportedMediaTypeError,
     InternalError,
     UnavailableError,
+    TooManyRequestsError,
     UnauthenticatedError,
     PermissionDeniedError,
 )

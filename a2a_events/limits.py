@@ -194,6 +194,52 @@ AUDIT_LOOKS: Final = 4096
 AUDIT_DENIALS_PER_SECOND: Final = 50
 """Lines about refusals that the audit log takes in a second; what is over is counted, in the next line."""
 
+# --- how much one caller may use --------------------------------------------------------------------------------------
+TENANT_REQUESTS_PER_SECOND: Final = 200.0
+"""Requests of one tenant in a second, at all gateways; a setting too. A third of what one core of a gateway serves: one
+tenant that asks as fast as it can leaves most of it to the others."""
+TENANT_BURST: Final = 400
+"""Requests of one tenant at once after a pause; a setting too. A client that opens a page of tasks asks for 100."""
+ADDRESS_REQUESTS_PER_SECOND: Final = 500.0
+"""The same of one address, whoever asks; a setting too. Many people may be behind one address, and a proxy that nobody
+has listed as trusted is one address: more than twice a tenant's, so that the tenant's is met first."""
+ADDRESS_BURST: Final = 1000
+"""The same for an address."""
+FAILED_CREDENTIAL_REQUESTS: Final = 10
+"""What a request with bad credentials counts of its address's requests: verifying a signature costs as much as serving
+ten, and an address that guesses gets 50 guesses a second."""
+STREAMS_PER_TENANT: Final = 1000
+"""Open streams of one tenant at all gateways; a setting too. A tenth of what one gateway holds."""
+STREAMS_PER_ADDRESS: Final = 1000
+"""The same of one address; a setting too."""
+STREAMS_RETRY_SECONDS: Final = 5
+"""Retry-After of a stream too many: who is to end one needs a moment, and who is to leave has one every few seconds."""
+STREAM_SECONDS: Final = 3600.0
+"""Longest time that a stream is open, a setting too; it resumes from its cursor. So streams spread again over gateways
+that have come back or were added, and one that its reader has forgotten does not stay for ever."""
+STREAM_SECONDS_SPREAD: Final = 0.1
+"""By what share of that, at most, a stream ends sooner, by chance: streams that were opened together must not come back
+together."""
+USAGE_SECONDS: Final = 0.5
+"""How often gateways tell each other what callers use: in so long a tenant may use its rate once more at each other
+gateway, which is charged afterwards."""
+USAGE_ENTRIES: Final = 1000
+"""Tenants and addresses in one announcement; about 45 bytes each."""
+USAGE_BYTES: Final = 256 * 1024
+"""Largest announcement that is read: four times what ``USAGE_ENTRIES`` make."""
+GATEWAY_SILENT_SECONDS: Final = 2.0
+"""Silence of a gateway, three announcements lost, after which its streams are nobody's: their clients go elsewhere."""
+STREAMS_HEARD_SECONDS: Final = 15.0
+"""How long what a gateway has said of a caller's streams counts; it says it again every third of this."""
+GATEWAYS_HEARD: Final = 256
+"""Other gateways that are listened to."""
+CALLERS_REMEMBERED: Final = 50_000
+"""Tenants, and addresses, whose requests are counted, about 250 bytes each; over it those that were silent for longest
+are forgotten. A flood from more addresses than this is met by no count of addresses."""
+DEBT_SECONDS: Final = 30.0
+"""Longest time for which what a caller used elsewhere keeps it out: enough for what sixty gateways grant within one
+``USAGE_SECONDS``, and the most that a wrong announcement costs."""
+
 # --- lists -----------------------------------------------------------------------------------------------------------
 PAGE_TASKS: Final = 50
 """Tasks on a page where the client does not say (specification 3.1.4)."""

@@ -83,6 +83,22 @@ class Settings(Struct, frozen=True, kw_only=True):
     auth_revoked: str = ""
     """Path of a file that names who is let in no more, one a line: ``subject NAME``, ``tenant NAME``, ``credential
     ID``."""
+    rate_per_tenant: Annotated[float, Meta(ge=0)] = limits.TENANT_REQUESTS_PER_SECOND
+    """Requests that one tenant may send in a second, over all gateways; 0: any number. A caller without a tenant counts
+    alone; where ``auth`` is none only addresses count."""
+    rate_per_tenant_burst: Annotated[int, Meta(ge=1)] = limits.TENANT_BURST
+    """How many of them at once, after a pause."""
+    rate_per_address: Annotated[float, Meta(ge=0)] = limits.ADDRESS_REQUESTS_PER_SECOND
+    """Requests that may come from one address in a second, over all gateways; 0: any number. This machine's own and
+    those of ``trusted_proxies`` do not count."""
+    rate_per_address_burst: Annotated[int, Meta(ge=1)] = limits.ADDRESS_BURST
+    """How many of them at once, after a pause."""
+    streams_per_tenant: Annotated[int, Meta(ge=0)] = limits.STREAMS_PER_TENANT
+    """Open streams of one tenant, over all gateways; 0: any number."""
+    streams_per_address: Annotated[int, Meta(ge=0)] = limits.STREAMS_PER_ADDRESS
+    """Open streams of one address, over all gateways; 0: any number."""
+    stream_seconds: Annotated[float, Meta(ge=0)] = limits.STREAM_SECONDS
+    """Longest time that a stream is open; it resumes from its cursor. 0: any time."""
     default_agent: str = ""
     """Agent at the root; default: the first by name."""
     card: str = ""

@@ -48,9 +48,21 @@ STALLED: Final = "stalled"
 CLIENT_GONE: Final = "client gone"
 CREDENTIAL_ENDED: Final = "credential ended"
 """Why a stream ended whose caller is one no more: the credential has expired or was revoked."""
-_REASONS: Final = {STOPPED: "drain", STALLED: "slow", CLIENT_GONE: "client", CREDENTIAL_ENDED: "credential"}
+TOO_OLD: Final = "too old"
+"""Why a stream ended that was open for as long as one may be."""
+_REASONS: Final = {
+    STOPPED: "drain",
+    STALLED: "slow",
+    CLIENT_GONE: "client",
+    CREDENTIAL_ENDED: "credential",
+    TOO_OLD: "age",
+}
 """Why streams are ended from here, as metrics show it."""
-FAREWELLS: Final = {STOPPED: "draining", CREDENTIAL_ENDED: "credential ended: come back with another"}
+FAREWELLS: Final = {
+    STOPPED: "draining",
+    CREDENTIAL_ENDED: "credential ended: come back with another",
+    TOO_OLD: "open for as long as a stream may be: resume",
+}
 """What clients are told, as a comment, of streams that go on elsewhere or with another credential."""
 _DRAIN_LOOK_SECONDS: Final = 0.02
 """How often a gateway that stops looks for streams whose turn it is to end."""
@@ -306,10 +318,12 @@ class Streams:
 
     Args:
         largest: how many may be open at once.
+        longest_seconds: that one may be open; its client resumes. 0: any time.
     """
 
-    def __init__(self, largest: int = limits.STREAMS_PER_GATEWAY) -> None:
+    def __init__(self, largest: int = limits.STREAMS_PER_GATEWAY, longest_seconds: float = 0.0) -> None:
         self._largest = largest
+        self._longest_seconds = longest_seconds
         self._open: set[OpenStream] = set()
         self._steward: asyncio.Task[None] | None = None
         self._context = copy_context()
@@ -393,7 +407,7 @@ class Streams:
         """
         task = asyncio.current_task()
         assert task is not None
-        stream = OpenStream(task, sender, gone, operation)
+        stream = OpenStream(task, sender, gone, operation, self._longest_seconds)
         self._open.add(stream)
         SSE_STREAMS.add(1, operation)
         if self._steward is None:
@@ -468,7 +482,7 @@ def _without_update(why: str) -> A2AError:
 class OpenStream:
     """One open stream, as the steward sees it."""
 
-    __slots__ = ("_gone", "_sender", "_since", "_task", "_watching", "begun", "lost", "operation", "over")
+    __slots__ = ("_gone", "_sender", "_since", "_task", "_until", "_watching", "begun", "lost", "operation", "over")
 
     def __init__(
         self,
@@ -476,6 +490,7 @@ class OpenStream:
         sender: Sender,
         gone: Callable[[], Coroutine[Any, Any, None]] | None,
         operation: str,
+        longest_seconds: float = 0.0,
     ) -> None:
         self._task = task
         self._sender = sender
@@ -484,6 +499,8 @@ class OpenStream:
         self.over = "error"
         """Why it ended where it was not ended from here; an error, until somebody knows better."""
         self._since = time.monotonic()
+        sooner = random.random() * limits.STREAM_SECONDS_SPREAD  # noqa: S311 -- no secret
+        self._until = self._since + longest_seconds * (1 - sooner) if longest_seconds else math.inf
         self._watching: asyncio.Task[None] | None = None
         self.begun = False
         """Whether an update was shown."""
@@ -497,6 +514,8 @@ class OpenStream:
             self.lose(CREDENTIAL_ENDED)
         elif sending_since and now - sending_since > limits.STREAM_STALL_SECONDS:
             self.lose(STALLED)
+        elif now > self._until and self.begun:  # or its client would not know what became of its message
+            self.lose(TOO_OLD)
         elif self._gone is not None and self._watching is None and now - self._since > _STEWARD_SECONDS:
             self._watching = asyncio.get_running_loop().create_task(self._watch(self._gone))
 

@@ -97,6 +97,7 @@ class HttpJson:
             await exchange.answer(200, dialect.shown(operation, result.json), JSON if plain else A2A_JSON)
             return None
         self._streams.check()
+        request.open()
         updates = await STREAMING[operation][1](self._operations, caller, agent, asked, exchange.cursor)
         request.streams(updates)
         exchange.says_staleness(updates.staleness_seconds)

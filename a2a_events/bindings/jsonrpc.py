@@ -131,6 +131,7 @@ class JsonRpc:
             await exchange.answer(200, answer)
             return None
         self._streams.check()
+        request.open()
         updates = await STREAMING[operation][1](self._operations, caller, agent, asked, exchange.cursor)
         request.streams(updates)
         exchange.says_staleness(updates.staleness_seconds)

@@ -6,7 +6,7 @@ import itertools
 import os
 import re
 import time
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from typing import Any, Final
 
@@ -31,6 +31,7 @@ _CODES: Final = {
     "stalled": "STALLED",
     "gateway stopped": "STOPPED",
     "credential ended": "CREDENTIAL_ENDED",
+    "too old": "TOO_OLD",
 }
 """Ends that are no error, as lines and metrics show them."""
 _OURS: Final = frozenset({"INTERNAL_ERROR", "UNAVAILABLE", "INVALID_AGENT_RESPONSE"})
@@ -47,6 +48,7 @@ class Request:
 
     __slots__ = (
         "_access",
+        "_close",
         "_directory",
         "_foreign",
         "_permitted",
@@ -75,6 +77,8 @@ class Request:
         """The operation that whoever asks may do."""
         self._foreign = False
         """Whether it was about a task of somebody else, which is not there for who asks."""
+        self._close: Callable[[], None] | None = None
+        """Gives the stream's place back."""
         self.who: Identified | None = None
         """Who asks, once they were let in."""
         self.address = ""
@@ -107,6 +111,8 @@ class Request:
             try:
                 yield
             finally:
+                if self._close is not None:
+                    self._close()
                 if tracing.recording():
                     self._describe()
                 self.log()
@@ -136,6 +142,7 @@ class Request:
 
         Raises:
             NotAuthenticated: nobody that is known.
+            TooManyRequestsError: one too many, of the address or of the tenant; nothing was done.
             UnavailableError: that cannot be said now; nothing was done.
         """
         self.address = self._access.address(presented)
@@ -150,6 +157,16 @@ class Request:
         assert self.who is not None, "who asks comes first"
         self._access.permit(self.who, operation, binding=self.binding, address=self.address)
         self._permitted = operation
+
+    def open(self) -> None:
+        """Take the place of one stream, until the request is over. To be asked before anything is written.
+
+        Raises:
+            TooManyRequestsError: the tenant or the address has too many open.
+        """
+        assert self.who is not None, "who asks comes first"
+        assert self._close is None, "a request has one stream"
+        self._close = self._access.caps.open(self.who, self._access.counted(self.address))
 
     @property
     def by(self) -> dict[str, str]:

@@ -307,11 +307,15 @@ def _error(address: str, error: grpc.aio.AioRpcError, status: status_pb2.Status 
     details = [{"@type": url, **json_format.MessageToDict(message)} for url, message in unpacked if message]
     http = _HTTP.get(error.code(), HTTPStatus.INTERNAL_SERVER_ERROR)
     fault = {"code": http.value, "status": error.code().name, "message": error.details() or "", "details": details}
-    return error_of(Answer(address, http.value, {}, encode({"error": fault})))
+    wait = next(
+        (message.retry_delay for _, message in unpacked if isinstance(message, error_details_pb2.RetryInfo)), None
+    )
+    headers = {"retry-after": str(wait.seconds + (wait.nanos > 0))} if wait is not None else {}
+    return error_of(Answer(address, http.value, headers, encode({"error": fault})))
 
 
 def _unpacked(detail: any_pb2.Any) -> Message | None:
-    for kind in (error_details_pb2.ErrorInfo, error_details_pb2.BadRequest):
+    for kind in (error_details_pb2.ErrorInfo, error_details_pb2.BadRequest, error_details_pb2.RetryInfo):
         message: Message = kind()
         if detail.Unpack(message):
             return message

@@ -32,6 +32,7 @@ CODES: Final = (
     "STALLED",
     "STOPPED",
     "CREDENTIAL_ENDED",
+    "TOO_OLD",
     "TASK_NOT_FOUND",
     "TASK_NOT_CANCELABLE",
     "PUSH_NOTIFICATION_NOT_SUPPORTED",
@@ -51,6 +52,7 @@ CODES: Final = (
     "UNSUPPORTED_MEDIA_TYPE",
     "INTERNAL_ERROR",
     "UNAVAILABLE",
+    "TOO_MANY_REQUESTS",
     "UNAUTHENTICATED",
     "PERMISSION_DENIED",
 )
@@ -79,8 +81,12 @@ REQUEST_SECONDS: Final = Histogram(
 REQUESTS_IN_FLIGHT: Final = Gauge("a2a_requests_in_flight", "Requests being served, open streams included")
 RATE_LIMITED: Final = Counter(
     "a2a_rate_limited_total",
-    "Requests that were refused because there is too much: of an agent's queue, of open streams, of request bodies",
-    reason=("queue", "streams", "bodies"),
+    "Requests that were refused because there is too much: of an agent's queue, of open streams, of request bodies; or"
+    " because one tenant or address asks for too much, too often or in too many streams",
+    reason=("queue", "streams", "bodies", "tenant_rate", "tenant_streams", "address_rate", "address_streams"),
+)
+USAGE_UNREADABLE: Final = Counter(
+    "a2a_usage_unreadable_total", "Announcements of what other gateways' callers use that could not be read"
 )
 CONNECTIONS_REFUSED: Final = Counter(
     "a2a_connections_refused_total",
@@ -99,7 +105,7 @@ SSE_EVENTS: Final = Counter("a2a_sse_events_sent_total", "Updates that were writ
 SSE_DISCONNECTS: Final = Counter(
     "a2a_sse_disconnects_total",
     "Streams that ended; terminal: the task ended or waits for its client, which is how a stream should end",
-    reason=("terminal", "client", "drain", "slow", "credential", "error"),
+    reason=("terminal", "client", "drain", "slow", "credential", "age", "error"),
 )
 SSE_RESUMES: Final = Counter(
     "a2a_sse_resume_total",

@@ -20,9 +20,9 @@ from a2a_events.runtime.directory import Directory
 from a2a_events.runtime.index import TaskIndex
 from a2a_events.runtime.operations import Operations
 from a2a_events.runtime.push_configs import Targets
-from a2a_events.services import event_loop, identity, logs, push
+from a2a_events.services import event_loop, identity, logs, push, usage
 from a2a_events.services.bounded_http import HttpBounds, bounded
-from a2a_events.services.connect import jetstream_log, task_bounds, writer
+from a2a_events.services.connect import jetstream_log, names, task_bounds, writer
 from a2a_events.services.health import Health
 from a2a_events.services.listener import BACKLOG, Server, listen
 from a2a_events.services.operated import operated
@@ -98,7 +98,7 @@ async def serve(
         interfaces=_addresses(settings),
         security=access.security,
     )
-    streams = Streams()
+    streams = Streams(longest_seconds=settings.stream_seconds)
     intake = Intake(settings.request_bytes, names=settings.json_names)
 
     def unready() -> list[str]:
@@ -139,11 +139,12 @@ async def serve(
     logger.info("gateway ready", url=settings.base_url, grpc=settings.grpc_address or None)
     waiting = asyncio.get_running_loop().create_task(stop.wait())
     ending = asyncio.get_running_loop().create_task(_end_streams_once_overtaken(log, streams, settings))
-    await asyncio.wait([serving, waiting], return_when=asyncio.FIRST_COMPLETED)
-    waiting.cancel()
-    ending.cancel()
-    if stop.is_set():
-        await _drain(streams, settings, hurry or asyncio.Event())
+    async with usage.shared(access.caps, connection, names(settings).usage(settings.log)):
+        await asyncio.wait([serving, waiting], return_when=asyncio.FIRST_COMPLETED)
+        waiting.cancel()
+        ending.cancel()
+        if stop.is_set():
+            await _drain(streams, settings, hurry or asyncio.Event())
     streams.close()
     server.should_exit = True
     await asyncio.gather(serving, *([grpc.stop(settings.drain_seconds)] if grpc is not None else []))

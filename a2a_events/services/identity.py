@@ -15,6 +15,7 @@ from a2a_events.bindings.identity.proxy import Network, Proxies, Proxy, ProxyHea
 from a2a_events.bindings.identity.revocations import Revocations
 from a2a_events.bindings.identity.several import Several
 from a2a_events.bindings.timelines.guard import is_loopback
+from a2a_events.services import usage
 from a2a_events.settings import PREFIX, Settings, SettingsError, pairs
 
 if TYPE_CHECKING:
@@ -43,6 +44,7 @@ def access(settings: Settings) -> Access:
         Several(made) if len(made) > 1 else made[0] if made else None,
         revocations=_of_file("AUTH_REVOKED", settings.auth_revoked, Revocations) if settings.auth_revoked else None,
         proxies=proxies,
+        caps=usage.caps(settings),
     )
 
 

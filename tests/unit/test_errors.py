@@ -28,6 +28,7 @@ TABLE = [
     ("UnsupportedMediaTypeError", "UNSUPPORTED_MEDIA_TYPE", -32005, 415, "INVALID_ARGUMENT"),
     ("InternalError", "INTERNAL_ERROR", -32603, 500, "INTERNAL"),
     ("UnavailableError", "UNAVAILABLE", -32603, 503, "UNAVAILABLE"),
+    ("TooManyRequestsError", "TOO_MANY_REQUESTS", -32603, 429, "RESOURCE_EXHAUSTED"),
     ("UnauthenticatedError", "UNAUTHENTICATED", -32603, 401, "UNAUTHENTICATED"),
     ("PermissionDeniedError", "PERMISSION_DENIED", -32603, 403, "PERMISSION_DENIED"),
 ]

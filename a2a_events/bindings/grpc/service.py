@@ -168,6 +168,7 @@ class A2AService:
                 request.shows(result)
                 return await _translated(len(result.json), messages.answer, result.json, method.answered)
             self._streams.check()
+            request.open()
             cursor = _metadata(context, "last-event-id") or None
             updates = await STREAMING[method.name][1](self._operations, caller, agent, asked, cursor)
         except A2AError:

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Final
 
 from a2a_events import audit
+from a2a_events.bindings.caps.caps import Caps, counted
 from a2a_events.bindings.identity.anonymous import Anonymous
 from a2a_events.bindings.identity.port import Identified, Identity, NotAuthenticated, Presented, Scope
 from a2a_events.bindings.identity.proxy import Proxies
@@ -43,6 +44,7 @@ class Access:
         identity: says who asks; default: anybody may do everything.
         revocations: who is let in no more, whatever vouches for them.
         proxies: those that are trusted to say whom they speak for.
+        caps: how much callers may use; default: anything.
         now: the clock, seconds since 1970.
     """
 
@@ -52,11 +54,14 @@ class Access:
         *,
         revocations: Revocations | None = None,
         proxies: Proxies | None = None,
+        caps: Caps | None = None,
         now: Callable[[], float] = time.time,
     ) -> None:
         self.identity: Identity = identity or Anonymous()
         self._revocations = revocations
         self._proxies = proxies or Proxies()
+        self.caps = caps or Caps()
+        """How much callers may use."""
         self._now = now
 
     @property
@@ -71,8 +76,12 @@ class Access:
         """Where a request comes from: its peer, or whom a trusted proxy names. What limits and audit go by."""
         return self._proxies.client(presented)
 
+    def counted(self, address: str) -> str:
+        """What an address counts as; empty for this machine and for proxies that name nobody, which are nobody's."""
+        return "" if self._proxies.trusts(address) else counted(address)
+
     async def enter(self, presented: Presented, binding: str) -> Identified:
-        """Who sends a request.
+        """Who sends a request, if there may be one more from there and of theirs.
 
         Args:
             presented: what it brings.
@@ -80,8 +89,12 @@ class Access:
 
         Raises:
             NotAuthenticated: nobody that is known; carries what to ask for.
+            TooManyRequestsError: one too many, of the address or of the tenant; nothing was done.
             UnavailableError: that cannot be said now; nothing was done.
         """
+        address = self.address(presented)
+        place = self.counted(address)
+        self.caps.arrive(place)
         try:
             who = await self.identity.authenticate(presented)
             if who.expires_at is not None and who.expires_at <= self._now():
@@ -91,8 +104,10 @@ class Access:
         except NotAuthenticated as refused:
             refused.challenges = tuple(self.identity.challenges)
             AUTH_FAILURES.inc(refused.why)
-            audit.denied(refused.why, binding=binding, address=self.address(presented))
+            self.caps.fail(place)
+            audit.denied(refused.why, binding=binding, address=address)
             raise
+        self.caps.enter(who)
         return who
 
     def permit(self, who: Identified, operation: str, *, binding: str, address: str) -> None:

@@ -55,6 +55,7 @@ _TITLES: Final = {
     410: "Gone",
     413: "Too large",
     415: "Unsupported media type",
+    429: "Too many requests",
     500: "Internal error",
     503: "Unavailable",
 }

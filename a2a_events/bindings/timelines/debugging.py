@@ -68,5 +68,7 @@ class Debugging:
             request.failed(error, error)
             raise
         audit.seen("timeline", task_id=task.task_id, **request.by)
+        if rest == ["events"]:
+            request.open()
         about = urlencode([(name, value) for name, value in pairs if name != "tenant"])
         await self._task(exchange, task, rest, about)

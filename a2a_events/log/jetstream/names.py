@@ -15,6 +15,7 @@
     <namespace>.dead.<log>.<shard>.<agent>.<tenant>.<task>             dead letters
     <namespace>.notes.<log>.<agent>.<tenant>.<context>.<name>          what agents keep for a context
     <namespace>.registry.<log>.<agent>.<card|alive.instance>           the agent registry
+    <namespace>.usage.<log>                                            what gateways tell each other of callers
     $O.<NAMESPACE>_CONTENT_<log>.<C|M>.<object>                        payloads that no record holds (``object_store``)
 
 Every subject names its log, and each log is written in one JetStream domain: two domains whose streams take the same
@@ -139,6 +140,10 @@ class Names(Struct, frozen=True):
     def task(self, root: str, task: TaskRef, last: str) -> str:
         """A subject of one task under ``log``, ``live``, ``snap`` or ``push``."""
         return f"{self.namespace}.{root}.{task.log}.{task.shard}.{task.agent}.{task.tenant}.{task.task_id}.{last}"
+
+    def usage(self, log: str) -> str:
+        """Where gateways tell each other how much callers use; on core NATS, and kept nowhere."""
+        return f"{self.namespace}.usage.{log}"
 
     def timer(self, task: TaskRef, kind: str) -> str:
         """Where a wake-up is set, or falls due."""

@@ -66,6 +66,11 @@ class _Subjects:
         return [f"$JS.API.DIRECT.GET.{self._names.old_registry_stream}", self.under("registry", "*.card")]
 
     @property
+    def usage(self) -> str:
+        """What gateways tell each other."""
+        return self._names.usage(self._log)
+
+    @property
     def live(self) -> list[str]:
         return [self.under(root) for root in self._lives]
 
@@ -153,7 +158,7 @@ class _Subjects:
 
 def _gateway(s: _Subjects) -> list[str]:
     # The key of webhook secrets is made by whoever needs it first.
-    return [*s.read_log(), *s.write_log(), *s.queues(), *s.read(s.push), s.under("push", "key")]
+    return [*s.read_log(), *s.write_log(), *s.queues(), *s.read(s.push), s.under("push", "key"), s.usage]
 
 
 def _worker(s: _Subjects) -> list[str]:
@@ -239,7 +244,8 @@ def permissions(
     of = [_Subjects(names, each, shards, agents, own=log, regions=domains) for each in dict.fromkeys([log, *domains])]
     publish = tuple(dict.fromkeys(subject for subjects in of for subject in _ROLES[role](subjects)))
     live = tuple(dict.fromkeys(subject for subjects in of for subject in subjects.live))
-    return Permissions(publish, (*INBOXES, *live) if role in _FOLLOWS else INBOXES)
+    usage = tuple(subjects.usage for subjects in of) if role == "gateway" else ()
+    return Permissions(publish, (*INBOXES, *live, *usage) if role in _FOLLOWS else INBOXES)
 
 
 def variable(role: str, namespace: str) -> str:
