@@ -220,6 +220,11 @@ that have come back or were added, and one that its reader has forgotten does no
 STREAM_SECONDS_SPREAD: Final = 0.1
 """By what share of that, at most, a stream ends sooner, by chance: streams that were opened together must not come back
 together."""
+REFUSAL_PAUSE_SECONDS: Final = 0.5
+"""How long a refusal for requests that come too soon is held back on average: who asks again at once does so twice a
+second on each connection. Always shorter than the least Retry-After, so nobody who minds that one loses time."""
+REFUSALS_HELD: Final = 512
+"""Refusals that a gateway holds back at once, about 20 KB each; any more are given at once."""
 USAGE_SECONDS: Final = 0.5
 """How often gateways tell each other what callers use: in so long a tenant may use its rate once more at each other
 gateway, which is charged afterwards."""

@@ -108,7 +108,7 @@ def create_app(
 
     async def card(exchange: Exchange, name: str, form: CardForm) -> None:
         try:
-            access.caps.arrive(access.counted(access.address(exchange.presented)))
+            await access.arrive(exchange.presented)
             found = await directory.find(name)
         except UnavailableError as error:
             await exchange.answer(error.http_status, http_body(error), headers=headers_of(error))

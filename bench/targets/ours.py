@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import sys
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 
 from bench.jobs import Dialect, Server
@@ -19,12 +20,16 @@ _SETTINGS = {
 
 
 class Ours:
-    """`sync` is the server's sync_interval: `always` puts every record on disk before it is acknowledged."""
+    """`sync` is the server's sync_interval: `always` puts every record on disk before it is acknowledged.
 
-    def __init__(self, name: str, sync: str, folder: Path) -> None:
+    `settings` are more variables of its processes.
+    """
+
+    def __init__(self, name: str, sync: str, folder: Path, settings: Mapping[str, str] | None = None) -> None:
         self.name = name
         self._sync = sync
         self._folder = folder
+        self._settings = {**_SETTINGS, **(settings or {})}
         self._store: Path | None = None
         self._processes: list[Process] = []
 
@@ -72,7 +77,6 @@ class Ours:
     def last_words(self) -> str:
         return "\n".join(process.last_words() for process in self._processes[1:])
 
-    @staticmethod
-    def _command(name: str, nats_url: str, *options: str, ready: str) -> Process:
+    def _command(self, name: str, nats_url: str, *options: str, ready: str) -> Process:
         command = [sys.executable, "-m", "a2a_events.cli", name, "--nats", nats_url, *options]
-        return Process(name, command, ready=ready, env=_SETTINGS)
+        return Process(name, command, ready=ready, env=self._settings)

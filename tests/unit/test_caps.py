@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
 from collections.abc import Callable
 from typing import ParamSpec
 
@@ -14,7 +16,8 @@ from a2a_events import limits
 from a2a_events.bindings.caps.buckets import Buckets, Rate
 from a2a_events.bindings.caps.budget import Allowance
 from a2a_events.bindings.caps.caps import Caps, counted
-from a2a_events.bindings.identity.port import EVERYTHING, Identified
+from a2a_events.bindings.identity.access import Access
+from a2a_events.bindings.identity.port import EVERYTHING, Identified, Presented
 from a2a_events.errors import TooManyRequestsError
 from a2a_events.metrics.catalog import USAGE_UNREADABLE
 
@@ -314,3 +317,20 @@ def test_bad_credentials_use_up_an_address_sooner() -> None:
 )
 def test_what_an_address_counts_as(address: str, as_what: str) -> None:
     assert counted(address) == as_what
+
+
+async def test_refusals_are_held_back_a_moment_but_only_so_many() -> None:
+    access = Access(caps=Caps(None, Allowance(Rate(0.001, 1))))
+    asked = Presented(lambda _: [], "198.51.100.7")
+    await access.enter(asked, "JSONRPC")
+    begun = time.monotonic()
+    asking = [asyncio.create_task(access.enter(asked, "JSONRPC")) for _ in range(limits.REFUSALS_HELD + 10)]
+    done, held = await asyncio.wait(asking, return_when=asyncio.FIRST_COMPLETED)
+    assert len(done) == 10
+    assert len(held) == limits.REFUSALS_HELD
+    refusals = await asyncio.gather(*asking, return_exceptions=True)
+    assert all(isinstance(refusal, TooManyRequestsError) for refusal in refusals)
+    assert time.monotonic() - begun >= limits.REFUSAL_PAUSE_SECONDS / 2
+    _, held = await asyncio.wait([asyncio.create_task(access.arrive(asked))], timeout=0.01)
+    assert held, "places were given back"
+    await asyncio.gather(*held, return_exceptions=True)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import ipaddress
 import math
 import os
+import random
 import time
 from collections.abc import Callable, Iterator
 from itertools import islice
@@ -63,6 +65,7 @@ class Caps:
         self._now = now
         self._gateway = os.urandom(8).hex()
         self._announced = 0
+        self._held_back = 0
         self.any = tenants != Allowance() or addresses != Allowance()
         """Whether there is anything to share with other gateways."""
         self.heard_itself_at = 0.0
@@ -94,6 +97,20 @@ class Caps:
         key = _key(who)
         if key and (wait := self._tenants.spend(key, self._now())):
             raise _too_many("tenant_rate", "requests of this tenant", wait)
+
+    async def hold_back(self) -> None:
+        """Wait a moment before a request is refused for being too soon, unless too many wait already.
+
+        Who does not wait by themselves asks on each connection once in this time, and not thousands of times.
+        """
+        if self._held_back >= limits.REFUSALS_HELD:
+            return
+        self._held_back += 1
+        try:
+            # By chance, or all that are held back would come again together and take what has dripped in meanwhile.
+            await asyncio.sleep(limits.REFUSAL_PAUSE_SECONDS * (0.5 + random.random()))  # noqa: S311 -- no secret
+        finally:
+            self._held_back -= 1
 
     def open(self, who: Identified, address: str) -> Callable[[], None]:
         """A stream is to be opened.

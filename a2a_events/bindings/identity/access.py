@@ -15,7 +15,7 @@ from a2a_events.bindings.identity.anonymous import Anonymous
 from a2a_events.bindings.identity.port import Identified, Identity, NotAuthenticated, Presented, Scope
 from a2a_events.bindings.identity.proxy import Proxies
 from a2a_events.bindings.identity.revocations import Revocations
-from a2a_events.errors import PermissionDeniedError
+from a2a_events.errors import PermissionDeniedError, TooManyRequestsError
 from a2a_events.metrics.catalog import AUTH_FAILURES
 from a2a_events.model.card import SecurityRequirement, StringList
 from a2a_events.runtime.directory import Security
@@ -80,6 +80,18 @@ class Access:
         """What an address counts as; empty for this machine and for proxies that name nobody, which are nobody's."""
         return "" if self._proxies.trusts(address) else counted(address)
 
+    async def arrive(self, presented: Presented) -> None:
+        """Whether there may be one more request from where this one comes.
+
+        Raises:
+            TooManyRequestsError: one too many; nothing was done.
+        """
+        try:
+            self.caps.arrive(self.counted(self.address(presented)))
+        except TooManyRequestsError:
+            await self.caps.hold_back()
+            raise
+
     async def enter(self, presented: Presented, binding: str) -> Identified:
         """Who sends a request, if there may be one more from there and of theirs.
 
@@ -94,7 +106,7 @@ class Access:
         """
         address = self.address(presented)
         place = self.counted(address)
-        self.caps.arrive(place)
+        await self.arrive(presented)
         try:
             who = await self.identity.authenticate(presented)
             if who.expires_at is not None and who.expires_at <= self._now():
@@ -107,7 +119,11 @@ class Access:
             self.caps.fail(place)
             audit.denied(refused.why, binding=binding, address=address)
             raise
-        self.caps.enter(who)
+        try:
+            self.caps.enter(who)
+        except TooManyRequestsError:
+            await self.caps.hold_back()
+            raise
         return who
 
     def permit(self, who: Identified, operation: str, *, binding: str, address: str) -> None:
