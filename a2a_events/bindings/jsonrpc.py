@@ -123,6 +123,7 @@ class JsonRpc:
         extensions = check_extensions(exchange, agent.card, dialect.extension_headers)
         caller = request.caller(asked, agent, extensions, dialect, exchange.idempotency_key)
         if operation in UNARY:
+            request.waits(asked)
             result = await dialect.call(operation)(self._operations, caller, agent, asked)
             request.shows(result)
             exchange.says_staleness(result.staleness_seconds)

@@ -19,6 +19,7 @@ from a2a_events.bindings.identity.access import Access, named
 from a2a_events.bindings.identity.port import Identified, Presented
 from a2a_events.errors import A2AError, InvalidParamsError, TaskNotFoundError
 from a2a_events.metrics.catalog import AUTH_FAILURES, OK, OPERATIONS, REQUEST_SECONDS, REQUESTS, REQUESTS_IN_FLIGHT
+from a2a_events.model import SendMessageRequest
 from a2a_events.runtime.caller import Caller, Result
 from a2a_events.runtime.directory import Directory, ServedAgent
 from a2a_events.runtime.operations import Updates
@@ -157,6 +158,20 @@ class Request:
         assert self.who is not None, "who asks comes first"
         self._access.permit(self.who, operation, binding=self.binding, address=self.address)
         self._permitted = operation
+
+    def waits(self, asked: Any) -> None:
+        """Take the place of a stream for a message whose sender waits for the task: it costs what a stream costs.
+
+        Args:
+            asked: the request object, of an operation that answers once.
+
+        Raises:
+            TooManyRequestsError: as :meth:`open`.
+        """
+        if isinstance(asked, SendMessageRequest) and not (
+            asked.configuration is not None and asked.configuration.return_immediately
+        ):
+            self.open()
 
     def open(self) -> None:
         """Take the place of one stream, until the request is over. To be asked before anything is written.

@@ -163,6 +163,7 @@ class A2AService:
         active = (("a2a-extensions", ",".join(extensions)),) if extensions else ()
         try:
             if method.name in UNARY:
+                request.waits(asked)
                 result = await UNARY[method.name][1](self._operations, caller, agent, asked)
                 await _begin(context, active, result.staleness_seconds)
                 request.shows(result)
