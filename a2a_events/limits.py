@@ -229,9 +229,9 @@ USAGE_SECONDS: Final = 0.5
 """How often gateways tell each other what callers use: in so long a tenant may use its rate once more at each other
 gateway, which is charged afterwards."""
 USAGE_ENTRIES: Final = 1000
-"""Tenants and addresses in one announcement; about 45 bytes each."""
+"""Tenants and addresses in one announcement; about 36 bytes each."""
 USAGE_BYTES: Final = 256 * 1024
-"""Largest announcement that is read: four times what ``USAGE_ENTRIES`` make."""
+"""Largest announcement that is read: what ``USAGE_ENTRIES`` make with the longest keys, three times."""
 GATEWAY_SILENT_SECONDS: Final = 2.0
 """Silence of a gateway, three announcements lost, after which its streams are nobody's: their clients go elsewhere."""
 STREAMS_HEARD_SECONDS: Final = 15.0
@@ -239,7 +239,7 @@ STREAMS_HEARD_SECONDS: Final = 15.0
 GATEWAYS_HEARD: Final = 256
 """Other gateways that are listened to."""
 CALLERS_REMEMBERED: Final = 50_000
-"""Tenants, and addresses, whose requests are counted, about 250 bytes each; over it those that were silent for longest
+"""Tenants, and addresses, whose requests are counted, about 270 bytes each; over it those that were silent for longest
 are forgotten. A flood from more addresses than this is met by no count of addresses."""
 DEBT_SECONDS: Final = 30.0
 """Longest time for which what a caller used elsewhere keeps it out: enough for what sixty gateways grant within one

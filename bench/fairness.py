@@ -21,6 +21,7 @@ import tempfile
 import time
 from collections import Counter
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -274,7 +275,8 @@ async def _rounds(options: argparse.Namespace, server: Server, me: Part, their_k
 def _report(options: argparse.Namespace, found: Times) -> None:
     print(f"{options.rounds} rounds of {options.seconds:g} s; {options.rate} requests/s for a tenant; usual: ", end="")
     print(f"{options.clients} clients with a pause of {options.pause:g} s; abuser: {options.connections} connections.")
-    print("Medians of the rounds in ms; their ratios to alone, the median and (least to most).")
+    print("p50 and p99 in ms, medians of the rounds; their ratios to alone, the median and (least to most);")
+    print("and the ratio of all rounds as one, whose p99 rests on more than a few requests.")
     for kind in _KINDS:
         alone = [_ms(times) for times in found["alone"][kind]]
         for mode in _MODES:
@@ -282,9 +284,13 @@ def _report(options: argparse.Namespace, found: Times) -> None:
             print(f"{kind:<14} {mode:<10}", end="")
             for at, name in enumerate(("p50", "p99")):
                 ratios = sorted(one[at] / base[at] for one, base in zip(each, alone, strict=True))
+                whole, whole_alone = (
+                    _ms(list(chain.from_iterable(found[which][kind])))[at] for which in (mode, "alone")
+                )
                 print(f" {name} {statistics.median(one[at] for one in each):6.2f}", end="")
                 print(f" × {statistics.median(ratios):.2f} ({ratios[0]:.2f} to {ratios[-1]:.2f})", end="")
-            print()
+                print(f", all × {whole / whole_alone:.2f}", end="")
+            print(f"  of {sum(map(len, found[mode][kind]))}")
 
 
 def _ms(times: list[float]) -> tuple[float, float]:
@@ -302,7 +308,7 @@ def _stand_back() -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench.fairness", description=__doc__)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--seconds", type=float, default=12.0, help="of each measurement")
+    parser.add_argument("--seconds", type=float, default=20.0, help="of each measurement")
     parser.add_argument("--clients", type=int, default=4, help="of the usual tenant")
     parser.add_argument("--pause", type=float, default=0.5, help="seconds between two tasks of each")
     parser.add_argument("--connections", type=int, default=64, help="of the abuser")

@@ -23,7 +23,7 @@ from a2a_events.client import Client, bearer
 from a2a_events.errors import TooManyRequestsError
 from a2a_events.log.jetstream import Connection
 from a2a_events.metrics.catalog import RATE_LIMITED, USAGE_UNREADABLE
-from a2a_events.model import Message, Part, Role, TaskState
+from a2a_events.model import Message, Part, Role, Task, TaskState
 from a2a_events.services import gateway, usage
 from a2a_events.services.connect import jetstream_log, names
 from a2a_events.services.nats_server import NatsServer
@@ -227,14 +227,16 @@ async def test_two_gateways_share_the_streams_of_a_tenant(nats_url: str, tmp_pat
         beside(guarded.settings) as other,
         asking(guarded) as here,
         asking(guarded, other) as there,
+        announced(guarded.settings) as announcements,
     ):
         alice = guarded.bearer()
         async with here.stream(JSONRPC, "SendStreamingMessage", QUIET, alice) as task_id:
-
-            async def is_refused() -> bool:
-                return bool(await there.refused(JSONRPC, "SubscribeToTask", {"id": task_id}, alice))
-
-            await eventually(is_refused, timeout_seconds=PATIENCE_SECONDS)
+            async with asyncio.timeout(PATIENCE_SECONDS):
+                while not any(streams for _, streams in (await announcements.get()).get("tenants", {}).values()):
+                    pass
+                for _ in range(4):  # two more of each gateway: by now the other one has heard
+                    await announcements.get()
+            assert await there.refused(JSONRPC, "SubscribeToTask", {"id": task_id}, alice)
             umbrella = guarded.bearer(tenant="umbrella")
             assert not await there.refused(JSONRPC, "SendStreamingMessage", send("x"), umbrella)
 
@@ -381,6 +383,19 @@ async def test_an_address_has_so_many_streams(nats_url: str, tmp_path: Path, bin
 
 
 @pytest.mark.parametrize("binding", EVERY)
+async def test_our_client_knows_when_to_come_back(nats_url: str, tmp_path: Path, binding: Any) -> None:
+    given: dict[str, Any] = {"rate_per_tenant": 0.001, "rate_per_tenant_burst": 1}
+    async with guarding(nats_url, tmp_path, **given) as guarded:
+        shown = bearer(guarded.issuer.token())
+        async with Client(guarded.settings.base_url, binding=binding, credentials=shown) as client:
+            await client.list_tasks()
+            with pytest.raises(TooManyRequestsError) as refused:
+                await client.list_tasks()
+        assert 900 <= refused.value.retry_after_seconds <= 1000
+        assert refused.value.untouched
+
+
+@pytest.mark.parametrize("binding", EVERY)
 async def test_our_client_comes_back_when_it_is_told(nats_url: str, tmp_path: Path, binding: Any) -> None:
     given: dict[str, Any] = {"rate_per_tenant": 1, "rate_per_tenant_burst": 2}
     async with guarding(nats_url, tmp_path, **given) as guarded:
@@ -390,7 +405,9 @@ async def test_our_client_comes_back_when_it_is_told(nats_url: str, tmp_path: Pa
         async with Client(guarded.settings.base_url, binding=binding, credentials=shown) as client:
             async with asyncio.timeout(PATIENCE_SECONDS):
                 for _ in range(6):
-                    assert (await client.send(asked)).status.state is TaskState.COMPLETED
+                    task = await client.send(asked)
+                    assert isinstance(task, Task)
+                    assert task.status.state is TaskState.COMPLETED
             tasks = await client.list_tasks()
         assert len(tasks.tasks) == 6, "nothing was done by what was refused"
         refused = RATE_LIMITED.value("tenant_rate") - before
