@@ -47,11 +47,18 @@ class Target(Struct, frozen=True):
 
 _PORTS: Final = {"http": 80, "https": 443}
 _WELL_KNOWN: Final = 1024
+_OTHER_PROTOCOLS: Final = frozenset(
+    {2049, 2375, 2376, 2379, 3306, 4222, 5432, 6222, 6379, 6443, 8222, 9200, 10250, 11211, 27017}
+)
+"""Ports above those that no webhook has: NATS, databases, caches, and what runs containers."""
 _URL: Final = re.compile(r"[!-\[\]-~]+")
 """Printable ASCII without space and backslash, which parsers disagree about."""
 _NAME: Final = re.compile(r"[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?(\.[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?)*")
 _NUMERIC: Final = re.compile(r"[0-9]+|0x[0-9a-f]*")
 """A last label that resolvers take for a number, and the whole host for an address in one of its odd spellings."""
+
+_LOCAL: Final = (".localhost", ".local", ".internal", ".svc", ".home.arpa")
+"""Endings of names that mean something in a local network or cluster only."""
 
 _PRIVATE: Final[tuple[_Network, ...]] = tuple(
     ip_network(text)
@@ -115,7 +122,8 @@ def target(url: str, *, allow_private: bool = False) -> Target:
     if "@" in parts.netloc:
         raise TargetRefused("must not hold credentials; use authentication")
     port = _PORTS[parts.scheme] if port is None else port
-    if not port or (port < _WELL_KNOWN and port not in _PORTS.values() and not allow_private):
+    of_others = (port < _WELL_KNOWN and port not in _PORTS.values()) or port in _OTHER_PROTOCOLS
+    if not port or (of_others and not allow_private):
         raise TargetRefused(f"port {port} belongs to another protocol")
     _check_host(host, bracketed="[" in parts.netloc, allow_private=allow_private)
     path = parts.path or "/"
@@ -163,6 +171,6 @@ def _check_host(host: str, *, bracketed: bool, allow_private: bool) -> None:
         return
     if not _NAME.fullmatch(host) or len(host) > 253:  # noqa: PLR2004 -- the longest name that DNS has
         raise TargetRefused("does not name a host; write international names in their ASCII form (xn--…)")
-    local = "." not in host or host.endswith(".localhost")
+    local = "." not in host or host.endswith(_LOCAL)
     if local and not allow_private:
         raise TargetRefused("names a host of the local network, which this server does not call")

@@ -21,6 +21,7 @@ ACCEPTED = {
     "http://example.com:443/": Target("http", "example.com", 443, "/"),
     "https://xn--bcher-kva.example/": Target("https", "xn--bcher-kva.example", 443, "/"),
     "https://a_b.example.com/": Target("https", "a_b.example.com", 443, "/"),
+    "https://internal.example.com:9443/": Target("https", "internal.example.com", 9443, "/"),
     "https://1and1.com/": Target("https", "1and1.com", 443, "/"),
     "https://127.0.0.1.nip.io/": Target("https", "127.0.0.1.nip.io", 443, "/"),  # its address is checked later
     "https://8.8.8.8/": Target("https", "8.8.8.8", 443, "/"),
@@ -74,6 +75,8 @@ OTHER_PROTOCOLS = [
     "https://example.com:22/",
     "http://example.com:25/",
     "http://example.com:53/",
+    "http://example.com:4222/",
+    "http://example.com:6379/",
     "https://user@example.com/",
     "https://user:password@example.com/",
     "https://@example.com/",
@@ -100,6 +103,10 @@ PRIVATE = [
     "http://localhost./",
     "http://hooks.localhost/",
     "http://redis/",
+    "http://metadata.google.internal/",
+    "http://kubernetes.default.svc./",
+    "http://kubernetes.default.svc.cluster.local/",
+    "http://router.home.arpa/",
     "http://127.0.0.1:9000/",
     "http://127.0.0.1./",
     "http://127.255.255.254/",
@@ -158,7 +165,7 @@ def test_any_other_target_is_refused(url: str) -> None:
     assert url not in str(refused.value) or not url
 
 
-@pytest.mark.parametrize("url", [*PRIVATE, "https://example.com:22/"])
+@pytest.mark.parametrize("url", [*PRIVATE, "https://example.com:22/", "http://example.com:6379/"])
 def test_a_private_target_is_accepted_where_the_operator_allows_it(url: str) -> None:
     assert target(url, allow_private=True).scheme in url.lower()
 
