@@ -14,13 +14,14 @@ from typing import Any, Final, cast
 
 import uvicorn
 from msgspec import Struct
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, RequestResponseCycle
 
 from a2a_events import limits
 from a2a_events.bindings.errors import http_body
 from a2a_events.errors import InvalidRequestError
 from a2a_events.metrics.catalog import CONNECTIONS_REFUSED
 from a2a_events.services.listener import config
+from a2a_events.services.unread import ReadConnection
 from a2a_events.settings import Settings
 
 _LINGER_SECONDS: Final = 2.0
@@ -105,7 +106,7 @@ class _Awaited(Enum):
     ANSWER = "answer"
 
 
-class _Connection(HttpToolsProtocol):
+class _Connection(ReadConnection):
     """One connection.
 
     Time is measured from the first byte of what is waited for, and further bytes give none. No timer is made for a
