@@ -245,6 +245,16 @@ DEBT_SECONDS: Final = 30.0
 """Longest time for which what a caller used elsewhere keeps it out: enough for what sixty gateways grant within one
 ``USAGE_SECONDS``, and the most that a wrong announcement costs."""
 
+# --- logs ------------------------------------------------------------------------------------------------------------
+LOG_FIELD_CHARACTERS: Final = 1024
+"""Longest value in a line of a log; what agents and libraries say in theirs has no other bound."""
+LOG_TRACEBACK_CHARACTERS: Final = 8 * 1024
+"""Longest traceback; of a longer one its middle is left out."""
+LOG_FIELDS: Final = 32
+"""Most members of a line, ours among them."""
+LOG_LINE_CHARACTERS: Final = 64 * 1024
+"""What follows for a line, escapes included."""
+
 # --- lists -----------------------------------------------------------------------------------------------------------
 PAGE_TASKS: Final = 50
 """Tasks on a page where the client does not say (specification 3.1.4)."""

@@ -13,11 +13,13 @@ _TOOK_LONGER: Final = "the turn took longer than "
 _SAID_NOTHING: Final = "the agent said nothing for "
 _WORKER_GONE: Final = "the worker was "
 _TOO_MUCH: Final = "it holds too much: "
+_NAME_CHARACTERS: Final = 128
 
 
 def raised(exception: str) -> str:
-    """The agent raised an exception of this name."""
-    return f"the agent raised {exception}; its log says more"
+    """The agent raised an exception of this name; a name that no source could hold is not repeated."""
+    named = exception if exception.isidentifier() and len(exception) <= _NAME_CHARACTERS else "an exception"
+    return f"the agent raised {named}; its log says more"
 
 
 def took_longer(seconds: float) -> str:
