@@ -11,7 +11,8 @@ from typing import Any
 import structlog
 
 from a2a_events import Turn, agent
-from a2a_events.model import Part
+from a2a_events.model import Artifact, Part, TaskState
+from a2a_events.timeline.events import NOTHING
 
 TEXTS = {
     "a frame": "x\n\nevent: error\ndata: {}\n\nid: 9\ndata: y",
@@ -89,9 +90,10 @@ async def drip(turn: Turn, told: dict[str, Any]) -> None:
 async def flood_log(turn: Turn, told: dict[str, Any]) -> None:
     """So many lines of a log, in each way that there is to write some."""
     library = logging.getLogger("library\nof somebody")
+    forged = "".join(TEXTS.values())
     for number in range(told["lines"]):
-        log.info("x\n" + TEXTS["a line of a log"], number=number, **{TEXTS["escapes"]: "y" * 100_000})
-        library.warning("%s %d", TEXTS["escapes"] + TEXTS["separators"] + TEXTS["a line of a log"], number)
+        log.info(forged, number=number, **{TEXTS["escapes"]: "y" * 100_000})
+        library.warning("%s %d", forged, number)
         if not number % 10:
             await asyncio.sleep(0)
     try:
@@ -113,11 +115,8 @@ async def say_after(turn: Turn, told: dict[str, Any]) -> None:
     reports = turn._reports
 
     async def later() -> None:
-        while turn.outcome is None or not turn._closed:
+        while not turn._closed:  # noqa: ASYNC110 -- nothing tells an agent
             await asyncio.sleep(0.01)
-        from a2a_events.model import Artifact, TaskState  # noqa: PLC0415 -- as an attacker would
-        from a2a_events.timeline.events import NOTHING  # noqa: PLC0415 -- as above
-
         tries: list[Callable[[], Awaitable[object]]] = [
             lambda: turn.chunk("late", "too late"),
             lambda: turn.working("too late"),

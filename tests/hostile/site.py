@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import re
 from collections.abc import AsyncIterator
@@ -11,6 +12,7 @@ from typing import Any
 
 import httpx
 from a2a.client.transports.http_helpers import parse_sse_stream
+from msgspec import Struct
 
 from a2a_events import limits
 from a2a_events.log.jetstream import Connection
@@ -21,6 +23,20 @@ from tests.integration.http import client, message, rpc
 AGENTS = "tests.hostile.attackers:attacker"
 ROOT = Path(__file__).parents[2]
 _RAW = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+
+
+class Stored(Struct, frozen=True):
+    """One message of a stream."""
+
+    subject: str
+    head: str
+    """``NATS/1.0`` and its headers, as on the wire."""
+    data: bytes
+
+    @property
+    def headers(self) -> set[str]:
+        """Names of its headers."""
+        return {line.partition(":")[0] for line in self.head.split("\r\n")[1:] if line}
 
 
 class Site:
@@ -65,21 +81,25 @@ class Site:
         """The sum of a metric's samples."""
         async with httpx.AsyncClient() as http:
             shown = (await http.get(f"{process.admin_url}/metrics")).text
-        return sum(float(line.rsplit(" ", 1)[1]) for line in shown.splitlines() if re.match(rf"{name}[ {{]", line))
+        samples = [float(line.rsplit(" ", 1)[1]) for line in shown.splitlines() if re.match(rf"{name}[ {{]", line)]
+        assert samples, f"{process.name} has no {name}"
+        return sum(samples)
 
-    async def stored(self, task_id: str) -> list[dict[str, Any]]:
+    async def stored(self, task_id: str) -> list[Stored]:
         """Every message of a task as the server has it."""
         connection = Connection([self.deployment.nats], name="hostile")
         await connection.open()
-        found: list[dict[str, Any]] = []
+        found: list[Stored] = []
         try:
             for shard in range(self.deployment.settings.shards):
                 stream = f"{self.deployment.namespace.upper()}_LOG_main_{shard}"
                 state = (await connection.api(f"STREAM.INFO.{stream}"))["state"]
                 for sequence in range(state["first_seq"], state["last_seq"] + 1):
                     answer = await connection.api(f"STREAM.MSG.GET.{stream}", {"seq": sequence})
-                    if task_id in answer.get("message", {}).get("subject", ""):
-                        found.append(answer["message"])
+                    one = answer.get("message", {"subject": ""})
+                    if task_id.rpartition("-")[2] in one["subject"]:
+                        head = base64.b64decode(one.get("hdrs", "")).decode()
+                        found.append(Stored(one["subject"], head, base64.b64decode(one["data"])))
         finally:
             await connection.close()
         return found

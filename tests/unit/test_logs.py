@@ -7,7 +7,6 @@ import json
 import logging
 import re
 import sys
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -43,13 +42,13 @@ HOSTILE["itself"].append(HOSTILE["itself"])
 
 
 @pytest.fixture(params=["json", "pretty"])
-def said(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[io.TextIOWrapper]:
+def said(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> io.TextIOWrapper:
     """Standard error, and the log of a service that writes to it."""
     shown = io.TextIOWrapper(io.BytesIO(), encoding="utf-8", write_through=True)
     monkeypatch.setattr(sys, "stderr", shown)
     monkeypatch.setattr(logging, "lastResort", logging.lastResort)
     logs.configure("debug", request.param, "test")
-    yield shown
+    return shown
 
 
 def written(shown: io.TextIOWrapper) -> str:
