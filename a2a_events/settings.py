@@ -286,6 +286,17 @@ class Settings(Struct, frozen=True, kw_only=True):
         """NATS servers to try."""
         return [url.strip() for url in self.nats.split(",") if url.strip()]
 
+    @property
+    def shown_nats(self) -> str:
+        """``nats`` as it may be printed and logged: a name and a password in an address are nobody else's."""
+        return ",".join(_without_credentials(url) for url in self.servers)
+
+
+def _without_credentials(url: str) -> str:
+    before, at, host = url.rpartition("@")
+    scheme, slashes, _ = before.rpartition("://")
+    return f"{scheme}{slashes}***@{host}" if at else url
+
 
 def pairs(name: str, text: str) -> dict[str, str]:
     """The value of a setting that is a list of name=value, comma-separated.

@@ -204,7 +204,7 @@ async def _find(log: JetStreamLog, settings: Settings, task_id: str) -> TaskRef:
         raise Failure(f"{task_id!r} is not the id of a task: those begin with t1-, and `dead-letters list` prints them")
     found = await log.find(task_id)
     if found is None:
-        where = f"{settings.nats}, namespace {settings.namespace!r}, log {log.name!r}"
+        where = f"{settings.shown_nats}, namespace {settings.namespace!r}, log {log.name!r}"
         raise Failure(f"there is no task {task_id} at {where}")
     return found
 

@@ -176,7 +176,7 @@ async def _stored(task_id: str, settings: Settings, role: str) -> AsyncGenerator
     async with jetstream_log(settings, role, patience_seconds=PATIENCE_SECONDS) as (log, _):
         task = await log.find(task_id)
         if task is None:
-            raise Failure(f"there is no task {task_id} at {settings.nats}, namespace {settings.namespace!r}")
+            raise Failure(f"there is no task {task_id} at {settings.shown_nats}, namespace {settings.namespace!r}")
         yield Source(log, task)
 
 
@@ -185,9 +185,10 @@ def command(settings: Settings, name: str, *words: str) -> str:
     import shlex
 
     usual = Settings()
-    flags = [
-        f"--{flag.replace('_', '-')} {shlex.quote(getattr(settings, flag))}"
-        for flag in ("nats", "nats_credentials", "namespace")
-        if getattr(settings, flag) != getattr(usual, flag)
-    ]
+    named = {
+        "--nats": (settings.shown_nats, usual.shown_nats),
+        "--nats-credentials": (settings.nats_credentials, usual.nats_credentials),
+        "--namespace": (settings.namespace, usual.namespace),
+    }
+    flags = [f"{flag} {shlex.quote(value)}" for flag, (value, default) in named.items() if value != default]
     return " ".join([program(), name, *words, *flags])

@@ -82,7 +82,7 @@ def up(gateways: int, workers: int, in_process: bool, agent: tuple[str, ...], **
     if not settings.agent:
         settings = load({**given, "agent": DEMO_AGENT})
     logs.configure(settings.log_level, settings.log_format)
-    broker = "nats-server" if embedded else settings.nats
+    broker = "nats-server" if embedded else settings.shown_nats
     print(f"Starting with {broker}, gateways: {gateways}, workers: {workers} …", flush=True)
     command = None if in_process else service_command
     work = run(

@@ -66,7 +66,7 @@ async def connection(
         async with asyncio.timeout(patience_seconds):
             await made.open(patience_seconds=patience_seconds)
     except TimeoutError:
-        raise Unavailable(f"no NATS server answers at {', '.join(settings.servers)}") from None
+        raise Unavailable(f"no NATS server answers at {settings.shown_nats}") from None
     try:
         yield made
     finally:

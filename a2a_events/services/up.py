@@ -148,7 +148,7 @@ async def _serve(plan: Plan, announce: Callable[[Ready], None], hurry: asyncio.E
                         [one.grpc_address for one in gateways if one.grpc_port],
                         [agent.name for agent in agents],
                         timeline.url(settings),
-                        settings.nats,
+                        settings.shown_nats,
                         store,
                     )
                 )

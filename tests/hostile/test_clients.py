@@ -86,9 +86,7 @@ async def test_nothing_torn_becomes_a_header_of_a_webhook(site: Site, binding: s
                     "authentication.credentials",
                 ),
             ):
-                made = await caller.refused(
-                    "CreateTaskPushNotificationConfig", {"taskId": task["task"]["id"], **bad}
-                )
+                made = await caller.refused("CreateTaskPushNotificationConfig", {"taskId": task["task"]["id"], **bad})
                 assert (made.reason, made.fields) == ("INVALID_PARAMS", [member]), torn
                 inline = await caller.refused(
                     "SendMessage", send("x", configuration={"taskPushNotificationConfig": bad})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from a2a_events.cli.source import command
 from a2a_events.settings import Settings
 
 
@@ -28,3 +29,17 @@ def test_grpc_clients_are_sent_to_the_public_host_unless_they_have_one_of_their_
     settings: Settings, address: str
 ) -> None:
     assert address == settings.grpc_address
+
+
+@pytest.mark.parametrize(
+    ("nats", "shown"),
+    [
+        ("nats://broker:4222", "nats://broker:4222"),
+        ("nats://user:secret@broker:4222", "nats://***@broker:4222"),
+        ("nats://secret@broker:4222, tls://u:se@cret@[::1]:4222", "nats://***@broker:4222,tls://***@[::1]:4222"),
+        ("user:secret@broker", "***@broker"),
+    ],
+)
+def test_servers_are_shown_without_what_signs_in_there(nats: str, shown: str) -> None:
+    assert shown == Settings(nats=nats).shown_nats
+    assert "secret" not in command(Settings(nats=nats), "timeline", "t1-x")
