@@ -12,6 +12,7 @@ import base64
 import hashlib
 import re
 
+import msgspec
 from msgspec import Struct
 
 _TASK_ID = re.compile(r"t1-([a-z0-9]{1,16})-(0|[1-9][0-9]{0,2})-[A-Za-z0-9_-]{16,32}")
@@ -59,7 +60,10 @@ def context_of(task: TaskRef, *, subject: str, context_id: str) -> ContextRef:
         subject: who owns that task.
         context_id: as its client knows it.
     """
-    return ContextRef(task.log, task.agent, task.tenant, token(f"{subject}\n{context_id}"))
+    named = f"{subject}\n{context_id}"
+    if "\n" in subject:  # may be the beginning of somebody's context id; JSON has no line feed in it
+        named = msgspec.json.encode((subject, context_id)).decode()
+    return ContextRef(task.log, task.agent, task.tenant, token(named))
 
 
 def task_id(log: str, shard: int, randomness: bytes) -> str:

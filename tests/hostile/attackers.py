@@ -58,7 +58,7 @@ async def say_lone(turn: Turn, told: dict[str, Any]) -> None:
         case "ending":
             turn.complete(LONE)
         case "log":
-            log.warning(LONE, **{"a": LONE})
+            log.warning(LONE, a=LONE)
             logging.getLogger(LONE).warning("%s", LONE)
         case "exception":
             raise RuntimeError(LONE)
@@ -91,8 +91,9 @@ async def flood_log(turn: Turn, told: dict[str, Any]) -> None:
     """So many lines of a log, in each way that there is to write some."""
     library = logging.getLogger("library\nof somebody")
     forged = "".join(TEXTS.values())
+    hostile = {TEXTS["escapes"]: "y" * 100_000}
     for number in range(told["lines"]):
-        log.info(forged, number=number, **{TEXTS["escapes"]: "y" * 100_000})
+        log.info(forged, number=number, **hostile)
         library.warning("%s %d", forged, number)
         if not number % 10:
             await asyncio.sleep(0)
@@ -179,3 +180,17 @@ async def attacker(turn: Turn) -> None:
     """Does what its message says: ``{"attack": name, …}``."""
     told = turn.data if isinstance(turn.data, dict) else {}
     await ATTACKS[told.get("attack", "behave")](turn, told)
+
+
+@agent(name="keeper")
+async def keeper(turn: Turn) -> None:
+    """Puts all that it was given into everything that it can say, and then waits, or ends if it is told to."""
+    message = turn.message
+    for number, part in enumerate(message.parts):
+        said = str(part.text if isinstance(part.text, str) else part.filename or part.data)
+        metadata = {**(part.metadata or {}), **(message.metadata or {}), **turn.metadata}
+        await turn.chunk(f"{said}-id", part, name=f"{said}-name", metadata=metadata)
+        await turn.step(f"step-{number}", str, said)
+    await turn.working(f"{message.message_id} {message.context_id}")
+    if "end" not in (turn.metadata or {}):
+        turn.require_input(turn.text)

@@ -290,7 +290,7 @@ async def use(world: World) -> list[str]:
         keep(world, "0.3", await http.post("/", json=old, headers=key))
         keep(world, "0.3", await http.post("/fasta2a", json=rpc("tasks/get", {"id": task_ids[0]}), headers=key))
         keep(world, "no JSON", await http.post("/", content=content["text"].encode(), headers=key))
-        for path in ("", "/rows", "/at/2", "/bundle", "/why", "/diff?from=1&to=3"):
+        for path in ("", "/rows", "/at/2", "/bundle", "/why", "/difference?from=1&to=3"):
             keep(world, f"debug {path}", await http.get(f"/debug/timelines/tasks/{task_ids[0]}{path}", headers=key))
         for path in ("/.well-known/agent-card.json", "/livez", "/readyz", f"/agents/{world.planted}/tasks/x"):
             keep(world, path, await http.get(path))

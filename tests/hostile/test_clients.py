@@ -263,7 +263,7 @@ async def test_nobody_calls_what_parts_and_metadata_name(site: Site, tmp_path: P
             task_id = frames[0].data["task"]["id"]
             seen.append(await caller.call("GetTask", {"id": task_id}))
             seen.append(await caller.call("ListTasks", {"includeArtifacts": True}))
-            for path in ("", "/rows", "/at/3", "/bundle", "/why", "/diff?from=1&to=4"):
+            for path in ("", "/rows", "/at/3", "/bundle", "/why", "/difference?from=1&to=4"):
                 seen.append((await site.http.get(f"/debug/timelines/tasks/{task_id}{path}")).text)
         await eventually(lambda: sum(b"COMPLETED" in one.body for one in to.accepted) >= 2, what="both last pushes")
         seen += [one.body.decode() for one in to.received]

@@ -18,7 +18,7 @@ SECRET = b"canary-0123456789-secret"
     "form",
     [
         lambda text: text,
-        lambda text: base64.b64encode(text),
+        base64.b64encode,
         lambda text: base64.urlsafe_b64encode(text + b"?>?>"),
         lambda text: text.hex().encode(),
         lambda text: text.hex().upper().encode(),

@@ -124,3 +124,17 @@ def test_a_plain_name_can_stand_in_a_subject(name: str) -> None:
 @pytest.mark.parametrize("name", ["", "a.b", "*", ">", "a b", "é", "a\n", "x" * 65, "$SYS"])
 def test_a_name_that_could_steer_a_subject_is_refused(name: str) -> None:
     assert not ids.is_name(name)
+
+
+def test_no_owner_s_context_is_another_s_however_they_are_called() -> None:
+    task = ids.TaskRef("main", 0, "agent", "acme", "t1-main-0-AAAAAAAAAAAAAAAAAAAAAA")
+    names = ["", "a", "a\nb", "a\nb\nc", "\n", "\na", '["a\\nb","c"]', "b", "c", "b\nc"]
+    pairs = [(subject, context_id) for subject in names for context_id in names]
+    assert len({ids.context_of(task, subject=subject, context_id=context_id) for subject, context_id in pairs}) == len(
+        pairs
+    )
+
+
+def test_contexts_stay_where_they_were_kept() -> None:
+    task = ids.TaskRef("main", 0, "agent", "acme", "t1-main-0-AAAAAAAAAAAAAAAAAAAAAA")
+    assert ids.context_of(task, subject="alice", context_id="c\n1").context == ids.token("alice\nc\n1")
