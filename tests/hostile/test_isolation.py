@@ -16,6 +16,7 @@ import json
 import re
 import secrets
 import textwrap
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
 from typing import Any
@@ -261,11 +262,14 @@ class World(Struct):
     """A task of each stranger."""
     before: list[bytes]
     """All that Alice has, before anybody asked for it."""
+    tokens: dict[str, str]
 
     def as_(self, who: str, maker: str = "") -> dict[str, str]:
-        claims = {"subject": who, **STRANGERS.get(who, {})}
-        claims["subject"] += maker
-        return {"Authorization": f"Bearer {self.issuer.token(**claims)}"}
+        if who + maker not in self.tokens:
+            claims = {"subject": who, **STRANGERS.get(who, {})}
+            claims["subject"] += maker
+            self.tokens[who + maker] = self.issuer.token(**claims, exp=int(time.time()) + 3600)
+        return {"Authorization": f"Bearer {self.tokens[who + maker]}"}
 
 
 async def _made(caller: Caller, headers: dict[str, str], names: dict[str, str], hook: str, **more: Any) -> str:
@@ -364,7 +368,7 @@ async def world(nats_url: str) -> AsyncIterator[World]:
             tenant="nosuch",
             artifact=f"{canary('text')}-id",
         )
-        made = World(deployment, http, opened, issuer, hook, alice, nobody, tasks, names, {}, [])
+        made = World(deployment, http, opened, issuer, hook, alice, nobody, tasks, names, {}, [], {})
         for who in STRANGERS:
             made.own[who] = (await caller.call("SendMessage", said(), headers=made.as_(who)))["task"]["id"]
         made.before += await state_of_alice(made)
@@ -495,6 +499,7 @@ WIRES: dict[str, tuple[str, Ask]] = {
     },
 }
 """Every way to ask for an operation."""
+DIALECTS = ("0.3", "fasta2a")
 
 
 def _foreign(answer: Answer, asked: Any) -> set[str]:
@@ -564,7 +569,7 @@ async def test_76_what_is_somebody_else_s_answers_byte_for_byte_as_what_is_nobod
         older = wire.startswith("0.3")
         if older and (case.missing == "DENIED" or case.name == "own task, its page token"):
             continue  # 0.3 has neither tenants nor pages of webhooks
-        for who in STRANGERS:
+        for who in list(STRANGERS)[: 2 if wire.startswith(DIALECTS) else None]:
             if who == "bob" and case.missing == "DENIED":
                 continue  # to Bob it is his tenant as well
 
