@@ -340,6 +340,7 @@ async def look_around(world: World, task_ids: list[str]) -> None:
         (("tasks",), {f"{PREFIX}NATS": nowhere}, {3}),
         (("export", task_ids[0], "-o", str(exported)), {}, {0}),
         (("backup", str(backed_up)), {}, {0}),
+        (("retain", "--days", "30"), {}, {0}),
         (("api-key", "list", "--file", str(world.folder / "keys.jsonl")), {}, {0}),
         (("send", world.planted, "--url", gateway, "--header", f"X-Request-Id: {world.planted}"), {}, {0}),
         (("send", "x", "--url", gateway, "--token", f"@{own[1]}"), {"A2A_API_KEY": ""}, {1}),
