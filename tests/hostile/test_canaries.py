@@ -15,6 +15,7 @@ import sys
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -224,7 +225,7 @@ async def use(world: World) -> list[str]:
     proxied = {"X-Forwarded-Client-Cert": f'Hash={world.secrets["proxycertificate"]};URI="spiffe://x/mesh"'}
     content = world.content
     named = {"x_api_key": world.api_key}
-    parts = [
+    parts: list[dict[str, Any]] = [
         {"text": f"{content['text']} {world.planted}"},
         {"data": {"attack": "behave", "key": content["data"]}},
         {"raw": base64.b64encode(b"x").decode(), "filename": content["filename"]},
@@ -281,11 +282,12 @@ async def use(world: World) -> list[str]:
                 response = keep(world, "refused", await http.send(request))
                 assert response.status_code != 200 or "error" in response.json()
             broken = {**configs[0], "url": "gopher://x", "token": f"{world.secrets['webhooktoken']}\r\n"}
-            for operation, params in (
+            refusals: list[tuple[str, dict[str, Any]]] = [
                 ("CreateTaskPushNotificationConfig", {"taskId": task_ids[-3], **broken}),
                 ("SendMessage", {**asked, "configuration": {"taskPushNotificationConfig": broken}}),
-            ):
-                keep(world, "refused", await http.send(caller.request(operation, params, headers=key)))
+            ]
+            for operation, refused in refusals:
+                keep(world, "refused", await http.send(caller.request(operation, refused, headers=key)))
         old = rpc("message/send", {"message": {"role": "user", "parts": [{"kind": "text", "text": content["text"]}]}})
         keep(world, "0.3", await http.post("/", json=old, headers=key))
         keep(world, "0.3", await http.post("/fasta2a", json=rpc("tasks/get", {"id": task_ids[0]}), headers=key))
@@ -297,8 +299,8 @@ async def use(world: World) -> list[str]:
         async with channel(f"127.0.0.1:{world.grpc_port}") as opened:
             grpc = GrpcCaller(opened)
             for operation in ("GetTask", "CancelTask"):
-                refused = await grpc.refused(operation, {"id": task_ids[0]}, authorization=world.secrets["badtoken"])
-                world.haystack.add("answers", "gRPC", repr(refused))
+                status = await grpc.refused(operation, {"id": task_ids[0]}, authorization=world.secrets["badtoken"])
+                world.haystack.add("answers", "gRPC", repr(status))
             world.haystack.add("answers", "gRPC", repr(await grpc.call("GetTask", {"id": task_ids[0]}, **named)))
         await eventually(lambda: len(refusing.received) >= 2 and len(to.accepted) >= 6, what="pushes, good and bad")
     return task_ids

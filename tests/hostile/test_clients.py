@@ -256,6 +256,7 @@ async def test_nobody_calls_what_parts_and_metadata_name(site: Site, tmp_path: P
         asked["message"]["extensions"] = urls
         asked["configuration"] = {"taskPushNotificationConfig": {"url": to.url}}
         seen: list[Any] = []
+        task_id = ""
         for binding in BINDINGS:
             caller = Caller(site.http, binding)
             frames = await caller.frames("SendStreamingMessage", asked)

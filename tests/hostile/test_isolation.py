@@ -266,7 +266,7 @@ class World(Struct):
 
     def as_(self, who: str, maker: str = "") -> dict[str, str]:
         if who + maker not in self.tokens:
-            claims = {"subject": who, **STRANGERS.get(who, {})}
+            claims: dict[str, Any] = {"subject": who, **STRANGERS.get(who, {})}
             claims["subject"] += maker
             self.tokens[who + maker] = self.issuer.token(**claims, exp=int(time.time()) + 3600)
         return {"Authorization": f"Bearer {self.tokens[who + maker]}"}
@@ -536,7 +536,8 @@ async def test_every_operation_method_path_and_member_has_a_case() -> None:
     assert {name for _, (name, _) in WIRES.items()} == set(OPERATIONS)
     members: set[str] = set()
     types: list[type[Any]] = [row[0] for row in (*UNARY.values(), *STREAMING.values())]
-    for of in (*types, Message, SendMessageConfiguration, TaskPushNotificationConfig):
+    types += [Message, SendMessageConfiguration, TaskPushNotificationConfig]
+    for of in types:
         members |= {field.name for field in msgspec.structs.fields(of)}
     assert members == set(ASKED_WITH) | HARMLESS
     tree = ast.parse(textwrap.dedent(inspect.getsource(TaskApi.__call__)))

@@ -52,7 +52,8 @@ def said(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> io.
 
 
 def written(shown: io.TextIOWrapper) -> str:
-    return shown.buffer.getvalue().decode()  # type: ignore[attr-defined]
+    assert isinstance(shown.buffer, io.BytesIO)
+    return shown.buffer.getvalue().decode()
 
 
 @pytest.mark.parametrize("name", HOSTILE)
