@@ -35,7 +35,7 @@ from tests.integration.receiver import Received, receiver
 from tests.interop.grpc_wire import GrpcCaller, channel
 from tests.interop.wire import BINDINGS, Caller, send
 
-pytestmark = [pytest.mark.integration, pytest.mark.processes, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.integration, pytest.mark.processes, pytest.mark.slow, pytest.mark.timeout(180)]
 
 
 def canary(name: str) -> str:
@@ -353,7 +353,21 @@ async def look_around(world: World, task_ids: list[str]) -> None:
         for (run, _, expected), code in zip(runs[number : number + 3], codes, strict=True):
             assert code in expected, (run, code, world.haystack.last("commands"))
     world.haystack.add("files", "bundle", exported.read_bytes())
-    world.haystack.add_folder("backup", backed_up)
+    await restored(world, backed_up)
+
+
+async def restored(world: World, folder: Path) -> None:
+    """What a backup holds: its files are compressed, so it is searched where it is restored."""
+    other = NatsServer(world.folder / "restored", sync="2m")
+    await other.start()
+    try:
+        assert await command(world, "restore", str(folder), **{f"{PREFIX}NATS": other.url}) == 0, world.haystack.last(
+            "commands"
+        )
+    finally:
+        await other.stop()
+        other.clean()
+    world.haystack.add_folder("backup", other.store)
 
 
 async def test_no_secret_is_anywhere_but_where_it_has_its_place(tmp_path: Path) -> None:
