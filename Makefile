@@ -128,7 +128,7 @@ wheel: $(STAMP) ## Build dist/*.whl
 lock: $(STAMP) ## Resolve requirements/*.txt anew from pyproject.toml (ARGS=--upgrade for newer versions)
 	@$(LOCK) --all-extras --group dev -o requirements/dev.txt pyproject.toml
 	@$(LOCK) --extra server --constraints requirements/dev.txt -o requirements/runtime.txt pyproject.toml
-	@$(LOCK) --extra grpc --extra jwt --extra push --extra credentials --extra tracing --constraints requirements/dev.txt -o requirements/image.txt pyproject.toml
+	@$(LOCK) --extra grpc --extra jwt --extra push --extra credentials --extra signing --extra tracing --constraints requirements/dev.txt -o requirements/image.txt pyproject.toml
 	@$(LOCK) --group build --constraints requirements/dev.txt -o requirements/build.txt
 	@$(LOCK) --group policy -o requirements/policy.txt
 	@$(LOCK) --group adk --extra a2a-sdk -o requirements/adk.txt pyproject.toml

@@ -187,6 +187,14 @@ JWKS_STALE_SECONDS: Final = 24 * 3600.0
 """Age up to which keys are trusted of an issuer that does not answer."""
 JWKS_TIMEOUT_SECONDS: Final = 10.0
 """What one question may take."""
+CARD_DEPTH: Final = 64
+"""Deepest nesting of a card that is signed or checked, the parameters of its extensions included; readers of protobuf
+stop at 100."""
+CARD_SIGNATURES: Final = 16
+"""Most signatures of a card that is checked: four keys in two canonical forms are eight."""
+SIGNED_CARDS: Final = 2048
+"""Signed cards that a gateway keeps, some KB each: one for each agent at each of its places, and for each tenant that
+has an extended one."""
 AUDIT_SEEN_SECONDS: Final = 60.0
 """How long who looks at the same thing again is not named again."""
 AUDIT_LOOKS: Final = 4096

@@ -106,6 +106,12 @@ class Settings(Struct, frozen=True, kw_only=True):
     extended_card: str = ""
     """Path of an extended agent card (JSON), shown by GetExtendedAgentCard; TENANT=PATH for the callers of one tenant;
     several, comma-separated."""
+    card_keys: str = ""
+    """Paths of the private keys that sign agent cards (JWK, JWKS or PEM), comma-separated; KID=PATH names the one in a
+    PEM. ``a2a-events card keygen`` makes one. Needs the extra ``signing``."""
+    card_jku: str = ""
+    """URL of the public halves, as signatures of cards name it; this gateway shows them under
+    ``/.well-known/jwks.json``."""
     a2a_1_1: bool = False
     """Show what A2A 1.1 is going to add: generations of tasks and updates, long polling, conditional messages."""
     index: str = ""

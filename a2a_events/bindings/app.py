@@ -7,14 +7,14 @@ handlers, because a stream's send loop is its own (design, hot path 3).
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, cast
+from typing import Any, Final, cast
 from urllib.parse import unquote
 
 from litestar import Litestar, asgi
 from litestar.types import HTTPScope, Receive, Scope, Send
 
 from a2a_events.bindings import fasta2a
-from a2a_events.bindings.card import CardForm, Cards
+from a2a_events.bindings.card import CardForm, Cards, Signer
 from a2a_events.bindings.errors import headers_of, http_body
 from a2a_events.bindings.exchange import Exchange, Intake, Streams
 from a2a_events.bindings.http_json import HttpJson, MethodNotAllowed
@@ -31,6 +31,9 @@ CARD_PATH = "/.well-known/agent-card.json"
 V0_3_CARD_PATH = "/.well-known/agent.json"
 """Where clients looked before 0.3; a card for 0.3 alone."""
 
+KEYS_PATH: Final = "/.well-known/jwks.json"
+"""The keys that cards are signed with, for everybody, at the root."""
+
 
 def create_app(
     operations: Operations,
@@ -42,6 +45,7 @@ def create_app(
     unready: Callable[[], list[str]] = list,
     dead: Callable[[], list[str]] = list,
     hybrid_card: bool = False,
+    signer: Signer | None = None,
     debugging: timelines.Debugging | None = None,
     lifespan: Sequence[Any] = (),
 ) -> Litestar:
@@ -56,6 +60,7 @@ def create_app(
         unready: why requests should not be sent here right now; empty if they should.
         dead: why the process should be started anew; empty if it is worth keeping.
         hybrid_card: whether the card also holds the members of A2A 0.3.
+        signer: signs cards; None: they go without signatures.
         debugging: shows timelines, below ``/debug/timelines`` of each agent; None: nothing is there.
         lifespan: Litestar lifespan managers.
     """
@@ -64,7 +69,7 @@ def create_app(
     access = access or Access()
     endpoints = {"": JsonRpc(operations, streams), fasta2a.PATH: Fasta2a(operations, streams)}
     http_json = HttpJson(operations, streams)
-    cards = Cards()
+    cards = Cards(signer)
     forms = {
         CARD_PATH: CardForm.HYBRID if hybrid_card else CardForm.V1_0,
         V0_3_CARD_PATH: CardForm.V0_3,
@@ -88,6 +93,9 @@ def create_app(
         form = forms.get(unquote(path))
         if form is not None:
             await card(exchange, name, form)
+            return
+        if path == KEYS_PATH and not name and signer is not None:
+            await cards.serve_keys(exchange)
             return
         if debugging is not None and path.startswith(f"/{timelines.PREFIX}"):
             request = _request(exchange, name, directory, access, "DEBUG")

@@ -6,9 +6,10 @@ import hashlib
 import time
 from email.utils import formatdate, parsedate_to_datetime
 from enum import Enum
-from typing import assert_never
+from typing import Final, Protocol, assert_never
 
 import msgspec
+from msgspec import Struct
 
 from a2a_events.bindings import fasta2a
 from a2a_events.bindings.exchange import JSON, Exchange
@@ -28,11 +29,43 @@ class CardForm(Enum):
     FASTA2A = "fasta2a"
 
 
-class Cards:
-    """The cards that were served lately, with their validators."""
+_SIGNED: Final = frozenset({CardForm.V1_0, CardForm.HYBRID})
+_FRESH: Final = (b"cache-control", f"public, max-age={MAX_AGE_SECONDS}".encode())
 
-    def __init__(self) -> None:
-        self._made: dict[tuple[str, str], tuple[AgentCard, bytes, str, str]] = {}
+
+class Signer(Protocol):
+    """Signs cards."""
+
+    def __call__(self, card: bytes) -> bytes:
+        """A card, as JSON, with signatures. Cheap for one that was signed before."""
+        ...
+
+    def published(self) -> bytes:
+        """The public halves of the keys, as a JWKS."""
+        ...
+
+
+class _Made(Struct, frozen=True):
+    card: AgentCard
+    written: bytes
+    content: bytes
+    """With signatures."""
+    etag: str
+    modified: str
+
+
+class Cards:
+    """The cards that were served lately, with their validators.
+
+    Cards of 1.0 are signed. Signatures are of their members alone, so the older forms go without.
+
+    Args:
+        signer: signs them; None: nobody does.
+    """
+
+    def __init__(self, signer: Signer | None = None) -> None:
+        self._signer = signer
+        self._made: dict[tuple[str, str], _Made] = {}
 
     async def serve(self, exchange: Exchange, card: AgentCard, path: str, form: CardForm = CardForm.V1_0) -> None:
         """Answer a card request, with 304 where the client has it already.
@@ -43,26 +76,30 @@ class Cards:
             path: where it is served.
             form: for clients of which version.
         """
-        content, etag, modified = self._card(card, path, form)
-        fields = [
-            (b"etag", etag.encode()),
-            (b"last-modified", modified.encode()),
-            (b"cache-control", f"public, max-age={MAX_AGE_SECONDS}".encode()),
-        ]
+        made = self._card(card, path, form)
+        etag, modified = made.etag, made.modified
+        fields = [(b"etag", etag.encode()), (b"last-modified", modified.encode()), _FRESH]
         known = exchange.header(b"if-none-match")
         since = exchange.header(b"if-modified-since")
         if known.strip() == "*" or etag in known or (not known and since and _not_after(modified, since)):
             await exchange.answer(304, b"", JSON, fields)
         else:
-            await exchange.answer(200, content, JSON, fields)
+            await exchange.answer(200, made.content, JSON, fields)
 
-    def _card(self, card: AgentCard, path: str, form: CardForm) -> tuple[bytes, str, str]:
+    async def serve_keys(self, exchange: Exchange) -> None:
+        """Answer a request for the keys that cards are checked with."""
+        assert self._signer is not None, "without keys there is no such path"
+        await exchange.answer(200, self._signer.published(), JSON, [_FRESH])
+
+    def _card(self, card: AgentCard, path: str, form: CardForm) -> _Made:
         made = self._made.get((path, form.value))
-        if made is None or made[0] != card:
-            content = _in_form(encode(card), form)
+        written = made.written if made is not None and made.card == card else _in_form(encode(card), form)
+        content = self._signer(written) if self._signer is not None and form in _SIGNED else written
+        if made is None or made.content != content:
             etag = f'"{hashlib.sha256(content).hexdigest()[:24]}"'
-            made = self._made[path, form.value] = (card, content, etag, formatdate(time.time(), usegmt=True))
-        return made[1], made[2], made[3]
+            made = _Made(card, written, content, etag, formatdate(time.time(), usegmt=True))
+            self._made[path, form.value] = made
+        return made
 
 
 def _in_form(content: bytes, form: CardForm) -> bytes:

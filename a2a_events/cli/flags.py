@@ -38,6 +38,7 @@ _HELP: Final[dict[str, tuple[str, click.ParamType[Any] | type]]] = {
     "default_agent": ("Agent at the root URL; the others are at /agents/NAME.", str),
     "card": ("Agent card (JSON file) to show instead of the announced one.", str),
     "extended_card": ("Extended agent card (JSON file), shown by GetExtendedAgentCard.", str),
+    "card_keys": ("Files with the private keys that sign agent cards, comma-separated.", str),
     "index": ("File of the index behind ListTasks, one process a file.", str),
     "hybrid_card": ("Put the members of A2A 0.3 into agent cards as well.", bool),
     "debug_api": ("Show timelines below /debug/timelines, each task's to who may see the task.", bool),

@@ -103,7 +103,7 @@ _START: Final = "start one with `a2a-events up`, or say where it is with --url"
 def _client_said(error: Exception) -> tuple[Exit, str] | None:
     if "a2a_events.client" not in sys.modules:
         return None
-    from a2a_events.client import BadAnswer, ClientError, ConnectionFailed, NoAnswer, StreamInterrupted
+    from a2a_events.client import BadAnswer, CardNotTrusted, ClientError, ConnectionFailed, NoAnswer, StreamInterrupted
 
     match error:
         case ConnectionFailed():
@@ -112,6 +112,8 @@ def _client_said(error: Exception) -> tuple[Exit, str] | None:
             return Exit.UNAVAILABLE, f"{error.message}; the task goes on: {resume(error.task_id, error.cursor)}"
         case NoAnswer():
             return Exit.UNAVAILABLE, error.message
+        case CardNotTrusted():
+            return Exit.FAILED, error.message
         case BadAnswer():
             return Exit.FAILED, f"the server does not speak A2A 1.0: {error.message}"
         case ClientError():

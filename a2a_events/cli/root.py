@@ -42,6 +42,7 @@ _COMMANDS: Final = {
     "restore": "backup",
     "nats-permissions": "nats_permissions",
     "api-key": "api_key",
+    "card": "card",
     "region-promote": "regions",
     "region-fence": "regions",
 }

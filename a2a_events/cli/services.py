@@ -28,6 +28,7 @@ _SUPERVISED: Final = click.option(
     "default_agent",
     "card",
     "extended_card",
+    "card_keys",
     "index",
     "hybrid_card",
     "a2a_1_1",

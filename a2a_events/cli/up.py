@@ -36,6 +36,7 @@ DEMO_AGENT: Final = "a2a_events.agents:scripted"
     "default_agent",
     "card",
     "extended_card",
+    "card_keys",
     "index",
     "hybrid_card",
     "a2a_1_1",

@@ -21,9 +21,17 @@ server's that can be kept for days; a *base* is a URL under which a gateway show
 from __future__ import annotations
 
 from a2a_events.client.accumulate import accumulate
+from a2a_events.client.card_keys import CardKeys
 from a2a_events.client.client import Client
 from a2a_events.client.credentials import Credentials, api_key, bearer
-from a2a_events.client.errors import BadAnswer, ClientError, ConnectionFailed, NoAnswer, StreamInterrupted
+from a2a_events.client.errors import (
+    BadAnswer,
+    CardNotTrusted,
+    ClientError,
+    ConnectionFailed,
+    NoAnswer,
+    StreamInterrupted,
+)
 from a2a_events.client.receiver import Receiver, ReceiverApp
 from a2a_events.client.replay import REPLAY_EXTENSION
 from a2a_events.client.retry import Retry
@@ -32,6 +40,8 @@ from a2a_events.client.stream import Update, Updates
 __all__ = [
     "REPLAY_EXTENSION",
     "BadAnswer",
+    "CardKeys",
+    "CardNotTrusted",
     "Client",
     "ClientError",
     "ConnectionFailed",

@@ -13,6 +13,7 @@ import msgspec
 
 from a2a_events import limits
 from a2a_events.client.answers import read, read_with
+from a2a_events.client.card_keys import CardKeys
 from a2a_events.client.credentials import Credentials
 from a2a_events.client.endpoint import BindingName, Endpoint, Wishes, read_card, version_of
 from a2a_events.client.errors import BadAnswer, NoAnswer
@@ -83,6 +84,8 @@ class Client:
         patience_seconds: for what a server answers at once; None: no limit. A message's answer takes as long as the
             agent does: bound it with ``asyncio.timeout``.
         stall_seconds: silence, keep-alives included, after which a stream counts as broken; None: never.
+        card_keys: whose signatures on agent cards count; None: cards are believed as they come. An interface that is
+            given needs no card, and only its extended card is checked.
     """
 
     def __init__(
@@ -98,6 +101,7 @@ class Client:
         retry: Retry | None = None,
         patience_seconds: float | None = PATIENCE_SECONDS,
         stall_seconds: float | None = STALL_SECONDS,
+        card_keys: CardKeys | None = None,
     ) -> None:
         addresses = [bases] if isinstance(bases, str | AgentInterface) else list(bases)
         for address in addresses:
@@ -111,8 +115,10 @@ class Client:
             bindings=[binding] if isinstance(binding, str) else binding or (),
             extensions=extensions,
             make_channel=make_channel,
+            card_keys=card_keys,
         )
-        http_links = Http(self._http, headers or {}, stall_seconds, credentials)
+        self._card_keys = card_keys
+        self._links = http_links = Http(self._http, headers or {}, stall_seconds, credentials)
         endpoints = [Endpoint(http_links, address, wishes, patience_seconds) for address in addresses]
         self._replicas = Replicas(endpoints, retry or Retry(), patience_seconds)
         self._patience_seconds = patience_seconds
@@ -173,6 +179,7 @@ class Client:
             A2AError: the server refused it.
             ConnectionFailed, NoAnswer: no gateway gave it.
             BadAnswer: there is none, or it cannot be read.
+            CardNotTrusted: it is not signed as ``card_keys`` wants it.
         """
         public = await self._replicas.card()
         if self._extended and self._extended[0] == public:
@@ -188,9 +195,12 @@ class Client:
             A2AError: another error of the server, ``UnauthenticatedError`` for example.
             ConnectionFailed, NoAnswer: no gateway answered.
             BadAnswer: the answer is no card.
+            CardNotTrusted: it is not signed as ``card_keys`` wants it.
         """
         public = await self._replicas.card() if self._replicas.has_card else None
         raw = await self._replicas.ask(GetExtendedAgentCardRequest(), patience_seconds=self._patience_seconds)
+        if self._card_keys is not None:
+            raw = await self._card_keys.verified(raw, "GetExtendedAgentCard", self._links.document)
         extended = read_card(raw)
         if public is not None:
             self._extended = (public, extended)

@@ -15,6 +15,7 @@ from msgspec import Struct
 
 from a2a_events.client import v0_3
 from a2a_events.client.answers import Answer, read_with, refused
+from a2a_events.client.card_keys import CardKeys
 from a2a_events.client.errors import BadAnswer, ConnectionFailed, NoAnswer
 from a2a_events.client.http_json import HttpJson
 from a2a_events.client.http_link import Http, HttpLink
@@ -51,11 +52,13 @@ class Wishes(Struct, frozen=True, kw_only=True):
         bindings: to choose from, in order of preference; empty: all that can be spoken, in the card's order.
         extensions: to ask for; over gRPC the replay extension as well, where the card declares it.
         make_channel: makes gRPC channels; None: see :class:`~a2a_events.client.grpc_link.GrpcLink`.
+        card_keys: checks cards; None: they are believed.
     """
 
     bindings: Sequence[BindingName] = ()
     extensions: Sequence[str] = ()
     make_channel: Callable[[str], Any] | None = None
+    card_keys: CardKeys | None = None
 
 
 class Endpoint:
@@ -78,6 +81,8 @@ class Endpoint:
         self._wishes = wishes
         self._patience_seconds = patience_seconds
         self._card: AgentCard | None = None
+        self._answer: Answer | None = None
+        """The card as it came."""
         self._validators: dict[str, str] = {}
         self._fresh_until = 0.0
         self._usable = False
@@ -146,17 +151,21 @@ class Endpoint:
             NoAnswer: reached, no answer.
             A2AError: the server refused its card.
             BadAnswer: not a card.
+            CardNotTrusted: not one that may be believed.
         """
         if self._card is not None and (time.monotonic() < self._fresh_until):
             return self._card
         call = Call(url=self._card_url(), method="GET", headers={"Accept": "application/json"})
         answer = await self._http.fetch(call, self._validators, self._patience_seconds)
-        if answer.status == HTTPStatus.NOT_MODIFIED and self._card is not None:
+        if answer.status == HTTPStatus.NOT_MODIFIED and self._card is not None and self._answer is not None:
+            if await self._read(self._answer) != self._card:  # a key may have come to its end since
+                raise BadAnswer(f"The card at {answer.url} is another one than before")
             self._fresh_until = _fresh_until(answer)
             return self._card
         if not answer.ok:
             raise refused(answer) if answer.status != HTTPStatus.NOT_FOUND else BadAnswer(f"No card at {answer.url}")
-        self._card = _read_card(answer)
+        self._card = await self._read(answer)
+        self._answer = answer
         self._fresh_until = _fresh_until(answer)
         self._validators = {
             request: answer.headers[header]
@@ -164,6 +173,13 @@ class Endpoint:
             if header in answer.headers
         }
         return self._card
+
+    async def _read(self, answer: Answer) -> AgentCard:
+        keys = self._wishes.card_keys
+        if keys is None:
+            return _read_card(answer)
+        verified = await keys.verified(answer.body, answer.url, self._http.document)
+        return _read_card(msgspec.structs.replace(answer, body=verified))
 
     def _link_of(self, card: AgentCard, extensions: tuple[str, ...]) -> Link:
         chosen = self._choose(card)

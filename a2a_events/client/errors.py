@@ -9,6 +9,7 @@
         ├── NoAnswer                  the network; sent, and it may have taken effect
         ├── StreamInterrupted         the network; carries the cursor from which to go on
         └── BadAnswer                 the server, or a proxy before it; repeating cannot help
+            └── CardNotTrusted        its card is not signed by whom the caller trusts; nothing was sent
 
 Each says whose fault it was (the class) and whether the same call may be repeated (``retry_safe``).
 """
@@ -78,4 +79,13 @@ class BadAnswer(ClientError):
     """What came back is not A2A 1.0: no JSON, a missing member, a redirect, a card without a usable interface.
 
     The call may have taken effect. The server, or a proxy before it, has to be repaired.
+    """
+
+
+class CardNotTrusted(BadAnswer):
+    """The agent's card is not signed, or not with a key that the caller trusts, or not as it is now.
+
+    Nothing was sent to the agent but the request for its card. The message says of each signature what is wrong: a key
+    that is not known here is the caller's to add, or its operator's to announce; one that has expired is the
+    operator's; a card that was changed is the fault of whoever stands between.
     """

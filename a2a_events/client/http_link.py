@@ -178,6 +178,23 @@ class Http:
                     return response
                 return await _whole(response)
 
+    async def document(self, url: str) -> bytes:
+        """A public document, asked for without the caller's headers and credentials. A redirect is a failure.
+
+        Raises:
+            ConnectionFailed, NoAnswer: as for ``fetch``.
+            BadAnswer: something else came.
+        """
+        request = httpx.Request(
+            "GET", url, headers={"Accept": "application/json"}, extensions={"timeout": _TIMEOUTS.as_dict()}
+        )
+        with _translated(url, "no answer came"):
+            response = await self._client.send(request, stream=True, auth=None, follow_redirects=False)
+            answer = await _whole(response)
+        if answer.status != HTTPStatus.OK:
+            raise BadAnswer(f"{url} answered with {answer.status}")
+        return answer.body
+
     async def _open(self, call: Call, headers: Mapping[str, str]) -> httpx.Response:
         """Send a call; once more where the server does not take the credentials any more and there are others."""
         if self.credentials is None:

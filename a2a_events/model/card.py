@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from msgspec import field
+
 from a2a_events.model.wire import Wire
 
 
@@ -50,7 +52,7 @@ class StringList(Wire, frozen=True):
 class SecurityRequirement(Wire, frozen=True):
     """Schemes that must all be met."""
 
-    schemes: dict[str, StringList]
+    schemes: dict[str, StringList] = field(default_factory=dict[str, StringList])
 
 
 class AgentSkill(Wire, frozen=True):

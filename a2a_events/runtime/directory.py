@@ -191,6 +191,7 @@ class Directory:
         return msgspec.structs.replace(
             card,
             supported_interfaces=_interfaces(self._interfaces, path, tenant),
+            signatures=(),  # they are of what the agent's author wrote, which this is not any more
             capabilities=msgspec.structs.replace(
                 capabilities,
                 push_notifications=self._push and capabilities.push_notifications is not False,

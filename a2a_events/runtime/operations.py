@@ -149,6 +149,7 @@ class Operations:
         targets: which webhooks are accepted.
         bounds: of each task; what would be more is refused.
         history: how much of it answers show.
+        signed: signs a card, as JSON; None: they go without signatures.
         now: the clock, milliseconds since 1970.
     """
 
@@ -164,6 +165,7 @@ class Operations:
         targets: Targets | None = None,
         bounds: TaskBounds | None = None,
         history: HistoryBounds | None = None,
+        signed: Callable[[bytes], bytes] | None = None,
         now: Callable[[], int] = lambda: int(time.time() * 1000),
     ) -> None:
         self._log = log
@@ -176,6 +178,7 @@ class Operations:
         self._admission = Admission(log, queue_limit)
         self._attendance = Attendance(log, now)
         self._index = index
+        self._signed = signed
         self._generations = generations
         self._listing: Listing | None = None
 
@@ -333,7 +336,8 @@ class Operations:
         card = agent.extended.get(caller.tenant) or agent.extended.get("")
         if card is None:
             raise ExtendedAgentCardNotConfiguredError
-        return Result(encode(card))
+        content = encode(card)
+        return Result(self._signed(content) if self._signed is not None else content)
 
     # --- SubscribeToTask ----------------------------------------------------------------------------------------------
 

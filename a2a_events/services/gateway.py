@@ -22,6 +22,7 @@ from a2a_events.runtime.operations import Operations
 from a2a_events.runtime.push_configs import Targets
 from a2a_events.services import event_loop, identity, logs, push, usage
 from a2a_events.services.bounded_http import HttpBounds, bounded
+from a2a_events.services.card_signing import card_signer
 from a2a_events.services.connect import jetstream_log, names, task_bounds, writer
 from a2a_events.services.health import Health
 from a2a_events.services.listener import BACKLOG, Server, listen
@@ -39,10 +40,12 @@ def check(settings: Settings) -> None:
     """Whether a gateway with these settings could listen now.
 
     Raises:
-        SettingsError: the gRPC binding is not installed, or everybody would be let in and nobody said so.
+        SettingsError: the gRPC binding is not installed, cards cannot be signed, or everybody would be let in and
+            nobody said so.
         CannotListen: a port is taken.
     """
     identity.access(settings)
+    card_signer(settings)
     listen(settings.host, settings.port).close()
     if settings.grpc_port:
         _grpc_server()
@@ -78,6 +81,7 @@ async def serve(
         CannotListen: a port is taken.
     """
     access = identity.access(settings)
+    signer = card_signer(settings)
     listener = listen(settings.host, settings.port)
     operations = Operations(
         log,
@@ -88,6 +92,7 @@ async def serve(
         targets=Targets(push.keys(settings), settings.push_allow_private),
         bounds=task_bounds(settings),
         history=HistoryBounds(settings.history_messages, settings.history_bytes),
+        signed=signer,
     )
     directory = Directory(
         log,
@@ -117,6 +122,7 @@ async def serve(
         unready=unready,
         dead=health.dead if health is not None else list,
         hybrid_card=settings.hybrid_card,
+        signer=signer,
         debugging=Debugging(operations, log, streams) if settings.debug_api else None,
     )
     bounds = HttpBounds.of(settings)

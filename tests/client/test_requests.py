@@ -388,6 +388,7 @@ def test_the_public_names_are_these() -> None:
     public = {name for name in vars(a2a_events.client) if name[0] not in "_@" and name != "annotations"}
     modules = {"accumulate", "answers", "client", "endpoint", "errors", "http_json", "jsonrpc", "replicas", "retry"}
     modules |= {
+        "card_keys",
         "credentials",
         "sse",
         "stream",

@@ -1,0 +1,264 @@
+"""Whose cards a client believes, where it gets the keys from, and what it says of cards that it does not believe."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from a2a_events import limits
+from a2a_events.client import CardKeys, CardNotTrusted, Client, ConnectionFailed, api_key
+from a2a_events.errors import InternalError
+from a2a_events.signing.keys import Key, jwks, new_key, signing_keys
+from a2a_events.signing.sign import signatures
+from tests.client.conftest import QUICK
+from tests.client.scripted import Answer, Gateway, Json, card, result, task
+from tests.client.serving import dead
+
+KEY = new_key("EdDSA", kid="ours")
+STRANGER = new_key("ES256", kid="strange")
+
+
+def signed(at: Gateway, *keys: Key, jku: str = "") -> Json:
+    plain = card((at.url, "JSONRPC", "1.0"))
+    return {**plain, "signatures": signatures(plain, keys or (KEY,), jku)}
+
+
+def knowing(at: Gateway, keys: CardKeys, **options: Any) -> Client:
+    return Client(at.url, card_keys=keys, retry=QUICK, **options)
+
+
+async def test_an_agent_whose_card_is_signed_by_whom_we_trust_is_talked_to(first: Gateway) -> None:
+    first.card = signed(first)
+    first.will(result({"task": task("COMPLETED")}))
+    async with knowing(first, CardKeys(jwks([KEY]))) as client:
+        await client.send("hi")
+        assert "scripted" == (await client.card()).name
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({}, "no such key is trusted"),
+        ({"name": "mallory"}, "no such key is trusted"),
+        ({"signatures": []}, "its operator has to sign it"),
+        ({"signatures": [{"protected": "e30", "signature": "eA"}]}, "its algorithm must be one of"),
+        ({"skills": 1}, "cannot be checked"),
+    ],
+)
+async def test_one_whose_card_is_not_is_sent_nothing(first: Gateway, change: Json, said: str) -> None:
+    first.card = {**signed(first, STRANGER), **change}
+    async with knowing(first, CardKeys(jwks([KEY])), credentials=api_key("secret")) as client:
+        with pytest.raises(CardNotTrusted, match=said) as refused:
+            await client.send("hi")
+    assert first.url in refused.value.message
+    assert not refused.value.retry_safe
+    assert [] == first.operations
+
+
+async def test_another_gateway_is_not_asked_instead(first: Gateway, second: Gateway) -> None:
+    """A gateway that shows a false card is no outage."""
+    first.card, second.card = signed(first, STRANGER), signed(second)
+    async with Client([first.url, second.url], card_keys=CardKeys(jwks([KEY])), retry=QUICK) as client:
+        with pytest.raises(CardNotTrusted):
+            await client.send("hi")
+    assert 0 == second.cards
+
+
+async def test_a_card_need_not_be_signed_where_that_is_said(first: Gateway) -> None:
+    keys = CardKeys(jwks([KEY]), policy="if_signed")
+    first.card = card((first.url, "JSONRPC", "1.0"))
+    async with knowing(first, keys) as client:
+        assert "scripted" == (await client.card()).name
+    first.card = signed(first, STRANGER)
+    async with knowing(first, keys) as client:
+        with pytest.raises(CardNotTrusted):
+            await client.card()
+    first.card = signed(first, STRANGER, KEY)
+    async with knowing(first, keys) as client:
+        assert "scripted" == (await client.card()).name
+
+
+async def test_a_card_of_0_3_is_accepted_unsigned_at_most(first: Gateway) -> None:
+    old = {"name": "old", "url": first.url, "protocolVersion": "0.3.0", "preferredTransport": "JSONRPC"}
+    first.card = old
+    async with knowing(first, CardKeys(jwks([KEY]), policy="if_signed")) as client:
+        assert "old" == (await client.card()).name
+    first.card = {**old, "signatures": signatures(old, [KEY])}
+    for policy in ("if_signed", "required"):
+        async with knowing(first, CardKeys(jwks([KEY]), policy=policy)) as client:
+            with pytest.raises(CardNotTrusted, match=r"0\.3"):
+                await client.card()
+
+
+async def test_the_members_of_0_3_in_a_signed_card_lead_nowhere(first: Gateway, second: Gateway) -> None:
+    """Nobody signs them, so they must not say where requests go."""
+    first.card = {
+        **signed(first),
+        "url": second.url,
+        "additionalInterfaces": [{"url": second.url, "transport": "JSONRPC"}],
+    }
+    first.will(result({"task": task("COMPLETED")}))
+    async with knowing(first, CardKeys(jwks([KEY]))) as client:
+        await client.send("hi")
+    assert ["SendMessage"] == first.operations
+
+
+async def test_a_key_that_has_expired_ends_the_trust_in_a_card_that_has_not_changed(
+    first: Gateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (ending,) = signing_keys(json.dumps({**KEY.jwk, "exp": time.time() + 1000}).encode())
+    first.card, first.card_headers = signed(first, ending), {"etag": '"1"'}
+    async with knowing(first, CardKeys(jwks([ending]))) as client:
+        assert await client.card() == await client.card()
+        later = time.time() + 1001
+        monkeypatch.setattr(time, "time", lambda: later)
+        with pytest.raises(CardNotTrusted, match="expired"):
+            await client.card()
+    assert 3 == first.cards
+
+
+# --- where keys come from --------------------------------------------------------------------------------------------
+
+
+async def test_keys_in_a_file_are_read_again(first: Gateway, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "trusted.json"
+    path.write_text(json.dumps(jwks([STRANGER])))
+    first.card = signed(first)
+    keys = CardKeys(path)
+    async with knowing(first, keys) as client:
+        with pytest.raises(CardNotTrusted):
+            await client.card()
+        path.write_text(json.dumps(jwks([STRANGER, KEY])))
+        with pytest.raises(CardNotTrusted):
+            await client.card()  # not so soon
+        monkeypatch.setattr(limits, "JWKS_FLOOR_SECONDS", 0.0)
+        assert "scripted" == (await client.card()).name
+
+
+async def test_keys_from_a_function_are_asked_for_now_and_then(first: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[None] = []
+
+    async def get() -> Json:
+        asked.append(None)
+        if len(asked) == 2:
+            raise OSError("away")
+        return jwks([KEY])
+
+    first.card = signed(first)
+    async with knowing(first, CardKeys(get)) as client:
+        await client.card()
+        await client.card()
+        assert 1 == len(asked)
+        monkeypatch.setattr(limits, "JWKS_FRESH_SECONDS", -1.0)
+        await client.card()
+        assert 1 == len(asked)  # not so soon
+        monkeypatch.setattr(limits, "JWKS_FLOOR_SECONDS", -1.0)
+        await client.card()  # of those of before, because they cannot be had
+        await client.card()
+    assert 3 == len(asked)
+
+
+async def test_keys_that_cannot_be_had_are_no_fault_of_the_card(first: Gateway) -> None:
+    def get() -> bytes:
+        raise OSError("the registry is away")
+
+    first.card = signed(first)
+    async with knowing(first, CardKeys(get)) as client:
+        with pytest.raises(ConnectionFailed, match="registry is away") as failed:
+            await client.send("hi")
+    assert failed.value.retry_safe
+    assert [] == first.operations
+
+
+async def test_a_key_set_that_a_signature_names_counts_at_a_trusted_origin_only(
+    first: Gateway, second: Gateway
+) -> None:
+    first.card = signed(first, jku=f"{second.url}/keys.json")
+    second.will(Answer(body=jwks([KEY])))
+    elsewhere = ["https://keys.example.com", first.url, f"{second.url[:-1]}0"]
+    async with knowing(first, CardKeys(jwks([STRANGER]), jku_origins=elsewhere)) as client:
+        with pytest.raises(CardNotTrusted, match="no such key is trusted"):
+            await client.card()
+    assert [] == second.operations
+    http = httpx.AsyncClient(headers={"X-Secret": "of ours"}, auth=("user", "password"))
+    given = {"http": http, "credentials": api_key("secret"), "headers": {"X-Tenant": "acme"}}
+    async with http, knowing(first, CardKeys(jku_origins=[second.url]), **given) as client:
+        assert "scripted" == (await client.card()).name
+        assert "scripted" == (await client.card()).name
+    (seen,) = second.seen
+    assert ("GET", "/keys.json") == (seen.method, seen.path)
+    assert not {"x-secret", "authorization", "x-api-key", "x-tenant"} & seen.headers.keys()
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        Answer(status=302, headers={"location": "/there"}, body={}),
+        Answer(status=404, body={}),
+        Answer(body={"keys": 5}),
+        Answer(body=jwks([KEY, KEY])),
+    ],
+)
+async def test_a_key_set_that_is_none_is_no_key(first: Gateway, second: Gateway, answer: Answer) -> None:
+    first.card = signed(first, jku=f"{second.url}/keys.json")
+    second.will(answer)
+    async with knowing(first, CardKeys(jku_origins=[second.url])) as client:
+        with pytest.raises((ConnectionFailed, CardNotTrusted)):
+            await client.card()
+    assert 1 == len(second.seen)
+
+
+async def test_one_key_set_that_is_away_does_not_matter_where_another_key_is_known(first: Gateway) -> None:
+    with dead() as away:
+        plain = card((first.url, "JSONRPC", "1.0"))
+        first.card = {
+            **plain,
+            "signatures": [*signatures(plain, [STRANGER], f"{away}/keys.json"), *signatures(plain, [KEY])],
+        }
+        async with knowing(first, CardKeys(jwks([KEY]), jku_origins=[away])) as client:
+            assert "scripted" == (await client.card()).name
+        async with knowing(first, CardKeys(jku_origins=[away])) as client:
+            with pytest.raises(ConnectionFailed, match="cannot be had"):
+                await client.card()
+
+
+@pytest.mark.parametrize(
+    "origin",
+    ["http://keys.example.com", "https://keys.example.com/path", "keys.example.com", "https://u@h", "https://h?q", ""],
+)
+def test_an_origin_is_https_and_nothing_more(origin: str) -> None:
+    with pytest.raises(ValueError, match="an origin is"):
+        CardKeys(jku_origins=[origin])
+
+
+def test_keys_that_are_of_no_use_are_refused_at_once(tmp_path: Path) -> None:
+    path = tmp_path / "keys.json"
+    path.write_text(json.dumps(KEY.jwk))
+    for keys, said in ((path, "private key"), ({"kty": "oct", "k": "eA"}, "oct"), (None, "no keys are trusted")):
+        with pytest.raises(ValueError, match=said):
+            CardKeys(keys)
+    with pytest.raises(ValueError, match="as a Path"):
+        CardKeys("keys.json")  # type: ignore[arg-type]
+    with pytest.raises(OSError, match="No such file"):
+        CardKeys(tmp_path / "none.json")
+    with pytest.raises(ValueError, match="policy"):
+        CardKeys(jwks([KEY]), policy="sometimes")  # type: ignore[arg-type]
+
+
+async def test_an_extended_card_is_checked_as_well(first: Gateway) -> None:
+    first.card = signed(first)
+    extended = {**signed(first), "description": "changed"}
+    first.will(
+        result(signed(first)), result(extended), Answer(body={"jsonrpc": "2.0", "id": 1, "error": {"code": -32603}})
+    )
+    async with knowing(first, CardKeys(jwks([KEY]))) as client:
+        assert "scripted" == (await client.extended_card()).name
+        with pytest.raises(CardNotTrusted, match="GetExtendedAgentCard"):
+            await client.extended_card()
+        with pytest.raises(InternalError):
+            await client.extended_card()
