@@ -35,6 +35,7 @@ COMMANDS = [
     "backup",
     "restore",
     "nats-permissions",
+    "card",
     "region-promote",
     "region-fence",
     "timeline-page",

@@ -108,6 +108,17 @@ async def test_the_members_of_0_3_in_a_signed_card_lead_nowhere(first: Gateway, 
     assert ["SendMessage"] == first.operations
 
 
+async def test_what_nobody_signed_is_not_shown(first: Gateway) -> None:
+    """The official libraries sign nothing that is empty, so it can be put into a card afterwards."""
+    _, abridged = signed(first)["signatures"]
+    nothing_needed: Json = {"securityRequirements": [{"schemes": {"none": {"list": []}}}]}
+    first.card = {**signed(first), **nothing_needed, "signatures": [abridged]}
+    async with knowing(first, CardKeys(jwks([KEY]))) as client:
+        assert () == (await client.card()).security_requirements
+    async with Client(first.url) as believing:
+        assert 1 == len((await believing.card()).security_requirements)
+
+
 async def test_a_key_that_has_expired_ends_the_trust_in_a_card_that_has_not_changed(
     first: Gateway, monkeypatch: pytest.MonkeyPatch
 ) -> None:
