@@ -12,6 +12,8 @@ ARGS    ?=
 SEED    ?=
 MINUTES ?= 0
 TASKS   ?= 1000
+# Of the audit: whether it fails where nobody can be asked.
+REQUIRED ?=
 
 VENV  := .venv
 BIN   := $(VENV)/bin
@@ -31,7 +33,7 @@ export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
 .PHONY: help setup run demo example test test-containers test-slow test-all-pythons check format format-check lint types \
-        contracts screenshots bench faults regions k8s image wheel lock clean
+        contracts audit sbom screenshots bench faults regions k8s image wheel lock clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  %-17s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -77,7 +79,7 @@ test-all-pythons: $(STAMP) ## Run the fast tests on the other supported Pythons 
 	    $(call within,1500) $$venv/bin/python -m pytest -m 'not slow and not containers' -n $(WORKERS) --dist worksteal $(ARGS); \
 	done
 
-check: format-check lint types contracts test ## All static checks, then the fast tests: what CI runs
+check: format-check lint types contracts audit test ## All static checks, then the fast tests: what CI runs
 
 format: $(STAMP) ## Rewrite the code as the formatter and the safe fixes of the linter want it
 	@$(BIN)/ruff check --quiet --fix-only .
@@ -95,6 +97,12 @@ types: $(STAMP) ## Type-check twice (mypy, pyright)
 
 contracts: $(STAMP) ## Check that imports keep to the layers (import-linter)
 	@$(BIN)/lint-imports --no-logo
+
+audit: $(STAMP) ## Look for known vulnerabilities in all locks; skipped, loudly, where OSV cannot be reached (REQUIRED=1: fails)
+	@$(call within,420) $(BIN)/python .ci/audit.py $(if $(REQUIRED),--required) requirements/*.txt
+
+sbom: $(STAMP) ## Write dist/sbom.cdx.json (CycloneDX): what the image's lock names, with hashes and licences
+	@$(BIN)/python .ci/sbom.py requirements/image.txt dist/sbom.cdx.json
 
 screenshots: $(STAMP) ## Take the pictures of the timeline page in docs/images anew (needs Chromium)
 	@A2A_EVENTS_TEST_SCREENSHOTS=docs/images $(BIN)/python -m pytest -q tests/browser/test_screenshots.py $(ARGS)
