@@ -76,6 +76,8 @@ class Settings(Struct, frozen=True, kw_only=True):
     """What read, write and admin are called in tokens."""
     auth_jwt_leeway_seconds: Annotated[float, Meta(ge=0, le=55)] = 30.0
     """By how much the clocks of issuer and gateway may differ."""
+    auth_tenant: str = ""
+    """The only tenant whose callers may do anything, for a deployment of one tenant; empty: all tenants'."""
     trusted_proxies: str = ""
     """Networks of proxies whose headers count, as CIDR, comma-separated."""
     auth_proxy_headers: str = "subject=x-forwarded-client-cert"

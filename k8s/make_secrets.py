@@ -4,6 +4,10 @@ Everything in it is secret: keep it out of version control. It is made once; to 
 
     python k8s/make_secrets.py FOLDER [--namespace a2a-events] [--server-name NAME ...] [--no-certificates]
         [--shards 1] [--log main | --regions LOG=DOMAIN,...] [--agent NAME ...] [--subjects a2a]
+        [--tenant NAME ... [--storage-gib 10]]
+
+With --tenant there is an account for each tenant (docs/security/tenants.md): the servers' Secrets are for --namespace,
+and each tenant's for a namespace of its name.
 
 Give it shards, log or regions, and the namespace of subjects as the services have them: users may do what their service
 does there, and no more.
@@ -27,12 +31,15 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from a2a_events.log.jetstream import Names
 from a2a_events.log.jetstream import permissions as granted
-from a2a_events.log.jetstream.permissions import definitions, permissions, variable
+from a2a_events.log.jetstream.accounts import Account, Limits, account_name, configuration, is_tenant, needed_streams
+from a2a_events.log.jetstream.permissions import definitions, permissions
 
 SERVICES = granted.ROLES
 ROLES = (*SERVICES, "leaf")
 """Users of NATS. ``leaf`` is the other region's servers, which may do everything in the account."""
 SERVERS = tuple(f"nats-{ordinal}.nats-headless" for ordinal in range(3))
+CONNECTIONS = 500
+"""Of one tenant's account, at once."""
 CA_DAYS = 3650
 SERVER_DAYS = 365
 
@@ -49,24 +56,60 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--regions", default="", help="every region's log and domain, instead of --log")
     parser.add_argument("--agent", action="append", default=[], help="the only agents that workers may serve")
     parser.add_argument("--subjects", default="a2a", help="first token of every subject")
+    parser.add_argument("--tenant", action="append", default=[], help="has an account of its own; repeatable")
+    parser.add_argument("--storage-gib", type=float, default=10.0, help="of each tenant's account")
     given = parser.parse_args(arguments)
+    if given.tenant and given.regions:
+        parser.error("accounts of tenants have no leaf nodes, so there are no regions")
+    if bad := [name for name in given.tenant if not is_tenant(name) or name == given.namespace]:
+        parser.error(f"{bad[0]!r} is no name for a tenant's namespace")
     os.umask(0o077)
     try:
         given.folder.mkdir(parents=True)
     except FileExistsError:
         sys.exit(f"{given.folder} is there already; choose another folder, or remove it to rotate everything")
-    files: dict[str, dict[str, bytes]] = {}
+    if given.tenant:
+        _for_tenants(given)
+        return
     seeds = {role: _seed() for role in ROLES}
-    files["nats-accounts"] = {"accounts.conf": _accounts(seeds, given).encode()}
-    for role, seed in seeds.items():
-        files[f"nats-user-{role}"] = {"user.nk": seed}
+    files: dict[str, dict[str, bytes]] = {"nats-accounts": {"accounts.conf": _accounts({"A2A": seeds}, given, None)}}
+    files |= _of_services(seeds)
     # nats-server takes no file for the key of a remote, but can include one.
     files["nats-user-leaf"] |= {"remote.conf": f"nkey: {seeds['leaf'].decode()}\n".encode()}
-    files["a2a-events-timeline"] = {"token": secrets.token_urlsafe(32).encode()}
-    files["a2a-events-api-keys"] = {"keys.jsonl": b"# a2a-events api-key new --file keys.jsonl --subject NAME\n"}
     if not given.no_certificates:
         files["nats-tls"] = _certificates([*SERVERS, *given.server_name])
     _write(given.folder, given.namespace, files)
+
+
+def _for_tenants(given: argparse.Namespace) -> None:
+    """A folder for each namespace, and one that applies all."""
+    tenants = {tenant: {role: _seed() for role in SERVICES} for tenant in dict.fromkeys(given.tenant)}
+    limits = Limits(
+        storage_bytes=int(given.storage_gib * 1024**3),
+        streams=needed_streams(Names(given.subjects), log=given.log, shards=given.shards),
+        connections=CONNECTIONS,
+    )
+    named = {account_name(tenant): seeds for tenant, seeds in tenants.items()}
+    servers: dict[str, dict[str, bytes]] = {"nats-accounts": {"accounts.conf": _accounts(named, given, limits)}}
+    trusted: dict[str, dict[str, bytes]] = {}
+    if not given.no_certificates:
+        elsewhere = [f"{server}.{given.namespace}" for server in SERVERS]
+        servers["nats-tls"] = _certificates([*SERVERS, *elsewhere, *given.server_name])
+        trusted = {"nats-tls": {"ca.crt": servers["nats-tls"]["ca.crt"]}}
+    _write(given.folder / given.namespace, given.namespace, servers)
+    for tenant, seeds in tenants.items():
+        _write(given.folder / tenant, tenant, _of_services(seeds) | trusted)
+    lines = ["apiVersion: kustomize.config.k8s.io/v1beta1", "kind: Kustomization", "resources:"]
+    lines += [f"  - {namespace}" for namespace in (given.namespace, *tenants)]
+    (given.folder / "kustomization.yaml").write_text("\n".join(lines) + "\n")
+
+
+def _of_services(seeds: dict[str, bytes]) -> dict[str, dict[str, bytes]]:
+    return {
+        **{f"nats-user-{role}": {"user.nk": seed} for role, seed in seeds.items()},
+        "a2a-events-timeline": {"token": secrets.token_urlsafe(32).encode()},
+        "a2a-events-api-keys": {"keys.jsonl": b"# a2a-events api-key new --file keys.jsonl --subject NAME\n"},
+    }
 
 
 def _seed() -> bytes:
@@ -74,7 +117,7 @@ def _seed() -> bytes:
     return seed
 
 
-def _accounts(seeds: dict[str, bytes], given: argparse.Namespace) -> str:
+def _accounts(named: dict[str, dict[str, bytes]], given: argparse.Namespace, limits: Limits | None) -> bytes:
     regions = dict(pair.split("=") for pair in given.regions.split(",") if pair)
     log = next(iter(regions), given.log)
     names = Names(given.subjects)
@@ -82,23 +125,19 @@ def _accounts(seeds: dict[str, bytes], given: argparse.Namespace) -> str:
         role: permissions(role, names, log=log, shards=given.shards, agents=given.agent, regions=regions)
         for role in SERVICES
     }
-    allowed = {role: f", permissions: ${variable(role, given.subjects)}" for role in made}
-    keys = {role: bytes(nkeys.from_seed(bytearray(seed)).public_key).decode() for role, seed in seeds.items()}
-    users = "\n".join(f"      {{ nkey: {key}{allowed.get(role, '')} }} # {role}" for role, key in keys.items())
-    defined = "\n".join(definitions(made, given.subjects))
-    return f"""# Public halves only. The account keeps this deployment's subjects and streams apart from all others.
-{defined}
-accounts {{
-  A2A {{
-    jetstream: enabled
-    users: [
-{users}
+    accounts = [
+        Account(name, {role: _public(seed) for role, seed in seeds.items()}, limits) for name, seeds in named.items()
     ]
-  }}
-  SYS {{}}
-}}
-system_account: SYS
-"""
+    lines = [
+        "# Public halves only. An account keeps its subjects and streams apart from all others.",
+        *definitions(made, given.subjects),
+        *configuration(accounts, frozenset(made), given.subjects),
+    ]
+    return "\n".join([*lines, ""]).encode()
+
+
+def _public(seed: bytes) -> str:
+    return bytes(nkeys.from_seed(bytearray(seed)).public_key).decode()
 
 
 def _certificates(names: list[str]) -> dict[str, bytes]:
@@ -172,6 +211,7 @@ def _write(folder: Path, namespace: str, files: dict[str, dict[str, bytes]]) -> 
     lines = ["apiVersion: kustomize.config.k8s.io/v1beta1", "kind: Kustomization", f"namespace: {namespace}"]
     lines += ["generatorOptions:", "  disableNameSuffixHash: true  # the names are those that k8s/ refers to"]
     lines += ["secretGenerator:"]
+    folder.mkdir(exist_ok=True)
     for secret, contents in files.items():
         lines += [f"  - name: {secret}"]
         if "tls.key" in contents:

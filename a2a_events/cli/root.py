@@ -41,6 +41,7 @@ _COMMANDS: Final = {
     "backup": "backup",
     "restore": "backup",
     "nats-permissions": "nats_permissions",
+    "nats-accounts": "nats_accounts",
     "api-key": "api_key",
     "card": "card",
     "region-promote": "regions",

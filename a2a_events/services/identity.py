@@ -38,6 +38,8 @@ def access(settings: Settings) -> Access:
             f"everybody who reaches {settings.host} could see and do everything: set {PREFIX}AUTH to say how callers"
             f" identify themselves, listen on 127.0.0.1, or allow it with {PREFIX}ALLOW_ANONYMOUS=true"
         )
+    if settings.auth_tenant and not methods:
+        raise SettingsError(f"{PREFIX}AUTH_TENANT needs {PREFIX}AUTH: without it nobody says whose caller they are")
     proxies = Proxies(_networks(settings.trusted_proxies))
     made = [_method(name, settings, proxies) for name in methods]
     return Access(
@@ -45,6 +47,7 @@ def access(settings: Settings) -> Access:
         revocations=_of_file("AUTH_REVOKED", settings.auth_revoked, Revocations) if settings.auth_revoked else None,
         proxies=proxies,
         caps=usage.caps(settings),
+        only_tenant=settings.auth_tenant,
     )
 
 

@@ -36,6 +36,7 @@ COMMANDS = [
     "restore",
     "nats-permissions",
     "card",
+    "nats-accounts",
     "region-promote",
     "region-fence",
     "timeline-page",

@@ -81,6 +81,16 @@ def test_a_scope_allows_what_it_names_and_nothing_else(operation: str) -> None:
             access.permit(who, operation, binding="JSONRPC", address="")
 
 
+@pytest.mark.parametrize("operation", SCOPES)
+def test_a_gateway_of_one_tenant_allows_nothing_to_another_s_callers(operation: str) -> None:
+    access = Access(only_tenant="acme")
+    everything = frozenset(Scope)
+    access.permit(alice(scopes=everything), operation, binding="JSONRPC", address="")
+    for tenant in ("globex", "Acme", "", None):
+        with pytest.raises(PermissionDeniedError):
+            access.permit(alice(tenant=tenant, scopes=everything), operation, binding="JSONRPC", address="")
+
+
 def test_the_tenant_is_the_credential_s_whatever_the_request_says() -> None:
     access, more = Access(), {"operation": "GetTask", "binding": "JSONRPC", "address": ""}
     assert access.tenant(alice(), "", **more) == "acme"
@@ -491,6 +501,7 @@ def test_a_gateway_that_asks_nobody_is_not_open_by_accident() -> None:
         (Settings(auth="proxy", trusted_proxies="10.0.0.1/8"), "TRUSTED_PROXIES"),
         (Settings(auth="proxy", trusted_proxies="10.0.0.0/8", auth_proxy_headers="user=x"), "AUTH_PROXY_HEADERS"),
         (Settings(auth_revoked="/nowhere/at/all"), "AUTH_REVOKED"),
+        (Settings(auth_tenant="acme"), "AUTH_TENANT"),
     ],
 )
 def test_what_is_missing_or_unsafe_is_named(settings: Settings, names: str) -> None:

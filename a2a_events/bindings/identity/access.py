@@ -45,6 +45,7 @@ class Access:
         revocations: who is let in no more, whatever vouches for them.
         proxies: those that are trusted to say whom they speak for.
         caps: how much callers may use; default: anything.
+        only_tenant: whose callers alone may do anything; empty: all tenants'.
         now: the clock, seconds since 1970.
     """
 
@@ -55,6 +56,7 @@ class Access:
         revocations: Revocations | None = None,
         proxies: Proxies | None = None,
         caps: Caps | None = None,
+        only_tenant: str = "",
         now: Callable[[], float] = time.time,
     ) -> None:
         self.identity: Identity = identity or Anonymous()
@@ -62,6 +64,7 @@ class Access:
         self._proxies = proxies or Proxies()
         self.caps = caps or Caps()
         """How much callers may use."""
+        self._only_tenant = only_tenant
         self._now = now
 
     @property
@@ -133,6 +136,10 @@ class Access:
             PermissionDeniedError: they may not.
         """
         needed = SCOPES.get(operation)
+        if self._only_tenant and who.tenant != self._only_tenant:
+            AUTH_FAILURES.inc("tenant")
+            audit.denied("tenant", operation=operation, binding=binding, address=address, **named(who))
+            raise PermissionDeniedError("The credential is of a tenant that is not served here")
         if needed in who.scopes:
             return
         AUTH_FAILURES.inc("scope")

@@ -248,6 +248,11 @@ def permissions(
     return Permissions(publish, (*INBOXES, *live, *usage) if role in _FOLLOWS else INBOXES)
 
 
+def streams_of(names: Names, *, log: str, shards: int) -> tuple[str, ...]:
+    """Every stream of a deployment."""
+    return tuple(_Subjects(names, log, shards, (), own=log, regions={}).all)
+
+
 def variable(role: str, namespace: str) -> str:
     """Name of a role's permissions in the configuration of nats-server."""
     return f"{namespace.upper().replace('.', '_')}_{role.upper()}"

@@ -1,0 +1,76 @@
+"""``nats-accounts``: keys that are made once, limits, what is refused; ``test_account_isolation`` has the rest."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from pathlib import Path
+
+import nkeys
+import pytest
+
+from a2a_events.log.jetstream.permissions import ROLES
+from a2a_events.services.nats_server import binary
+from tests.cli.commands import run_here
+
+
+def printed(capsys: pytest.CaptureFixture[str], folder: Path, *more: str) -> str:
+    assert run_here("nats-accounts", "--shards", "1", "--keys", str(folder), *more) == 0
+    return capsys.readouterr().out
+
+
+def test_each_tenant_has_an_account_with_a_user_for_each_role(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = printed(capsys, tmp_path, "--tenant", "acme", "--tenant", "globex", "--storage-gib", "2")
+    accounts = dict(re.findall(r"^  TENANT_(\w+) \{\n(.*?)^  \}", out, re.DOTALL | re.MULTILINE))
+    assert set(accounts) == {"acme", "globex"}
+    for tenant, account in accounts.items():
+        assert "max_file: 2147483648" in account
+        assert "max_streams: 8" in account
+        for role in ROLES:
+            seed = (tmp_path / tenant / f"{role}.nk").read_bytes()
+            public = bytes(nkeys.from_seed(bytearray(seed)).public_key).decode()
+            assert f"{{ nkey: {public}, permissions: $A2A_{role.upper()} }} # {role}" in account
+            assert seed.decode() not in out
+    assert len(set(re.findall(r"nkey: (\w+)", out))) == 2 * len(ROLES)
+    assert "exports" not in out
+    assert "imports" not in out
+    assert {file.stat().st_mode & 0o077 for file in tmp_path.rglob("*.nk")} == {0}, "others may read it"
+
+
+def test_nats_server_takes_what_is_printed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "a.conf").write_text(printed(capsys, tmp_path / "keys", "--tenant", "acme", "--agent", "greet"))
+    checked = subprocess.run([binary(), "-t", "-c", str(tmp_path / "a.conf")], capture_output=True, check=False)
+    assert checked.returncode == 0, checked.stderr
+
+
+def test_a_tenant_that_is_added_changes_no_other(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    one = printed(capsys, tmp_path, "--tenant", "acme")
+    both = printed(capsys, tmp_path, "--tenant", "acme", "--tenant", "globex")
+    assert set(re.findall(r"nkey: (\w+)", one)) < set(re.findall(r"nkey: (\w+)", both))
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [("--tenant", "a b"), ("--tenant", "../acme"), ("--tenant", "Acme"), ("--tenant", ""), ("--tenant", "-a"),
+     ("--tenant", "acme", "--agent", "a.>"), ("--tenant", "acme", "--storage-gib", "0"), ()],
+)  # fmt: skip
+def test_what_is_no_name_is_refused_and_nothing_is_made(
+    wrong: tuple[str, ...], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run_here("nats-accounts", "--keys", str(tmp_path / "keys"), *wrong) == 2
+    assert capsys.readouterr().out == ""
+    assert not (tmp_path / "keys").exists()
+
+
+@pytest.mark.parametrize("content", [b"", b"nonsense", b"SUAAAA", b"\xff\xfe", nkeys.encode_seed(b"0" * 32, 0)])
+def test_a_file_that_holds_no_user_s_key_is_named_and_left_alone(
+    content: bytes, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "acme" / "gateway.nk"
+    file.parent.mkdir()
+    file.write_bytes(content)
+    assert run_here("nats-accounts", "--tenant", "acme", "--keys", str(tmp_path)) == 1
+    assert str(file) in capsys.readouterr().err
+    assert file.read_bytes() == content
