@@ -113,18 +113,6 @@ HEADERS: Final = {
 }
 ALL: Final = {**FRAMING, **ENVELOPE, **FIELDS, **IDENTIFIERS, **IDENTITY, **WEBHOOKS, **STREAMS, **HEADERS}
 
-AWAITED: Final = {
-    r"JSONRPC-Send.*-row-17-": "row 17: over JSON-RPC half of a surrogate pair is a parse error",
-    r"row-8-": "row 8: the answer is 413, but the rest of the body is read and dropped for as long as it comes",
-    r"row-16-": "row 16: members of objects are not counted",
-    r"row-22-": "row 22: heads have no limits of their own",
-    r"row-101-": "row 101: nobody measures how long headers take",
-    r"row-104-": "row 104: tenants may have any number of streams",
-    r"trailers_and_extensions": "trailers are taken for headers",
-    r"row-109-": "row 109: history is not bounded",
-}
-"""What is refused once limits on requests are there: patterns of test ids, and how the rows fail until then."""
-
 
 class Refusal(Struct, frozen=True):
     """What a refusal looks like in either binding."""

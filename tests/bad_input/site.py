@@ -294,7 +294,7 @@ async def standing(folder: Path) -> AsyncIterator[Site]:
                 "request_bytes": str(REQUEST_BYTES),
                 "grpc_port": str(grpc_port),
                 "sweep": "false",  # which writes now and then how far it has come
-                **{name: value for name, value in LIMITS.items() if name in Settings.__struct_fields__},
+                **LIMITS,
                 "traces": f"file:{folder / 'spans'}",
             },
         )
