@@ -29,6 +29,8 @@ LOCK   = $(BIN)/uv pip compile --quiet --universal --generate-hashes --python-ve
 
 export UV_PYTHON_DOWNLOADS := never
 export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
+# Tests are rewritten and processes started by the hundred: without bytecode each of them compiles the same sources anew.
+unexport PYTHONDONTWRITEBYTECODE
 
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
