@@ -16,6 +16,8 @@ from hypothesis import settings
 
 from a2a_events.services.nats_server import NatsServer
 from a2a_events.testing import NATS_URL_VARIABLE, remove_streams, unique_namespace
+from a2a_events.testing.deployment import ServiceProcess, execute
+from tests import forking
 
 settings.register_profile("untimed", deadline=None)
 settings.load_profile("untimed")
@@ -39,6 +41,13 @@ def nats_url() -> Iterator[str]:
     yield server.url
     asyncio.run(server.stop())
     server.clean()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _fork_services() -> Iterator[None]:
+    ServiceProcess.launch = staticmethod(forking.launch)
+    yield
+    ServiceProcess.launch = staticmethod(execute)
 
 
 @pytest.fixture

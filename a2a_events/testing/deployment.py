@@ -8,10 +8,11 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Final, Self
+from typing import ClassVar, Final, Protocol, Self, TypeAlias
 
 from a2a_events.services import provisioner
 from a2a_events.settings import PREFIX, Settings
@@ -20,6 +21,55 @@ from a2a_events.testing.waiting import eventually, free_port
 
 START_SECONDS: Final = 30.0
 STOP_SECONDS: Final = 30.0
+
+
+@dataclass(frozen=True)
+class Command:
+    """The command line of a service: an interpreter, and the module whose ``main()`` it runs."""
+
+    python: str
+    module: str
+
+    @property
+    def code(self) -> str:
+        """What the interpreter runs."""
+        return f"from {self.module} import main; main()"
+
+
+class Started(Protocol):
+    """A process that was started; as of :class:`subprocess.Popen`."""
+
+    pid: int
+
+    def poll(self) -> int | None:
+        """The exit code; None: it runs."""
+
+    def wait(self) -> int:
+        """Wait for its end; the exit code."""
+
+    def kill(self) -> None:
+        """Send SIGKILL."""
+
+    def send_signal(self, number: int, /) -> None:
+        """Send a signal."""
+
+
+Launch: TypeAlias = Callable[[Command, Mapping[str, str], Path, Path], Started]
+"""Starts a command with an environment in a folder; what it writes is appended to a file."""
+
+
+def execute(command: Command, environment: Mapping[str, str], folder: Path, log_file: Path) -> Started:
+    """Start it as an orchestrator would."""
+    with log_file.open("ab") as output:
+        return subprocess.Popen(
+            [command.python, "-c", command.code],
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            env=dict(environment),
+            cwd=folder,
+            start_new_session=True,  # Ctrl-C belongs to the test
+        )
 
 
 class ServiceProcess:
@@ -33,6 +83,9 @@ class ServiceProcess:
         log_file: takes what it writes.
         python: its interpreter.
     """
+
+    launch: ClassVar[Launch] = staticmethod(execute)
+    """How processes are started; our own tests, which start hundreds, fork most of them."""
 
     def __init__(  # noqa: PLR0917 -- what a process is started with
         self,
@@ -48,17 +101,7 @@ class ServiceProcess:
         self.admin_url = f"http://127.0.0.1:{environment.get(f'{PREFIX}ADMIN_PORT', '0')}"
         """Where probes and metrics are, of a deployment with admin ports."""
         self._log_file = log_file
-        command = f"from a2a_events.services.{role} import main; main()"
-        with log_file.open("ab") as output:
-            self._process = subprocess.Popen(
-                [python, "-c", command],
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=output,
-                env=dict(environment),
-                cwd=folder,
-                start_new_session=True,  # Ctrl-C belongs to the test
-            )
+        self._process = self.launch(Command(python, f"a2a_events.services.{role}"), environment, folder, log_file)
 
     @property
     def pid(self) -> int:
