@@ -213,35 +213,36 @@ def steps_forgotten(patch: Patch) -> None:
     patch.setattr(turn_writer.TurnWriter, "result", nothing)
 
 
-SAFETIES: Final[dict[Callable[[Patch], None], str]] = {
-    no_expected_position: "revision .* follows",
-    always_owner: "of epoch .* follows epoch",
-    acknowledged_when_claimed: "is running long after",
-    acknowledged_when_fenced: "is running long after",
-    ending_carried_over: "neither handled nor named|after an accepted cancel",
-    everything_is_handled: "never gave it to an agent",
-    taken_without_evidence: "without evidence",
-    canceled_tasks_may_complete: "COMPLETED after an accepted cancel",
-    resumed_from_now: "stood at revision",
-    lost_answers_reported_as_not_written: "stands in the log twice",
-    lost_answers_taken_for_stored: "accepted, and stands in the log 0 times",
-    stale_reads: "not the fold of its log|known before it was asked|older task",
-    live_copies_trusted: "stood at revision",
-    silence_never_questioned: "heard nothing",
-    said_twice: "chunks of run",
-    never_redelivered: "is (running|queued) long after",
-    steps_forgotten: "recorded twice in one turn",
+SAFETIES: Final[dict[Callable[[Patch], None], tuple[str, int]]] = {
+    no_expected_position: ("revision .* follows", 4),
+    always_owner: ("of epoch .* follows epoch", 4),
+    acknowledged_when_claimed: ("is running long after", 19),
+    acknowledged_when_fenced: ("is running long after", 25),
+    ending_carried_over: ("neither handled nor named|after an accepted cancel", 96),
+    everything_is_handled: ("never gave it to an agent", 13),
+    taken_without_evidence: ("without evidence", 4),
+    canceled_tasks_may_complete: ("COMPLETED after an accepted cancel", 200),
+    resumed_from_now: ("stood at revision", 9),
+    lost_answers_reported_as_not_written: ("stands in the log twice", 217),
+    lost_answers_taken_for_stored: ("accepted, and stands in the log 0 times", 2),
+    stale_reads: ("not the fold of its log|known before it was asked|older task", 1),
+    live_copies_trusted: ("stood at revision", 38),
+    silence_never_questioned: ("heard nothing", 149),
+    said_twice: ("chunks of run", 1),
+    never_redelivered: ("is (running|queued) long after", 6),
+    steps_forgotten: ("recorded twice in one turn", 53),
 }
-"""What is switched off, and what the judge must say then."""
+"""What is switched off, what the judge must say then, and a seed whose run made it say that when last looked for."""
 
 
 @pytest.mark.parametrize("broken", SAFETIES, ids=lambda broken: broken.__name__)
 def test_a_safety_that_is_switched_off_is_missed(broken: Callable[[Patch], None], monkeypatch: Patch) -> None:
     broken(monkeypatch)
+    said, last_seen = SAFETIES[broken]
     try:
-        for seed in range(1, WITHIN_SEEDS + 1):
-            if any(re.search(SAFETIES[broken], violation) for violation in scenario.run(seed).violations):
+        for seed in (last_seen, *range(1, WITHIN_SEEDS + 1)):
+            if any(re.search(said, violation) for violation in scenario.run(seed).violations):
                 return
     finally:
         gc.collect()
-    pytest.fail(f"{WITHIN_SEEDS} runs without {broken.__name__}, and the judge never said: {SAFETIES[broken]}")
+    pytest.fail(f"{WITHIN_SEEDS} runs without {broken.__name__}, and the judge never said: {said}")
