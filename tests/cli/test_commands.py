@@ -19,6 +19,7 @@ import pytest
 
 from a2a_events.cli import FAILED, UNAVAILABLE, USAGE
 from a2a_events.testing import eventually, free_port
+from tests.cli.commands import run_here
 
 pytestmark = pytest.mark.processes
 
@@ -107,10 +108,9 @@ def test_help_lists_every_command_and_the_exit_codes() -> None:
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_each_command_explains_itself(command: str) -> None:
-    shown = run(command, "--help")
-    assert 0 == shown.returncode
-    assert f"Usage: a2a-events {command}" in shown.stdout
+def test_each_command_explains_itself(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert 0 == run_here(command, "--help")
+    assert f"Usage: a2a-events {command}" in capsys.readouterr().out
 
 
 def test_an_unknown_setting_in_the_environment_is_refused_by_name() -> None:
@@ -209,27 +209,3 @@ def test_timeline_shows_every_event_straight_from_the_log(deployment: Deployment
     table = run("timeline", task_id, "--nats", deployment.nats, "-o", "table").stdout.splitlines()
     assert len(rows) + 1 == len(table)
     assert rows == json.loads(run("timeline", task_id, "--nats", deployment.nats, "-o", "json").stdout)
-
-
-def test_a_worker_that_is_killed_is_started_again_and_its_task_ends(tmp_path: Path) -> None:
-    up = Deployment(tmp_path, "--agent", "a2a_events.agents:scripted")
-    try:
-        dying = run(
-            "send", "--url", up.url, "--script", '{"chunks": 5, "crashAt": 2}', "--no-stream", "--return-immediately"
-        )
-        assert 0 == dying.returncode
-        after = run("send", "--url", up.url, "--script", '{"chunks": 2}')
-        assert 0 == after.returncode
-    finally:
-        code = up.stop(signal.SIGTERM)
-    assert 0 == code
-    assert set() == descendants(up.marker)
-
-
-def test_the_demo_shows_each_chunk_once_and_the_timeline(tmp_path: Path) -> None:
-    shown = run("demo", A2A_TEST_MARKER=str(os.getpid()), HOME=str(tmp_path))
-    assert 0 == shown.returncode, shown.stdout + shown.stderr
-    assert "each chunk once, in order" in shown.stdout
-    assert "kill -9" in shown.stdout
-    assert "turnEnded" in shown.stdout
-    assert set() == descendants(os.getpid())

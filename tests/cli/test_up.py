@@ -208,7 +208,9 @@ async def test_demo_loses_nothing(start: Start) -> None:
     demo = start("demo", "--chunks", "12", "--delay-ms", "60")
     assert await demo.end() == 0
     assert "Whole: 12 of 12 chunks, each chunk once, in order" in demo.out
+    assert "kill -9" in demo.out
     assert "gateway A is gone" in demo.out
+    assert "turnEnded" in demo.out
     assert "COMPLETED" in demo.out.splitlines()[-1]
     assert demo.family() == {}
 
