@@ -123,14 +123,19 @@ async def test_two_thousand_subscriptions_at_two_gateways_while_the_task_ends(na
             gate.expect(name)
             task = await stack.calls.send_task(name, immediately=True)
             await asyncio.wait_for(gate.started[name].wait(), 30)
-            gate.proceed[name].set()
-            await _hold_back(rng)
-            results = await asyncio.gather(_tail(stack.calls, task.id), _tail(stack.other, task.id))
-            outcomes.update(results)
+            late = number % 2
+            if late:
+                gate.proceed[name].set()
+                await _hold_back(rng)
+            tails = [asyncio.create_task(_tail(calls, task.id)) for calls in (stack.calls, stack.other)]
+            if not late:
+                await _hold_back(rng)
+                gate.proceed[name].set()
+            outcomes.update(await asyncio.gather(*tails))
 
-        await _all(race)
+        await _all(race, RACES // 2)
 
-    assert sum(outcomes.values()) == 2 * RACES
+    assert sum(outcomes.values()) == RACES
     assert set(outcomes) == {"tailed", "refused"}, outcomes
 
 
