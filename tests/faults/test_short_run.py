@@ -42,7 +42,7 @@ def run(
 def test_a_cluster_whose_parts_are_killed_one_after_the_other_breaks_no_promise(tmp_path: Path) -> None:
     done, result = run(
         tmp_path / "run",
-        *("--seed", "short", "--tasks", "100000", "--minutes", "1.5", "--clients", "10"),
+        *("--seed", "short", "--tasks", "100000", "--minutes", "1.5", "--clients", "5"),
         *("--gateways", "2", "--workers", "3", "--notifiers", "1", "--ack-wait", "3"),
         *("--scenario", ",".join(FAULTS), "--times", "1", "--pause", "1"),
         timeout_seconds=220,
