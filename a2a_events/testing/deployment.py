@@ -46,6 +46,7 @@ class Started(Protocol):
 
     def wait(self) -> int:
         """Wait for its end; the exit code."""
+        ...
 
     def kill(self) -> None:
         """Send SIGKILL."""
@@ -101,7 +102,9 @@ class ServiceProcess:
         self.admin_url = f"http://127.0.0.1:{environment.get(f'{PREFIX}ADMIN_PORT', '0')}"
         """Where probes and metrics are, of a deployment with admin ports."""
         self._log_file = log_file
-        self._process = self.launch(Command(python, f"a2a_events.services.{role}"), environment, folder, log_file)
+        self._process = ServiceProcess.launch(
+            Command(python, f"a2a_events.services.{role}"), environment, folder, log_file
+        )
 
     @property
     def pid(self) -> int:
