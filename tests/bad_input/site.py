@@ -21,7 +21,6 @@ from msgspec import Struct
 
 from a2a_events.log.jetstream import Connection
 from a2a_events.services.nats_server import NatsServer
-from a2a_events.settings import Settings
 from a2a_events.testing import Deployment, free_port
 from tests.bad_input.issuer import AUDIENCE, Issuer
 from tests.interop.wire import HTTP_JSON, JSONRPC, Caller, send
