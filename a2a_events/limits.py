@@ -54,7 +54,17 @@ READ_BATCH_RECORDS: Final = 512
 LEADER_RECORDS: Final = 64
 """Records read one by one from the leader when no replica gave any, before a batch is asked for again."""
 READ_BATCH_BYTES: Final = 8 * 1024 * 1024
-"""Bytes asked for in one batched read: bounds the memory of a reader that catches up."""
+"""Most bytes asked for in one batched read: bounds the memory of a reader that catches up."""
+READS_AT_ONCE: Final = 24
+"""Batched reads that a connection has under way; more wait. Each takes a round trip and what its bytes need."""
+READ_SILENCE_SECONDS: Final = 0.25
+"""How long a batched read that nobody has answered counts among them: servers that hang must not hold up the others."""
+READ_LEAST_BYTES: Final = 256 * 1024
+"""What each of them may ask for, however many there are; the first record comes whatever its size."""
+READS_BYTES: Final = 16 * 1024 * 1024
+"""What they may ask for beyond that, all together, of which one gets a quarter at most. With records of the largest
+size 40 MiB are under way: less than the 64 MiB for which a NATS server takes a connection for a slow consumer, and cuts
+it. The rest is for what is read one by one, and for live records."""
 SCAN_BATCH_RECORDS: Final = 256
 """Records asked for in one batch by a projection of the whole log; folding them must not hold up other requests."""
 REQUEST_TIMEOUT_SECONDS: Final = 5.0

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 from msgspec.structs import replace
 
@@ -90,6 +92,18 @@ async def test_large_records_are_read_whole_across_batches_bounded_by_bytes(
         await author.write(size=size)
 
     assert await read_all(log, author.task) == author.records
+
+
+async def test_many_readers_that_are_far_behind_do_not_cost_the_connection(kit: Kit) -> None:
+    """Each asks for megabytes at once, as the subscribers of a task do whose agent says much."""
+    author = Author(kit.log, new_task(kit.log))
+    for _ in range(20):
+        await author.write(size=600_000)
+
+    read = await asyncio.gather(*(read_all(kit.other, author.task) for _ in range(24)))
+
+    assert all(records == author.records for records in read)
+    assert [connection.reconnects for connection in kit.connections] == [0] * len(kit.connections)
 
 
 async def test_reading_ends_at_what_was_there_when_it_began(log: Log, monkeypatch: pytest.MonkeyPatch) -> None:

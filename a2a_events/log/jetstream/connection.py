@@ -24,6 +24,7 @@ from nats.aio.client import Client
 
 from a2a_events import limits
 from a2a_events.errors import Forbidden, Unavailable, Uncertain
+from a2a_events.log.jetstream.read_budget import ReadBudget
 from a2a_events.log.jetstream.wire import RawClient, RawWire, Sink, StockWire, Wire, raw_is_safe
 from a2a_events.metrics.catalog import NATS_RECONNECTS
 
@@ -96,6 +97,8 @@ class Connection:
         """Why no answer can be heard; empty where answers can."""
         self._closing = False
         self._rebuilding: asyncio.Task[None] | None = None
+        self.reads = ReadBudget()
+        """What batched reads may ask for at once."""
         self.on_return: list[Callable[[], None]] = []
         """Called after each reconnect: what was missed must be read from the log."""
         self.reconnects = 0

@@ -154,7 +154,7 @@ class ObjectStore:
             raise Unreadable(f"the entry at {found.position} of bucket {self.bucket} is damaged: {error}") from None
 
     async def get(self, nuid: str, size: int, digest: str) -> bytes:
-        """An object's content, whole and verified; one round trip for each ``limits.READ_BATCH_BYTES``.
+        """An object's content, whole and verified; one round trip for each batch (``reads.batch``).
 
         Raises:
             Unreadable: it is missing, not whole or damaged.

@@ -112,7 +112,8 @@ async def batch(
 ) -> AsyncIterator[Message]:
     """What one batched direct get gives of a subject, in order; may end early, and be nothing.
 
-    Whoever needs to know that this was all asks the leader: a replica that is behind, or gone, ends early too.
+    Take it without a pause: others may be waiting for what it has of the connection's ``ReadBudget``. Whoever needs to
+    know that this was all asks the leader: a replica that is behind, or gone, ends early too.
 
     Args:
         connection: to the server.
@@ -125,18 +126,23 @@ async def batch(
     Raises:
         Unavailable: not connected.
     """
+    share = await connection.reads.take()
     request = {
         "seq": start,
         "next_by_subj": subject,
         "batch": largest or limits.READ_BATCH_RECORDS,
-        "max_bytes": limits.READ_BATCH_BYTES,
+        "max_bytes": share.most_bytes,
     }
-    async with aclosing(_given(connection, stream, request)) as given:
-        async for found in given:
-            if until is None or found.position <= until:
-                yield found
-            if until is not None and found.position >= until:
-                break
+    try:
+        async with aclosing(_given(connection, stream, request)) as given:
+            async for found in given:
+                share.answered()
+                if until is None or found.position <= until:
+                    yield found
+                if until is not None and found.position >= until:
+                    break
+    finally:
+        share.give_back()
 
 
 async def count(connection: Connection, stream: str, subject: str, start: int) -> int:
