@@ -170,10 +170,6 @@ class TurnWriter:
         """See ``turn.Reports``. ``append`` to an artifact not seen yet makes it."""
         update, adds = self._artifacts.update(artifact, append=append)
         size = self._artifacts.grown(update, adds=adds)
-        if size > self._bounds.artifact_bytes:
-            self._overflow(f"an artifact would be over {self._bounds.artifact_bytes} bytes")
-        if self._artifacts.with_one(artifact.artifact_id) > self._bounds.artifacts:
-            self._overflow(f"there would be over {self._bounds.artifacts} artifacts")
         made = artifact_entry(
             self._task.task_id,
             self.fold.head.context_id,
@@ -183,6 +179,11 @@ class TurnWriter:
             append=adds,
             last_chunk=last_chunk,
         )
+        check_size(len(made.line), self.report_bytes)  # first: its agent may say the same in pieces
+        if size > self._bounds.artifact_bytes:
+            self._overflow(f"an artifact would be over {self._bounds.artifact_bytes} bytes")
+        if self._artifacts.with_one(artifact.artifact_id) > self._bounds.artifacts:
+            self._overflow(f"there would be over {self._bounds.artifacts} artifacts")
         await self._say(made, urgent=False)
         self._artifacts.said(artifact.artifact_id, size)
 

@@ -24,6 +24,8 @@ _PLAIN: Final = frozenset({str, float, bool})
 _NAME_CHARACTERS: Final = 64
 _OURS: Final = ("event", "level", "timestamp", "service", "version", "pod", "trace_id", "span_id", "exception")
 """Members that a line keeps whatever else is in it."""
+_STACKS: Final = ("exception", "stack")
+"""Members that have lines, and whose end says most."""
 _NOT_PLAIN: Final = re.compile("[^ -~]")
 _SURROGATE: Final = re.compile("[\ud800-\udfff]")
 
@@ -134,8 +136,8 @@ def _told(value: Any) -> Any:
 
 
 def _cut(name: str, text: str) -> str:
-    """The beginning; of a traceback the end as well, which says what it was."""
-    if name != "exception":
+    """The beginning; of a traceback or a stack the end as well, which says what it was."""
+    if name not in _STACKS:
         return f"{text[: limits.LOG_FIELD_CHARACTERS]}… {len(text)} characters"
     if len(text) <= limits.LOG_TRACEBACK_CHARACTERS:
         return text
@@ -146,9 +148,7 @@ def _cut(name: str, text: str) -> str:
 def _printable(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
     """Text that can do nothing to a terminal but be shown."""
     return {
-        _harmless(name): _harmless(value, kept="\n\t" if name == "exception" else "")
-        if isinstance(value, str)
-        else value
+        _harmless(name): _harmless(value, kept="\n\t" if name in _STACKS else "") if isinstance(value, str) else value
         for name, value in event.items()
     }
 

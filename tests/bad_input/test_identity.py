@@ -212,6 +212,9 @@ async def test_whoever_is_nobody_is_not_let_in(
             request = caller.request(operation, params)
             request.headers = httpx.Headers([*request.headers.multi_items(), *presented(guarded)])
             response = await http.send(request)
+            if row == "73-one-megabyte":
+                assert response.status_code == 431  # before it is known what it asks for
+                continue
             refused = failure(binding, response)
             assert (401, "UNAUTHENTICATED") == (refused.http_status, refused.reason), row
             assert response.headers.get_list("www-authenticate") != []

@@ -286,14 +286,16 @@ async def test_the_history_in_an_answer_is_bounded(site: Site, binding: str, cas
     """The newest so many, here of 20 and not of 100,000: the bound is a setting."""
     site.appends = True
     caller = site.caller(binding)
-    task_id = (await caller.call("SendMessage", send(script(chunks=100, inputAt=1))))["task"]["id"]
+    soon = {"returnImmediately": True}
+    busy = send(script(chunks=2, delayMs=600_000), configuration=soon)  # all the others come during its turn
+    task_id = (await caller.call("SendMessage", busy))["task"]["id"]
     for number in range(2 * HISTORY_MESSAGES):
-        asked = send(f"{number}", taskId=task_id, configuration={"returnImmediately": True})
-        await caller.call("SendMessage", asked)
+        await caller.call("SendMessage", send(f"{number}", taskId=task_id, configuration=soon))
     for length in ({}, {"historyLength": 10**6}):
         shown = await caller.call("GetTask", {"id": task_id, **length})
         assert HISTORY_MESSAGES == len(shown["history"])
         assert f"{2 * HISTORY_MESSAGES - 1}" in json.dumps(shown["history"][-3:]), "the newest"
+    await caller.call("CancelTask", {"id": task_id})
 
 
 GROWING = {

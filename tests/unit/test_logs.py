@@ -80,6 +80,14 @@ def test_a_traceback_is_kept_at_both_ends(said: io.TextIOWrapper) -> None:
     assert "\x1b[2J" not in text
 
 
+def test_a_stack_is_kept_at_both_ends(said: io.TextIOWrapper) -> None:
+    structlog.get_logger().warning("blocked", stack="outermost\n" + "  called\n" * 10_000 + "where it hangs")
+    text = written(said)
+    assert "outermost" in text
+    assert "where it hangs" in text
+    assert len(text) < 3 * limits.LOG_TRACEBACK_CHARACTERS
+
+
 def test_what_libraries_log_is_a_line_like_any(said: io.TextIOWrapper) -> None:
     handler = logging.lastResort  # whose turn it is where nobody handles what is logged, which pytest does
     assert handler is not None
