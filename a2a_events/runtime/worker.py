@@ -260,6 +260,7 @@ class Worker:
             fold = await load(self._log, wakeup.task)
             entries = decide.wake(fold.head, wakeup.task.task_id, wakeup.revision, reason, _now())
             if not entries:
+                await self._arm_again(agent, wakeup.task, fold)
                 break
             made = drafted(self._log, self._writer, wakeup.task, fold.head, entries)
             woken = fold.head.phase is Phase.SUSPENDED
@@ -381,6 +382,15 @@ class Worker:
             await self._log.wake_at(task, head.revision, due)
         elif head.dead_letter:
             await dead_letters.put(self._log, task, head)
+
+    async def _arm_again(self, agent: Agent, task: TaskRef, fold: TaskFold) -> None:
+        """A wake-up was void: the task no longer waits for it, or it replaced the one that the task waits for.
+
+        The log keeps one a task. A worker that hears late that its turn has ended asks for its own, although others
+        have gone on with the task since.
+        """
+        if fold.head.phase in {Phase.SUSPENDED, Phase.RESTING}:
+            await self._arm(agent, task, fold)
 
     async def _steward(self) -> None:
         """Looks after turns that take longer: interest, signs of life, deadlines."""

@@ -12,7 +12,7 @@ from a2a_events.model import Artifact, Task, TaskState
 from a2a_events.runtime.agent import Agent, agent
 from a2a_events.runtime.turn import Turn
 from a2a_events.testing import eventually
-from a2a_events.timeline.events import Step, TaskDeadLettered, TurnClaimed, TurnReleased
+from a2a_events.timeline.events import Step, TaskDeadLettered, TurnClaimed, TurnReleased, TurnSuspended
 from tests.integration.conftest import StackOf
 from tests.integration.stack import RunningWorker, Stack, accumulate, text_of
 
@@ -441,6 +441,45 @@ async def test_a_message_wakes_a_turn_that_sleeps_and_the_turn_sleeps_on(
 
 async def _suspended_again(stack: Stack, task_id: str) -> bool:
     return (await stack.kinds(task_id)).count("h") == 2
+
+
+async def test_a_turn_that_sleeps_is_woken_although_an_older_wake_up_was_asked_for_later(
+    serve: StackOf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As by a worker that hears late that it has suspended the turn: others have woken and suspended it since."""
+    monkeypatch.setattr(limits, "SUSPEND_SECONDS", 0.0)
+
+    async def work(turn: Turn) -> None:
+        await turn.sleep(3600)
+
+    stack = await serve(made(work, "rerun"))
+    workers = [await stack.worker(), await stack.worker()]
+    task = await stack.calls.send_task("go", immediately=True)
+    await eventually(lambda: _holds(stack, task.id, "h"), what="the turn to be suspended")
+    await stack.calls.send_task("more", task_id=task.id, immediately=True)
+    await eventually(lambda: _suspended_again(stack, task.id), what="the turn to be suspended again")
+    await eventually(lambda: not any(w.worker._running for w in workers), what="all wake-ups to be asked for")
+    (first, _), (second, until) = await _suspensions(stack, task.id)
+
+    await stack.log.wake_at(stack.ref(task.id), first, 0)
+
+    async def asked_for_again() -> bool:
+        asked = await stack.log.waking(stack.ref(task.id))
+        return asked is not None and asked[0] >= second and until <= asked[1] <= until + 1000
+
+    await eventually(asked_for_again, what="the wake-up of the turn that sleeps now")
+    assert 2 == (await stack.kinds(task.id)).count("h")
+    assert "r" not in await stack.kinds(task.id)
+
+
+async def _suspensions(stack: Stack, task_id: str) -> list[tuple[int, int]]:
+    """Of each its revision, and until when."""
+    return [
+        (revision, event.until)
+        for record in await stack.records(task_id)
+        for revision, event in enumerate(record.events(), record.header.revision)
+        if isinstance(event, TurnSuspended)
+    ]
 
 
 async def test_a_turn_that_sleeps_is_canceled_at_once(serve: StackOf, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -297,21 +297,25 @@ async def test_a_key_of_the_task_with_another_message_is_refused(serve: StackOf)
 
 
 class Forgetful:
-    """The real log behind a network that loses what a test says."""
+    """The real log behind a network that loses what a test says, and from then on every look at what was stored."""
 
     def __init__(self, log: Log, lose: Callable[[Log, TaskRef, Draft, int], Any]) -> None:
         self._log = log
         self._lose = lose
+        self._losing = False
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._log, name)
 
     async def try_append(self, task: TaskRef, draft: Draft, expected: int, *, trace: str = "") -> int:
+        self._losing = True
         result: int = await self._lose(self._log, task, draft, expected)
         return result
 
     async def first_after(self, task: TaskRef, position: int) -> Any:
-        raise Uncertain("no answer")
+        if self._losing:
+            raise Uncertain("no answer")
+        return await self._log.first_after(task, position)
 
 
 def gateway_over(log: Any, of: Agent) -> Sender:

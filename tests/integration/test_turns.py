@@ -436,6 +436,31 @@ async def test_input_that_came_in_time_is_not_overtaken_by_its_deadline(serve: S
     assert (await stack.other.send_task("end", task_id=task.id)).status.state is COMPLETED
 
 
+async def test_a_deadline_for_input_stands_although_an_older_one_was_asked_for_later(serve: StackOf) -> None:
+    """As by a worker that hears late that it has ended its turn: the task has been answered and waits again since."""
+
+    @agent(name="asks", deadlines=Deadlines(input_seconds=3600.0))
+    async def asks(turn: Turn) -> None:
+        turn.require_input("still there?")
+
+    stack = await serve(asks)
+    worker = await stack.worker()
+    task = await stack.calls.send_task("go")
+    first = (await stack.records(task.id))[-1].header.last_revision
+    await stack.calls.send_task("more", task_id=task.id)
+    second = (await stack.records(task.id))[-1].header.last_revision
+    await eventually(lambda: not worker.worker._running, what="all wake-ups to be asked for")
+
+    await stack.log.wake_at(stack.ref(task.id), first, 0)
+
+    async def asked_for_again() -> bool:
+        asked = await stack.log.waking(stack.ref(task.id))
+        return asked is not None and asked[0] == second > first
+
+    await eventually(asked_for_again, what="the deadline of the task as it waits now")
+    assert (await stack.other.get(task.id)).status.state is TaskState.INPUT_REQUIRED
+
+
 @pytest.mark.parametrize(
     ("deadlines", "said"),
     [(Deadlines(turn_seconds=0.5), "longer than"), (Deadlines(idle_seconds=0.5), "said nothing")],
