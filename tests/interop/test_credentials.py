@@ -114,6 +114,7 @@ async def test_our_client_asks_for_a_token_once_and_anew_when_it_is_refused(guar
         given.clear()
 
 
+@pytest.mark.timeout(200)  # four processes one after the other; only a bound against hanging on a busy machine
 async def test_the_command_line_shows_a_key_from_a_file_or_the_environment(guarded: Guarded, tmp_path: Path) -> None:
     (tmp_path / "ci.key").write_text(guarded.api_key + "\n")
     url = guarded.settings.base_url
@@ -125,13 +126,13 @@ async def test_the_command_line_shows_a_key_from_a_file_or_the_environment(guard
         finally:
             command.close()
 
-    code, out, _ = await run("send", "hello", "--api-key", f"@{tmp_path}/ci.key")
-    assert code == 0
+    code, out, err = await run("send", "hello", "--api-key", f"@{tmp_path}/ci.key")
+    assert code == 0, err
     task_id = json.loads(out.splitlines()[0])["task"]["id"]
-    code, out, _ = await run("watch", task_id, A2A_TOKEN=guarded.issuer.token("ci"))
-    assert code == 0
+    code, _, err = await run("watch", task_id, A2A_TOKEN=guarded.issuer.token("ci"))
+    assert code == 0, err
     code, _, err = await run("send", "hello")
-    assert code == 1
+    assert code == 1, err
     assert "--api-key" in err
     code, _, err = await run("send", "hello", "--api-key", guarded.api_key, "--token", "x")
-    assert code == 2
+    assert code == 2, err

@@ -213,6 +213,15 @@ def steps_forgotten(patch: Patch) -> None:
     patch.setattr(turn_writer.TurnWriter, "result", nothing)
 
 
+def void_wake_ups_dropped(patch: Patch) -> None:
+    """A wake-up that was asked for late has replaced the one that the task waits for."""
+
+    async def nothing(*_: Any) -> None:
+        return None
+
+    patch.setattr(worker.Worker, "_arm_again", nothing)
+
+
 SAFETIES: Final[dict[Callable[[Patch], None], tuple[str, int]]] = {
     no_expected_position: ("revision .* follows", 4),
     always_owner: ("of epoch .* follows epoch", 4),
@@ -231,6 +240,7 @@ SAFETIES: Final[dict[Callable[[Patch], None], tuple[str, int]]] = {
     said_twice: ("chunks of run", 1),
     never_redelivered: ("is (running|queued) long after", 6),
     steps_forgotten: ("recorded twice in one turn", 53),
+    void_wake_ups_dropped: ("is suspended long after", 102_110),
 }
 """What is switched off, what the judge must say then, and a seed whose run made it say that when last looked for."""
 
