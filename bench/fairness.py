@@ -187,9 +187,11 @@ async def beside(part: Part) -> Found:
             await connection.ask(_stream(part))
 
     tasks = [asyncio.ensure_future(client(number)) for number in range(part.connections)]
-    await asyncio.wait(tasks, timeout=part.seconds + 1)
-    for task in tasks:
+    ended, waiting = await asyncio.wait(tasks, timeout=part.seconds + 1)
+    for task in waiting:
         task.cancel()
+    for task in ended:
+        task.result()  # a client that broke would leave the other one alone
     return Found(statuses=dict(statuses))
 
 
@@ -262,6 +264,8 @@ async def _rounds(options: argparse.Namespace, server: Server, me: Part, their_k
             times = (await _child("usual", me)).times
             cpu = (cpu_seconds([server.gateway]) - used) / (time.perf_counter() - begun)
             statuses = (await other).statuses if other is not None else {}
+            if mode == "abuser" and not statuses.get(429):
+                raise Broken(f"the abuser was never told that it asks for too much: {statuses}")
             for kind in _KINDS:
                 found[mode][kind].append(times[kind])
             p99 = ", ".join(f"{kind} {_ms(times[kind])[1]:.1f}" for kind in _KINDS)
