@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from http import HTTPStatus
 from importlib.util import find_spec
 from typing import Any, Final, Literal, TypeAlias, get_args
@@ -13,10 +14,11 @@ from urllib.parse import urljoin, urlsplit
 import msgspec
 from msgspec import Struct
 
+from a2a_events import limits
 from a2a_events.client import v0_3
 from a2a_events.client.answers import Answer, read_with, refused
 from a2a_events.client.card_keys import CardKeys
-from a2a_events.client.errors import BadAnswer, ConnectionFailed, NoAnswer
+from a2a_events.client.errors import BadAnswer, CardNotTrusted, ConnectionFailed, NoAnswer
 from a2a_events.client.http_json import HttpJson
 from a2a_events.client.http_link import Http, HttpLink
 from a2a_events.client.jsonrpc import JsonRpc
@@ -83,7 +85,7 @@ class Endpoint:
         self._card: AgentCard | None = None
         self._answer: Answer | None = None
         """The card as it came."""
-        self._validators: dict[str, str] = {}
+        self._checked = 0.0
         self._fresh_until = 0.0
         self._usable = False
         self._free_at = 0.0
@@ -123,10 +125,14 @@ class Endpoint:
             ConnectionFailed: no card could be had; the call it was for was not sent.
             A2AError: the server refused its card.
             BadAnswer: the card cannot be read, or offers nothing that this client speaks.
+            CardNotTrusted: it is none that may be believed.
         """
         extensions = tuple(self._wishes.extensions)
         if self._given:
             return self._linked(self._given, extensions)
+        if self._usable and self._answer is not None and self._is_due:
+            with suppress(CardNotTrusted):  # what is there now may have been signed with another key
+                await self._believe(self._answer)
         if not self._usable or self._card is None:
             try:
                 await self.card()
@@ -146,6 +152,8 @@ class Endpoint:
     async def card(self) -> AgentCard:
         """The agent's card: the one at hand while it is fresh, otherwise revalidated by its ETag or date (RFC 9111).
 
+        ``Cache-Control``, which nobody signs, keeps one that is checked no longer than ``limits.JWKS_FRESH_SECONDS``.
+
         Raises:
             ConnectionFailed: not reached.
             NoAnswer: reached, no answer.
@@ -153,25 +161,39 @@ class Endpoint:
             BadAnswer: not a card.
             CardNotTrusted: not one that may be believed.
         """
-        if self._card is not None and (time.monotonic() < self._fresh_until):
+        if self._card is not None and time.monotonic() < self._fresh_until and not self._is_due:
             return self._card
-        call = Call(url=self._card_url(), method="GET", headers={"Accept": "application/json"})
-        answer = await self._http.fetch(call, self._validators, self._patience_seconds)
-        if answer.status == HTTPStatus.NOT_MODIFIED and self._card is not None and self._answer is not None:
-            if await self._read(self._answer) != self._card:  # a key may have come to its end since
-                raise BadAnswer(f"The card at {answer.url} is another one than before")
-            self._fresh_until = _fresh_until(answer)
-            return self._card
-        if not answer.ok:
+        known = self._answer
+        answer = await self._fetch_card(_validators(known))
+        if answer.status == HTTPStatus.NOT_MODIFIED and known is not None:
+            card = await self._believe(known)
+        elif answer.ok:
+            card = await self._believe(answer)
+        else:
             raise refused(answer) if answer.status != HTTPStatus.NOT_FOUND else BadAnswer(f"No card at {answer.url}")
-        self._card = await self._read(answer)
-        self._answer = answer
         self._fresh_until = _fresh_until(answer)
-        self._validators = {
-            request: answer.headers[header]
-            for request, header in (("If-None-Match", "etag"), ("If-Modified-Since", "last-modified"))
-            if header in answer.headers
-        }
+        return card
+
+    @property
+    def _is_due(self) -> bool:
+        """Whether the card at hand has to be checked again: a key may have come to its end since."""
+        return self._wishes.card_keys is not None and time.monotonic() - self._checked > limits.JWKS_FRESH_SECONDS
+
+    async def _fetch_card(self, validators: Mapping[str, str]) -> Answer:
+        call = Call(url=self._card_url(), method="GET", headers={"Accept": "application/json"})
+        return await self._http.fetch(call, validators, self._patience_seconds)
+
+    async def _believe(self, answer: Answer) -> AgentCard:
+        """Go by the card in an answer, once more if it is the one at hand; by none if it is not to be trusted."""
+        try:
+            card = await self._read(answer)
+        except CardNotTrusted:
+            self._card = self._answer = None
+            raise
+        if self._card is None or card != self._card:
+            self._card = card
+        self._answer = answer
+        self._checked = time.monotonic()
         return self._card
 
     async def _read(self, answer: Answer) -> AgentCard:
@@ -256,6 +278,11 @@ def _grpc(
     except ImportError as error:
         raise BadAnswer("To speak gRPC, install the extra: a2a-events[grpc]") from error
     return GrpcLink(at, http.headers, extensions, make_channel, http.credentials)
+
+
+def _validators(answer: Answer | None) -> dict[str, str]:
+    named = (("If-None-Match", "etag"), ("If-Modified-Since", "last-modified"))
+    return {request: answer.headers[header] for request, header in named if answer and header in answer.headers}
 
 
 def _fresh_until(answer: Answer) -> float:

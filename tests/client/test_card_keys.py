@@ -133,6 +133,86 @@ async def test_a_key_that_has_expired_ends_the_trust_in_a_card_that_has_not_chan
     assert 3 == first.cards
 
 
+@pytest.mark.parametrize("ending", ["withdrawn", "expired"])
+async def test_no_cache_control_keeps_a_key_that_counts_no_more(
+    first: Gateway, monkeypatch: pytest.MonkeyPatch, ending: str
+) -> None:
+    """It is not signed: who stands between can write what he likes into it."""
+    (key,) = signing_keys(json.dumps({**KEY.jwk, "exp": time.time() + 1000}).encode())
+    trusted = [key]
+    first.card, first.card_headers = signed(first, key), {"cache-control": "max-age=999999999", "etag": '"1"'}
+    first.will(result(task("WORKING")))
+    async with knowing(first, CardKeys(lambda: jwks(trusted))) as client:
+        await client.card()
+        if ending == "withdrawn":
+            trusted[:] = [STRANGER]
+        else:
+            later = time.time() + 1001
+            monkeypatch.setattr(time, "time", lambda: later)
+        await client.card()
+        await client.get("t1")  # what was checked counts for a while
+        assert 1 == first.cards
+        monkeypatch.setattr(limits, "JWKS_FLOOR_SECONDS", -1.0)
+        monkeypatch.setattr(limits, "JWKS_FRESH_SECONDS", -1.0)
+        with pytest.raises(CardNotTrusted):
+            await client.get("t1")
+        with pytest.raises(CardNotTrusted):
+            await client.card()
+    assert 1 == len(first.operations)
+
+
+async def test_a_client_that_works_on_checks_the_card_again_and_asks_for_it_where_it_is_good_no_more(
+    first: Gateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trusted = [KEY]
+    first.card = signed(first, KEY)
+    first.will(*[result(task("WORKING"))] * 3)
+    monkeypatch.setattr(limits, "JWKS_FLOOR_SECONDS", -1.0)
+    monkeypatch.setattr(limits, "JWKS_FRESH_SECONDS", -1.0)
+    async with knowing(first, CardKeys(lambda: jwks(trusted))) as client:
+        await client.get("t1")
+        await client.get("t1")
+        assert 1 == first.cards
+        trusted[:] = [STRANGER]
+        first.card = signed(first, STRANGER)
+        await client.get("t1")
+        assert 2 == first.cards
+    assert 3 == len(first.operations)
+
+
+async def test_nothing_is_sent_after_a_card_that_is_good_no_more(first: Gateway) -> None:
+    """Neither where the card of before pointed to."""
+    first.card = signed(first)
+    first.will(result(task("WORKING")))
+    async with knowing(first, CardKeys(jwks([KEY]))) as client:
+        await client.get("t1")
+        first.card = signed(first, STRANGER)
+        with pytest.raises(CardNotTrusted):
+            await client.card()
+        with pytest.raises(CardNotTrusted):
+            await client.get("t1")
+    assert 1 == len(first.operations)
+
+
+async def test_a_card_that_has_not_changed_may_say_less_when_the_key_of_its_whole_form_has_gone(
+    first: Gateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "JWKS_FLOOR_SECONDS", -1.0)
+    monkeypatch.setattr(limits, "JWKS_FRESH_SECONDS", -1.0)
+    trusted = [KEY, STRANGER]
+    plain: Json = {
+        **card((first.url, "JSONRPC", "1.0")),
+        "securityRequirements": [{"schemes": {"none": {"list": []}}}],
+    }
+    whole, abridged = signatures(plain, [KEY])[0], signatures(plain, [STRANGER])[1]
+    first.card, first.card_headers = {**plain, "signatures": [whole, abridged]}, {"etag": '"1"'}
+    async with knowing(first, CardKeys(lambda: jwks(trusted))) as client:
+        assert 1 == len((await client.card()).security_requirements)
+        trusted[:] = [STRANGER]
+        assert () == (await client.card()).security_requirements
+        assert () == (await client.card()).security_requirements
+
+
 # --- where keys come from --------------------------------------------------------------------------------------------
 
 
