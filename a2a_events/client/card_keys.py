@@ -191,6 +191,12 @@ def _reason(error: Exception | None) -> str:
     return error.message if isinstance(error, ClientError) else f"{type(error).__name__}: {error}"
 
 
+def is_secure(url: str) -> bool:
+    """Whether nobody can listen on the way: HTTPS, or HTTP on this machine."""
+    parts = urlsplit(url)
+    return parts.scheme == "https" or (parts.scheme == "http" and parts.hostname in _LOOPBACK)
+
+
 def _origin(url: str, *, path: bool = False) -> str:
     """Scheme, host and port; empty if this is no address to trust: HTTPS, or HTTP on this machine."""
     try:
@@ -198,8 +204,7 @@ def _origin(url: str, *, path: bool = False) -> str:
         host, port = parts.hostname or "", parts.port
     except ValueError:
         return ""
-    secure = parts.scheme == "https" or (parts.scheme == "http" and host in _LOOPBACK)
-    if not secure or not host or parts.username is not None or parts.password is not None:
+    if not is_secure(url) or not host or parts.username is not None or parts.password is not None:
         return ""
     if not path and (parts.path not in {"", "/"} or parts.query or parts.fragment):
         return ""

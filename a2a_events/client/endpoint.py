@@ -17,7 +17,7 @@ from msgspec import Struct
 from a2a_events import limits
 from a2a_events.client import v0_3
 from a2a_events.client.answers import Answer, read_with, refused
-from a2a_events.client.card_keys import CardKeys
+from a2a_events.client.card_keys import CardKeys, is_secure
 from a2a_events.client.errors import BadAnswer, CardNotTrusted, ConnectionFailed, NoAnswer
 from a2a_events.client.http_json import HttpJson
 from a2a_events.client.http_link import Http, HttpLink
@@ -26,7 +26,7 @@ from a2a_events.client.link import Binding, Call, Link
 from a2a_events.client.replay import REPLAY_EXTENSION
 from a2a_events.client.retry import wanted_seconds
 from a2a_events.client.v0_3.read import card as legacy_card
-from a2a_events.errors import UnavailableError
+from a2a_events.errors import UnauthenticatedError, UnavailableError
 from a2a_events.model import AgentCard, AgentInterface
 
 BindingName: TypeAlias = Literal["JSONRPC", "HTTP+JSON", "GRPC"]
@@ -152,7 +152,8 @@ class Endpoint:
     async def card(self) -> AgentCard:
         """The agent's card: the one at hand while it is fresh, otherwise revalidated by its ETag or date (RFC 9111).
 
-        ``Cache-Control``, which nobody signs, keeps one that is checked no longer than ``limits.JWKS_FRESH_SECONDS``.
+        Where cards are checked, credentials are shown for one only after a 401, and only where nobody can listen.
+        ``Cache-Control``, which nobody signs, then keeps it no longer than ``limits.JWKS_FRESH_SECONDS``.
 
         Raises:
             ConnectionFailed: not reached.
@@ -181,6 +182,15 @@ class Endpoint:
 
     async def _fetch_card(self, validators: Mapping[str, str]) -> Answer:
         call = Call(url=self._card_url(), method="GET", headers={"Accept": "application/json"})
+        if self._wishes.card_keys is not None:
+            answer = await self._http.fetch(call, validators, self._patience_seconds, anonymous=True)
+            if answer.status != HTTPStatus.UNAUTHORIZED:
+                return answer
+            if not is_secure(call.url):
+                raise UnauthenticatedError(
+                    f"{answer.url} wants credentials for the card, and whoever stands between can want them too: "
+                    "a client that checks cards shows credentials for one over HTTPS only"
+                )
         return await self._http.fetch(call, validators, self._patience_seconds)
 
     async def _believe(self, answer: Answer) -> AgentCard:

@@ -85,7 +85,8 @@ class BadAnswer(ClientError):
 class CardNotTrusted(BadAnswer):
     """The agent's card is not signed, or not with a key that the caller trusts, or not as it is now.
 
-    Nothing was sent to the agent but the request for its card. The message says of each signature what is wrong: a key
-    that is not known here is the caller's to add, or its operator's to announce; one that has expired is the
-    operator's; a card that was changed is the fault of whoever stands between.
+    For this call nothing was sent to the agent but the request for its card, without credentials unless it is for known
+    callers only. The message says of each signature what is wrong: a key that is not known here is the caller's to add,
+    or its operator's to announce; one that has expired is the operator's; a card that was changed is the fault of
+    whoever stands between.
     """

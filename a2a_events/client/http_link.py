@@ -15,7 +15,7 @@ from typing import Final
 import httpx
 
 from a2a_events.client.answers import Answer
-from a2a_events.client.credentials import Credentials
+from a2a_events.client.credentials import API_KEY_HEADER, Credentials
 from a2a_events.client.errors import BadAnswer, ClientError, ConnectionFailed, NoAnswer
 from a2a_events.client.link import Binding, Call, Frames, Reply
 from a2a_events.client.operations import Request
@@ -32,6 +32,8 @@ DRAIN_SECONDS: Final = 0.25
 """What a server gets to close a stream whose last update has come, so that its connection can be used again."""
 
 _TIMEOUTS: Final = httpx.Timeout(None, connect=CONNECT_SECONDS, pool=CONNECT_SECONDS, write=WRITE_SECONDS)
+_CREDENTIALS: Final = ("Authorization", "Cookie", API_KEY_HEADER)
+"""Headers that say who is calling, also where they are given as any other header."""
 _EVENT_STREAM: Final = "text/event-stream"
 _OTHER_METHOD: Final = frozenset({HTTPStatus.METHOD_NOT_ALLOWED, HTTPStatus.NOT_IMPLEMENTED})
 """What servers answer to a method that they do not have at a path; transcoders of gRPC say the latter."""
@@ -147,13 +149,16 @@ class Http:
         self.credentials = credentials
         self.headers = {**headers, "A2A-Version": "1.0"}
 
-    async def fetch(self, call: Call, headers: Mapping[str, str], patience_seconds: float | None) -> Answer:
+    async def fetch(
+        self, call: Call, headers: Mapping[str, str], patience_seconds: float | None, *, anonymous: bool = False
+    ) -> Answer:
         """One exchange; any status is an answer.
 
         Args:
             call: what to send.
             headers: beside those of the call.
             patience_seconds: for the whole exchange; None: no limit.
+            anonymous: without credentials, wherever the caller has put them.
 
         Raises:
             ConnectionFailed: not sent.
@@ -162,8 +167,8 @@ class Http:
         """
         with _translated(call.url, "no answer came"):
             async with asyncio.timeout(patience_seconds):
-                response = await self._open(call, headers)
-                return await _whole(response)
+                sent = self._sent(call, headers, anonymous=True) if anonymous else self._open(call, headers)
+                return await _whole(await sent)
 
     async def stream(
         self, call: Call, headers: Mapping[str, str], patience_seconds: float | None
@@ -206,16 +211,19 @@ class Http:
             return await self._sent(call, {**headers, **await self.credentials.headers()})
         return response
 
-    async def _sent(self, call: Call, headers: Mapping[str, str]) -> httpx.Response:
+    async def _sent(self, call: Call, headers: Mapping[str, str], *, anonymous: bool = False) -> httpx.Response:
         request = self._client.build_request(
             call.method,
-            call.url,
+            httpx.URL(call.url, userinfo=b"") if anonymous else call.url,
             content=call.body,
             headers=_encoded({**self.headers, **call.headers, **headers}),
             timeout=_TIMEOUTS,
         )
+        if anonymous:
+            for name in _CREDENTIALS:
+                request.headers.pop(name, None)
         try:
-            return await self._client.send(request, stream=True)
+            return await self._client.send(request, stream=True, auth=None if anonymous else httpx.USE_CLIENT_DEFAULT)
         except AttributeError as error:
             if "getpeername" not in str(error):
                 raise

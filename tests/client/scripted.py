@@ -58,6 +58,9 @@ class Gateway:
         self.cards = 0
         self.card: Json | None = None
         self.card_headers: dict[str, str] = {}
+        self.card_requests: list[dict[str, str]] = []
+        self.card_needs: str | None = None
+        """A header without which the card is refused."""
         self.left = asyncio.Event()
 
     def will(self, *answers: Answer) -> None:
@@ -68,7 +71,7 @@ class Gateway:
         return [seen.operation for seen in self.seen]
 
     async def __call__(
-        self, scope: Json, receive: Callable[[], Awaitable[Message]], send: Callable[[Message], Awaitable[None]]
+        self, scope: Message, receive: Callable[[], Awaitable[Message]], send: Callable[[Message], Awaitable[None]]
     ) -> None:
         headers = {name.decode(): value.decode() for name, value in scope["headers"]}
         body = b""
@@ -98,8 +101,11 @@ class Gateway:
 
     async def _card(self, headers: dict[str, str], send: Callable[[Message], Awaitable[None]]) -> None:
         self.cards += 1
+        self.card_requests.append(headers)
         etag = self.card_headers.get("etag")
-        if etag and headers.get("if-none-match") == etag:
+        if self.card_needs and self.card_needs not in headers:
+            await _whole(send, 401, {}, None)
+        elif etag and headers.get("if-none-match") == etag:
             await _whole(send, 304, self.card_headers, None)
         elif self.card is None:
             await _whole(send, 404, {}, None)

@@ -12,7 +12,7 @@ import pytest
 
 from a2a_events import limits
 from a2a_events.client import CardKeys, CardNotTrusted, Client, ConnectionFailed, api_key
-from a2a_events.errors import InternalError
+from a2a_events.errors import InternalError, UnauthenticatedError
 from a2a_events.signing.keys import Key, jwks, new_key, signing_keys
 from a2a_events.signing.sign import signatures
 from tests.client.conftest import QUICK
@@ -211,6 +211,48 @@ async def test_a_card_that_has_not_changed_may_say_less_when_the_key_of_its_whol
         trusted[:] = [STRANGER]
         assert () == (await client.card()).security_requirements
         assert () == (await client.card()).security_requirements
+
+
+# --- who is told who we are ------------------------------------------------------------------------------------------
+
+
+async def test_a_card_is_asked_for_without_credentials_until_it_is_known_to_be_good(first: Gateway) -> None:
+    first.card = signed(first)
+    first.will(result(task("WORKING")), result(task("WORKING")))
+    named = {"Authorization": "Bearer b", "Cookie": "c=d", "X-Tenant": "acme"}
+    async with knowing(first, CardKeys(jwks([KEY])), credentials=api_key("secret"), headers=named) as client:
+        await client.get("t1")
+    http = httpx.AsyncClient(auth=("user", "password"), cookies={"c": "d"})
+    at = first.url.replace("://", "://user:password@")
+    async with http, Client(at, http=http, card_keys=CardKeys(jwks([KEY])), headers={"X-API-Key": "e"}) as client:
+        await client.get("t1")
+    for seen in first.card_requests:
+        assert not {"x-api-key", "authorization", "cookie"} & seen.keys()
+    assert "acme" == first.card_requests[0]["x-tenant"]
+    one, two = (each.headers for each in first.seen)
+    assert ("secret", "Bearer b", "c=d") == (one["x-api-key"], one["authorization"], one["cookie"])
+    assert {"x-api-key", "authorization", "cookie"} <= two.keys()
+
+
+async def test_credentials_get_a_card_that_is_for_known_callers_only(first: Gateway) -> None:
+    first.card, first.card_needs = signed(first), "x-api-key"
+    async with knowing(first, CardKeys(jwks([KEY])), credentials=api_key("secret")) as client:
+        assert "scripted" == (await client.card()).name
+    assert [None, "secret"] == [seen.get("x-api-key") for seen in first.card_requests]
+
+
+async def test_they_do_not_where_anybody_may_have_asked_for_them(first: Gateway) -> None:
+    """Without TLS, who stands between can answer 401."""
+    first.card, first.card_needs = signed(first), "x-api-key"
+    over = httpx.AsyncClient(transport=httpx.ASGITransport(first))
+    given: Json = {"http": over, "credentials": api_key("secret"), "retry": QUICK}
+    async with over:
+        async with Client("http://agent.example", card_keys=CardKeys(jwks([KEY])), **given) as client:
+            with pytest.raises(UnauthenticatedError, match="HTTPS"):
+                await client.card()
+            assert ["x-api-key" in seen for seen in first.card_requests] == [False]
+        async with Client("https://agent.example", card_keys=CardKeys(jwks([KEY])), **given) as client:
+            assert "scripted" == (await client.card()).name
 
 
 # --- where keys come from --------------------------------------------------------------------------------------------
