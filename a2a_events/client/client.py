@@ -84,9 +84,9 @@ class Client:
         patience_seconds: for what a server answers at once; None: no limit. A message's answer takes as long as the
             agent does: bound it with ``asyncio.timeout``.
         stall_seconds: silence, keep-alives included, after which a stream counts as broken; None: never.
-        card_keys: whose signatures on agent cards count; None: cards are believed as they come. Credentials are then
-            shown for a card only after a 401, and over HTTPS or on this machine only. An interface that is given needs
-            no card, and only its extended card is checked.
+        card_keys: whose signatures on agent cards count; None: cards are believed as they come. A card that is checked
+            is asked for without credentials; with them after a 401, over HTTPS or on this machine only. An interface
+            that is given needs no card, and only its extended card is checked.
     """
 
     def __init__(

@@ -54,6 +54,14 @@ class Signature(Struct, frozen=True):
     """Why it cannot be good; empty if it may be."""
 
 
+class Verified(Struct, frozen=True):
+    """A card, as far as a signature is of it, and that signature."""
+
+    card: Json
+    """With its signatures, as they came."""
+    by: Signature
+
+
 class SignedCard:
     """A card as it came, and its signatures.
 
@@ -77,8 +85,8 @@ class SignedCard:
             raise NotCanonical(f"it has more than {limits.CARD_SIGNATURES} signatures")
         self.signatures = tuple(_signature(each) for each in given)
 
-    def verified(self, keys: Mapping[str, Key], now: float) -> Json:
-        """What the card says, as far as a signature is of it; and its signatures, as they came.
+    def verified(self, keys: Mapping[str, Key], now: float) -> Verified:
+        """What the card says, as far as a signature is of it: the one that says most.
 
         Args:
             keys: trusted ones, by name.
@@ -88,17 +96,18 @@ class SignedCard:
             NotVerified: no signature is good.
         """
         reasons = list[str]()
-        good = list[int]()
+        good = dict[int, Signature]()
         for signature in self.signatures:
             try:
-                good.append(self._form_of(signature, keys, now))
+                good.setdefault(self._form_of(signature, keys, now), signature)
             except _Refused as error:
                 reasons.append(f"signature of {signature.kid[:64]!r}: {error}" if signature.kid else str(error))
             if 0 in good:
                 break
         if not good:
             raise NotVerified(tuple(reasons))
-        return {**self._forms[min(good)].card, "signatures": self._members["signatures"]}  # the one that says most
+        form = min(good)
+        return Verified({**self._forms[form].card, "signatures": self._members["signatures"]}, good[form])
 
     def _form_of(self, signature: Signature, keys: Mapping[str, Key], now: float) -> int:
         """Which of the card's forms it is of."""

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import httpx
 import pytest
 
 from a2a_events import limits
-from a2a_events.client import CardKeys, CardNotTrusted, Client, ConnectionFailed, api_key
+from a2a_events.client import CardKeys, CardNotTrusted, Client, ConnectionFailed, api_key, card_keys
 from a2a_events.errors import InternalError, UnauthenticatedError
 from a2a_events.signing.keys import Key, jwks, new_key, signing_keys
 from a2a_events.signing.sign import signatures
@@ -358,6 +360,134 @@ async def test_one_key_set_that_is_away_does_not_matter_where_another_key_is_kno
         async with knowing(first, CardKeys(jku_origins=[away])) as client:
             with pytest.raises(ConnectionFailed, match="cannot be had"):
                 await client.card()
+
+
+async def test_keys_outlive_the_client_that_asked_for_them_first(
+    first: Gateway, second: Gateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first.card = signed(first, jku=f"{second.url}/keys.json")
+    second.will(Answer(body=jwks([KEY])), Answer(body=jwks([STRANGER])))
+    keys = CardKeys(jku_origins=[second.url])
+    async with knowing(first, keys) as client:
+        await client.card()
+    monkeypatch.setattr(limits, "JWKS_FRESH_SECONDS", -1.0)
+    monkeypatch.setattr(limits, "JWKS_FLOOR_SECONDS", -1.0)
+    async with knowing(first, keys) as client:
+        with pytest.raises(CardNotTrusted):
+            await client.card()
+
+
+class KeyServer:
+    """Gives the same keys under every address."""
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+
+    async def __call__(self, url: str) -> bytes:
+        self.asked.append(url)
+        return json.dumps(jwks([KEY])).encode()
+
+
+def naming(*addresses: str, key: Key = KEY) -> bytes:
+    """A card with a signature for each of these."""
+    plain = card(("https://agent.example", "JSONRPC", "1.0"))
+    return json.dumps({**plain, "signatures": [signatures(plain, [key], each)[0] for each in addresses]}).encode()
+
+
+FORGED = new_key("EdDSA", kid=KEY.kid)
+ORIGIN = "https://keys.example.com"
+
+
+async def test_made_up_addresses_cost_an_origin_little_and_cost_nobody_his_keys() -> None:
+    server, keys = KeyServer(), CardKeys(jku_origins=[ORIGIN])
+    good = naming(f"{ORIGIN}/keys.json")
+    await keys.verified(good, "here", server)
+    for number in range(12):
+        made_up = (f"{ORIGIN}/?n={number}.{each}" for each in range(limits.CARD_SIGNATURES))
+        with pytest.raises((CardNotTrusted, ConnectionFailed)):
+            await keys.verified(naming(*made_up, key=FORGED), "here", server)
+    assert [f"{ORIGIN}/keys.json", f"{ORIGIN}/?n=0.0", f"{ORIGIN}/?n=0.1"] == server.asked
+    await keys.verified(good, "here", server)
+    assert 3 == len(server.asked)
+
+
+async def test_a_card_is_not_looked_for_at_every_origin() -> None:
+    server, origins = KeyServer(), [f"https://{number}.example.com" for number in range(5)]
+    with pytest.raises(CardNotTrusted):
+        await CardKeys(jku_origins=origins).verified(naming(*origins, key=FORGED), "here", server)
+    assert origins[:3] == server.asked
+
+
+async def test_a_set_that_has_vouched_for_a_card_is_asked_again_in_spite_of_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    server, keys, now = KeyServer(), CardKeys(jku_origins=[ORIGIN]), time.monotonic()
+    monkeypatch.setattr(card_keys, "time", SimpleNamespace(monotonic=lambda: now, time=time.time))
+    good = naming(f"{ORIGIN}/keys.json")
+    await keys.verified(good, "here", server)
+    now += limits.JWKS_FRESH_SECONDS + 1
+    for number in range(3):
+        with pytest.raises((CardNotTrusted, ConnectionFailed)):
+            await keys.verified(naming(f"{ORIGIN}/?n={number}", key=FORGED), "here", server)
+    with pytest.raises(ConnectionFailed, match=r"other key sets of https://keys\.example\.com"):
+        await keys.verified(naming(f"{ORIGIN}/late.json"), "here", server)
+    await keys.verified(good, "here", server)
+    assert f"{ORIGIN}/keys.json" == server.asked[-1]
+    now += limits.JWKS_FLOOR_SECONDS + 1
+    await keys.verified(naming(f"{ORIGIN}/late.json"), "here", server)
+
+
+async def test_a_card_has_its_key_sets_asked_at_the_same_time() -> None:
+    together = asyncio.Barrier(3)
+
+    async def fetch(url: str) -> bytes:
+        assert url
+        async with asyncio.timeout(10):
+            await together.wait()
+        return json.dumps(jwks([KEY])).encode()
+
+    keys = CardKeys(jku_origins=[ORIGIN])
+    await keys.verified(naming(*(f"{ORIGIN}/{each}" for each in range(3))), "here", fetch)
+
+
+async def test_one_key_set_may_be_trusted_and_not_its_whole_origin() -> None:
+    """Others may put documents there as well."""
+    server, ours = KeyServer(), f"{ORIGIN}/ours/keys.json?v=1"
+    keys = CardKeys(jku_urls=[ours])
+    for other in (f"{ORIGIN}/theirs/keys.json", f"{ORIGIN}/ours/keys.json", f"{ours}&x", f"{ORIGIN}/ours/../keys.json"):
+        with pytest.raises(CardNotTrusted, match="no such key is trusted"):
+            await keys.verified(naming(other), "here", server)
+    assert [] == server.asked
+    made_up = (f"{ORIGIN}/?n={each}" for each in range(limits.CARD_SIGNATURES - 1))
+    keys = CardKeys(jku_urls=[ours], jku_origins=[ORIGIN])
+    await keys.verified(naming(*made_up, ours), "here", server)
+    assert ours in server.asked
+
+
+@pytest.mark.parametrize("url", ["http://keys.example.com/k", "https://u@h/k", "https://h/k#f", "keys.json", ORIGIN])
+def test_the_address_of_a_key_set_is_https_with_a_path(url: str) -> None:
+    with pytest.raises(ValueError, match="the address of a key set is"):
+        CardKeys(jku_urls=[url])
+
+
+async def test_keys_that_take_too_long_are_said_to(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[None] = []
+
+    async def get() -> Json:
+        asked.append(None)
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    keys = CardKeys(get)
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.01):
+            await keys.verified(naming(""), "here")
+    with pytest.raises(ConnectionFailed, match=r"\(the last to ask for them did not wait for the answer\)"):
+        await keys.verified(naming(""), "here")
+    assert 1 == len(asked)
+    monkeypatch.setattr(limits, "JWKS_TIMEOUT_SECONDS", 0.01)
+    with pytest.raises(ConnectionFailed, match=r"\(no answer within 0\.01 seconds\)"):
+        await CardKeys(get).verified(naming(""), "here")
 
 
 @pytest.mark.parametrize(

@@ -63,7 +63,7 @@ def trusting(*keys: Key) -> dict[str, Key]:
 
 def checked(card: Json | bytes, *keys: Key, now: float = NOW) -> Json:
     content = card if isinstance(card, bytes) else json.dumps(card).encode()
-    return SignedCard(content).verified(trusting(*keys), now)
+    return SignedCard(content).verified(trusting(*keys), now).card
 
 
 def refusal(card: Json | bytes, *keys: Key, now: float = NOW) -> str:
