@@ -35,9 +35,10 @@ JSON: Final = b"application/json"
 A2A_JSON: Final = b"application/a2a+json"
 EVENT_STREAM: Final = b"text/event-stream; charset=utf-8"
 _KEEP_ALIVE: Final = b": keep-alive\n\n"
+_NOT_KEPT: Final = (b"cache-control", b"no-store")
 _STREAM_HEADERS: Final = (
     (b"content-type", EVENT_STREAM),
-    (b"cache-control", b"no-store"),
+    _NOT_KEPT,
     (b"x-accel-buffering", b"no"),
 )
 STALENESS: Final = b"a2a-staleness-seconds"
@@ -238,10 +239,12 @@ class Exchange:
         media_type: bytes = JSON,
         headers: Sequence[tuple[bytes, bytes]] = (),
     ) -> None:
-        """One whole response."""
+        """One whole response. No cache keeps it, unless ``headers`` say otherwise: it may be for one caller alone."""
+        kept = any(name == b"cache-control" for name, _ in headers)
         fields = [
             (b"content-type", media_type),
             (b"content-length", str(len(content)).encode()),
+            *(() if kept else (_NOT_KEPT,)),
             *headers,
             *self._headers,
         ]

@@ -207,7 +207,7 @@ async def test_whoever_is_nobody_is_not_let_in(
         caller = Caller(http, binding)
         for operation, params in (
             ("SendMessage", send("in?")),
-            ("GetTask", {"id": "t1-main-0-AAAAAAAAAAAAAAAAAAAAAA"}),
+            ("GetTask", {"id": NO_TASK}),
         ):
             request = caller.request(operation, params)
             request.headers = httpx.Headers([*request.headers.multi_items(), *presented(guarded)])
@@ -305,20 +305,21 @@ async def test_82_the_card_says_what_is_enforced(guarded: Guarded) -> None:
         assert [list(each["schemes"]) for each in card["securityRequirements"]] == [["oidc"], ["apiKey"]]
 
 
+NO_TASK = "t1-main-0-AAAAAAAAAAAAAAAAAAAAAA"
 SCOPED = {
     "SendMessage": ("write", send("x")),
     "SendStreamingMessage": ("write", send("x")),
-    "GetTask": ("read", {"id": "t1-main-0-AAAAAAAAAAAAAAAAAAAAAA"}),
+    "GetTask": ("read", {"id": NO_TASK}),
     "ListTasks": ("read", {}),
-    "CancelTask": ("write", {"id": "t1-main-0-AAAAAAAAAAAAAAAAAAAAAA"}),
-    "SubscribeToTask": ("read", {"id": "t1-main-0-AAAAAAAAAAAAAAAAAAAAAA"}),
+    "CancelTask": ("write", {"id": NO_TASK}),
+    "SubscribeToTask": ("read", {"id": NO_TASK}),
     "CreateTaskPushNotificationConfig": (
         "write",
-        {"taskId": "t1-main-0-AAAAAAAAAAAAAAAAAAAAAA", "url": "http://127.0.0.1:9/"},
+        {"taskId": NO_TASK, "url": "http://127.0.0.1:9/"},
     ),
-    "GetTaskPushNotificationConfig": ("read", {"taskId": "t1-main-0-AAAAAAAAAAAAAAAAAAAAAA", "id": "c"}),
-    "ListTaskPushNotificationConfigs": ("read", {"taskId": "t1-main-0-AAAAAAAAAAAAAAAAAAAAAA"}),
-    "DeleteTaskPushNotificationConfig": ("write", {"taskId": "t1-main-0-AAAAAAAAAAAAAAAAAAAAAA", "id": "c"}),
+    "GetTaskPushNotificationConfig": ("read", {"taskId": NO_TASK, "id": "c"}),
+    "ListTaskPushNotificationConfigs": ("read", {"taskId": NO_TASK}),
+    "DeleteTaskPushNotificationConfig": ("write", {"taskId": NO_TASK, "id": "c"}),
     "GetExtendedAgentCard": ("read", {}),
 }
 
@@ -348,6 +349,28 @@ async def test_every_operation_needs_its_scope(guarded: Guarded, binding: str, o
         assert await guarded.appended() == before
         allowed = await http.send(wire.request(operation, params, headers=enough))
         assert allowed.status_code in {200, 404}
+
+
+@pytest.mark.parametrize("operation", SCOPED)
+@pytest.mark.parametrize("binding", BINDINGS)
+async def test_no_cache_may_keep_what_an_operation_answers(guarded: Guarded, binding: str, operation: str) -> None:
+    """A shared cache keeps answers to requests with X-API-Key, which it does not know to be a credential."""
+    _, params = SCOPED[operation]
+    async with guarded.http() as http:
+        caller = Caller(http, binding)
+        by_key = {"X-API-Key": guarded.api_key}
+        for headers in (by_key, {**by_key, "A2A-Version": "9.9"}, guarded.bearer(), guarded.bearer(scope=None), {}):
+            answer = await http.send(caller.request(operation, params, headers=headers))
+            assert answer.headers.get_list("cache-control") == ["no-store"], (answer.status_code, headers)
+
+
+async def test_no_cache_may_keep_the_operations_of_other_dialects_or_timelines(guarded: Guarded) -> None:
+    paths = ("/v1/card", "/extendedAgentCard", "/tasks", "/no", f"/debug/timelines/tasks/{NO_TASK}", "/fasta2a")
+    async with guarded.http() as http:
+        for path in paths:
+            for headers in ({"X-API-Key": guarded.api_key}, {}):
+                answer = await http.get(path, headers=headers)
+                assert answer.headers.get_list("cache-control") == ["no-store"], (path, answer.status_code)
 
 
 @pytest.mark.parametrize("binding", BINDINGS)

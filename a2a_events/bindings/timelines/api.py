@@ -131,7 +131,7 @@ async def answer_problem(exchange: Exchange, problem: Problem) -> None:
 
 async def answer_json(exchange: Exchange, content: Any, status: int = 200) -> None:
     """One JSON answer, that nobody keeps."""
-    await exchange.answer(status, _encode(content), JSON, [(b"cache-control", b"no-store")])
+    await exchange.answer(status, _encode(content), JSON)
 
 
 class Query:
@@ -380,10 +380,7 @@ class TaskApi:
         if redact:
             exported = bundle.redacted(exported, content=True)
         name = f"{task.task_id}{'.redacted' if redact else ''}.jsonl"
-        headers = [
-            (b"content-disposition", f'attachment; filename="{name}"'.encode()),
-            (b"cache-control", b"no-store"),
-        ]
+        headers = [(b"content-disposition", f'attachment; filename="{name}"'.encode())]
         await exchange.answer(200, bundle.write(exported), BUNDLE, headers)
 
     async def _events(self, exchange: Exchange, task: TaskRef, raw: str) -> None:
