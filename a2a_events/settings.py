@@ -106,8 +106,8 @@ class Settings(Struct, frozen=True, kw_only=True):
     card: str = ""
     """Path of an agent card (JSON) that overrides what workers announce."""
     extended_card: str = ""
-    """Path of an extended agent card (JSON), shown by GetExtendedAgentCard; TENANT=PATH for the callers of one tenant;
-    several, comma-separated."""
+    """Path of an extended agent card (JSON), shown by GetExtendedAgentCard; TENANT=PATH for the callers of one tenant,
+    which needs ``auth``; several, comma-separated."""
     card_keys: str = ""
     """Paths of the private keys that sign agent cards (JWK, JWKS or PEM), comma-separated; KID=PATH names the one in a
     PEM. ``a2a-events card keygen`` makes one. Needs the extra ``signing``."""

@@ -502,11 +502,17 @@ def test_a_gateway_that_asks_nobody_is_not_open_by_accident() -> None:
         (Settings(auth="proxy", trusted_proxies="10.0.0.0/8", auth_proxy_headers="user=x"), "AUTH_PROXY_HEADERS"),
         (Settings(auth_revoked="/nowhere/at/all"), "AUTH_REVOKED"),
         (Settings(auth_tenant="acme"), "AUTH_TENANT"),
+        (Settings(extended_card="acme=acme.json"), "EXTENDED_CARD"),
+        (Settings(extended_card="all.json, acme=acme.json"), "EXTENDED_CARD"),
     ],
 )
 def test_what_is_missing_or_unsafe_is_named(settings: Settings, names: str) -> None:
     with pytest.raises(SettingsError, match=names):
         identity.access(settings)
+
+
+def test_one_extended_card_for_everybody_needs_no_identity() -> None:
+    identity.access(Settings(extended_card="all.json"))
 
 
 def test_cards_say_what_is_enforced(tmp_path: Path) -> None:
