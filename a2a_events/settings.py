@@ -30,6 +30,9 @@ class Settings(Struct, frozen=True, kw_only=True):
     """Servers, comma-separated."""
     nats_credentials: str = ""
     """Path of a credentials file, as nsc writes it, or of one that holds nothing but the seed of an nkey."""
+    nats_role: str = ""
+    """Role as whose user this process signs in; default: that of the service, and ``operator`` for people's commands.
+    Users with the permissions of a role hear answers to that role and no other."""
     nats_ca: str = ""
     """Path of the certificates (PEM) that servers' certificates are checked against; default: those of the system."""
     nats_raw: bool | None = None

@@ -17,14 +17,24 @@ import a2a_events
 from a2a_events import limits
 from a2a_events.errors import Unavailable
 from a2a_events.log.jetstream import Connection, JetStreamLog, Names, RegionalLog, StreamSettings, open_regional
+from a2a_events.log.jetstream.permissions import ROLES
 from a2a_events.log.patience import patiently
 from a2a_events.metrics.catalog import MIRROR_ACTIVE_SECONDS, MIRROR_LAG_SECONDS
 from a2a_events.services.health import Health
-from a2a_events.settings import Settings, SettingsError
+from a2a_events.settings import PREFIX, Settings, SettingsError
 from a2a_events.timeline.bounds import TaskBounds
 from a2a_events.timeline.record import Writer
 
 PATIENCE_SECONDS: Final = limits.START_PATIENCE_SECONDS
+_ROLES: Final = {
+    **{role: role for role in ROLES},
+    "timeline-page": "timeline",
+    "sweep": "sweeper",
+    "tenant": "retention",
+    "regions": "provisioner",
+    "a2a-sdk": "gateway",
+}
+"""As whose user of NATS a process signs in, by its name; any other is an operator's."""
 
 
 def names(settings: Settings) -> Names:
@@ -35,6 +45,22 @@ def names(settings: Settings) -> Names:
 def stream_settings(settings: Settings) -> StreamSettings:
     """What provisioning makes."""
     return StreamSettings(settings.log, settings.shards, settings.replicas, settings.ack_wait_seconds)
+
+
+def inbox(settings: Settings, name: str) -> str:
+    """Below which a process hears answers.
+
+    Args:
+        settings: of this process.
+        name: of what it runs, as :func:`connection` has it.
+
+    Raises:
+        SettingsError: there is no such role.
+    """
+    role = settings.nats_role or _ROLES.get(name, "operator")
+    if role not in ROLES:
+        raise SettingsError(f"{PREFIX}NATS_ROLE={role!r} must be one of {', '.join(ROLES)}")
+    return names(settings).inbox(role)
 
 
 def writer(settings: Settings, role: str) -> Writer:
@@ -50,9 +76,14 @@ async def connection(
 ) -> AsyncGenerator[Connection]:
     """A connection to NATS, closed at the end.
 
+    Args:
+        settings: of this process.
+        role: what it runs: for the server's monitoring, and for where answers are heard.
+        patience_seconds: for a server that answers.
+
     Raises:
         Unavailable: no server answers.
-        SettingsError: the credentials or the certificates cannot be read.
+        SettingsError: the credentials or the certificates cannot be read, or there is no such role.
     """
     made = Connection(
         settings.servers,
@@ -60,6 +91,7 @@ async def connection(
         credentials=_credentials(settings.nats_credentials),
         tls=_trust(settings.nats_ca),
         raw=settings.nats_raw,
+        inbox=inbox(settings, role),
     )
     try:
         # nats-py's client tries for ever once it has begun; whoever waits wants to hear that nobody answers.

@@ -42,7 +42,8 @@ def access(settings: Settings) -> Access:
         raise SettingsError(f"{PREFIX}AUTH_TENANT needs {PREFIX}AUTH: without it nobody says whose caller they are")
     if "=" in settings.extended_card and not methods:
         raise SettingsError(
-            f"{PREFIX}EXTENDED_CARD shows a card to one tenant, which needs {PREFIX}AUTH: without it anybody may name one"
+            f"{PREFIX}EXTENDED_CARD shows a card to one tenant, which needs {PREFIX}AUTH: without it anybody may name"
+            " that tenant"
         )
     proxies = Proxies(_networks(settings.trusted_proxies))
     made = [_method(name, settings, proxies) for name in methods]

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from a2a_events.cli.nats_permissions import _configuration
 from a2a_events.log.jetstream import Names
-from a2a_events.log.jetstream.permissions import permissions
+from a2a_events.log.jetstream.permissions import Permissions, permissions
 from a2a_events.services.nats_server import binary
 from a2a_events.testing import eventually
 
@@ -20,10 +20,19 @@ PASSWORD = "secret"
 
 @asynccontextmanager
 async def guarded(
-    folder: Path, names: Names, roles: Collection[str], *, shards: int, agents: Collection[str] = ()
+    folder: Path,
+    names: Names,
+    roles: Collection[str],
+    *,
+    shards: int,
+    agents: Collection[str] = (),
+    made: dict[str, Permissions] | None = None,
 ) -> AsyncIterator[str]:
-    """Its address, without ``nats://``: users are named like their roles."""
-    made = {role: permissions(role, names, shards=shards, agents=agents) for role in roles}
+    """Its address, without ``nats://``: users are named like their roles.
+
+    ``made`` takes the place of what would be printed.
+    """
+    made = made or {role: permissions(role, names, shards=shards, agents=agents) for role in roles}
     config = folder / "nats.conf"
     config.write_text(
         f'port: -1\nports_file_dir: "{folder}"\njetstream {{ store_dir: "{folder}/js" }}\n'

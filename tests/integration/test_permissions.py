@@ -8,12 +8,13 @@ from pathlib import Path
 
 import pytest
 import structlog
+from msgspec.structs import replace
 from structlog.testing import capture_logs
 
 from a2a_events import Turn, agent, limits
 from a2a_events.errors import Forbidden, LogError
 from a2a_events.log.jetstream import Connection, JetStreamLog, Names, StreamSettings, backup, provision
-from a2a_events.log.jetstream.permissions import ROLES
+from a2a_events.log.jetstream.permissions import ROLES, permissions
 from a2a_events.log.jetstream.wire import header_block
 from a2a_events.log.port import AgentEntry
 from a2a_events.model import TaskState
@@ -21,7 +22,8 @@ from a2a_events.runtime.retention import Removed, Retention
 from a2a_events.runtime.sweeper import Sweeper
 from a2a_events.runtime.transfer import export, fork
 from a2a_events.services import doctor
-from a2a_events.settings import Settings
+from a2a_events.services.connect import connection
+from a2a_events.settings import Settings, SettingsError
 from a2a_events.testing import eventually
 from a2a_events.timeline.ids import token
 from a2a_events.timeline.record import Writer
@@ -48,7 +50,7 @@ class Broker:
         return f"nats://{role}:secret@{self._url}"
 
     async def connection(self, role: str) -> Connection:
-        made = Connection([self.url(role)], name=role)
+        made = Connection([self.url(role)], name=role, inbox=NAMES.inbox(role))
         await made.open()
         self._exits.push_async_callback(made.close)
         return made
@@ -204,14 +206,38 @@ MAY: dict[str, set[str]] = {
 MAY_ANY_WORKER = {"take as notifier", "remember for others", "note for others"}
 
 
+async def test_what_an_earlier_version_printed_is_enough_to_hear_answers(tmp_path: Path) -> None:
+    """It let every role listen to all inboxes; so services are upgraded first, and then the permissions."""
+    printed = permissions("gateway", NAMES, shards=SHARDS)
+    earlier = {"gateway": replace(printed, subscribe=("_INBOX.>", *printed.subscribe[1:]))}
+    async with (
+        guarded(tmp_path, NAMES, ["gateway"], shards=SHARDS, made=earlier) as address,
+        connection(Settings(nats=f"nats://gateway:secret@{address}"), "gateway") as made,
+    ):
+        assert await made.api(f"STREAM.INFO.{LOG}")
+
+
+async def test_whose_user_signs_in_can_be_said(broker: Broker) -> None:
+    """People's commands are the operator's by themselves, and run with the user of a service where that is there."""
+    settings = Settings(nats=broker.url("timeline"), shards=SHARDS)
+    async with connection(replace(settings, nats_role="timeline"), "stuck") as made:
+        assert await made.api(f"STREAM.INFO.{LOG}")
+    async with connection(settings, "stuck") as made:
+        with pytest.raises(Forbidden, match="NATS_ROLE"):
+            await made.api(f"STREAM.INFO.{LOG}")
+    with pytest.raises(SettingsError, match="NATS_ROLE"):
+        async with connection(replace(settings, nats_role="stuck"), "stuck"):
+            pass
+
+
 async def test_no_role_may_do_more(broker: Broker, request: pytest.FixtureRequest) -> None:
     narrow = "one agent" in request.node.name
     for role, may in MAY.items():
-        connection = await broker.connection(role)
+        made = await broker.connection(role)
         for what, subject in FORBIDDEN.items():
             if what in may or (not narrow and role == "worker" and what in MAY_ANY_WORKER):
                 continue  # the other test does it
-            assert await refused(connection, subject), f"{role} may {what}"
+            assert await refused(made, subject), f"{role} may {what}"
 
 
 async def test_one_message_does_not_remove_all_others(broker: Broker) -> None:
@@ -219,20 +245,20 @@ async def test_one_message_does_not_remove_all_others(broker: Broker) -> None:
     worker = await broker.log("worker")
     large, task = offered(0, size=limits.RECORD_BYTES), new_task(worker)
     await worker.try_append(task, large, 0)
-    connection = await broker.connection("worker")
+    made = await broker.connection("worker")
     for subject in (
         f"$O.{NAMES.bucket('main')}.C.evil", NAMES.task("log", task, "in"), NAMES.task("snap", task, "head"),
         NAMES.progress("main", "evil"), NAMES.dead_letter(task), NAMES.card("main", "evil"),
     ):  # fmt: skip
-        answer = await connection.request(subject, b"{}", headers=header_block({"Nats-Rollup": "all"}))
+        answer = await made.request(subject, b"{}", headers=header_block({"Nats-Rollup": "all"}))
         assert b"rollup" in answer.payload, (subject, answer.payload)
     gateway = await broker.log("gateway")
     assert [record.payload for record in await read_all(gateway, task)] == [large.payload]
 
 
-async def refused(connection: Connection, subject: str) -> bool:
+async def refused(made: Connection, subject: str) -> bool:
     try:
-        await connection.request(subject, b"{}", timeout=3.0)
+        await made.request(subject, b"{}", timeout=3.0)
     except Forbidden:
         return True
     except LogError:

@@ -31,6 +31,7 @@ pytestmark = pytest.mark.integration
 ONE, OTHER = "one", "other"
 STREAMS = StreamSettings("main", 1, 1, 15.0)
 FOREIGN = Names(OTHER).log_stream("main", 0)
+HEARD = (OTHER, "gateway")
 API = "$JS.API"
 WAIT_SECONDS = 2.0
 
@@ -65,9 +66,9 @@ async def neighbours(tmp_path: Path) -> AsyncIterator[Neighbours]:
     try:
         found = Neighbours(server, tmp_path, b"", "")
         for namespace in (ONE, OTHER):
-            async with connection(found.settings(namespace, "provisioner"), "test") as made_by:
+            async with connection(found.settings(namespace, "provisioner"), "provisioner") as made_by:
                 await provision(made_by, Names(namespace), STREAMS, agents=["agent"], notifier=True)
-        async with connection(found.settings(OTHER, "gateway"), "test") as gateway:
+        async with connection(found.settings(OTHER, "gateway"), "gateway") as gateway:
             log, draft = await JetStreamLog.open(gateway, Names(OTHER), STREAMS), offered(0)
             task = new_task(log)
             await log.try_append(task, draft, 0)
@@ -107,12 +108,12 @@ async def test_a_stream_of_another_namespace_is_out_of_reach(neighbours: Neighbo
 async def test_a_provisioner_can_copy_what_it_may_not_read(neighbours: Neighbours) -> None:
     """The one role that configures streams names the origin in the body, where no permission looks."""
     mine = Names(ONE).notes_stream("main")
-    async with connection(neighbours.settings(ONE, "provisioner"), "test") as made:
+    async with connection(neighbours.settings(ONE, "provisioner"), "provisioner") as made:
         info = await made.api(f"STREAM.INFO.{mine}")
         body = {**info["config"], "sources": [{"name": FOREIGN}]}
         assert "error" not in await made.api(f"STREAM.UPDATE.{mine}", body)
 
-    async with connection(neighbours.settings(ONE, "worker"), "test") as reading:
+    async with connection(neighbours.settings(ONE, "worker"), "worker") as reading:
         await eventually(lambda: _holds(reading, mine, neighbours.payload), what="the copy")
 
 
@@ -123,17 +124,33 @@ async def test_within_a_stream_every_reader_reads_all_tenants(neighbours: Neighb
             assert await _holds(made, FOREIGN, neighbours.payload), role
 
 
-async def test_what_is_on_its_way_to_one_user_is_heard_by_all_others(neighbours: Neighbours) -> None:
-    """Answers go to inboxes, and every role may listen to all inboxes of the account."""
+@pytest.mark.parametrize(
+    ("namespace", "role"), [(space, role) for space in (ONE, OTHER) for role in ROLES if (space, role) != HEARD]
+)
+async def test_answers_to_one_role_are_heard_by_no_other(neighbours: Neighbours, namespace: str, role: str) -> None:
+    assert await _overheard(neighbours, namespace, role) == []
+
+
+async def test_answers_to_one_role_are_heard_by_all_who_have_it(neighbours: Neighbours) -> None:
+    assert any(base64.b64encode(neighbours.payload) in each for each in await _overheard(neighbours, *HEARD))
+
+
+async def _overheard(neighbours: Neighbours, namespace: str, role: str) -> list[bytes]:
+    """What one user hears of an answer to another one, the gateway of HEARD."""
     heard: list[bytes] = []
+    places = ("_INBOX.>", "_INBOX.*.>", f"{Names(OTHER).inbox('gateway')}.>")
+    own = Names(namespace).log_stream("main", 0)
     async with (
-        connection(neighbours.settings(ONE, "sweeper"), "spy") as spy,
-        connection(neighbours.settings(OTHER, "gateway"), "gateway") as gateway,
+        connection(neighbours.settings(namespace, role), role) as spy,
+        connection(neighbours.settings(*HEARD), "gateway") as gateway,
     ):
-        await spy.subscribe("_INBOX.>", lambda _s, _r, _h, payload: heard.append(bytes(payload)))
-        assert await _holds(spy, Names(ONE).log_stream("main", 0), b"") is False  # it listens by now
+        for place in places:
+            await spy.subscribe(place, lambda _s, _r, _h, payload: heard.append(bytes(payload)))
+        await spy.api(f"STREAM.INFO.{own}")  # it listens by now
+        heard.clear()
         assert await _holds(gateway, FOREIGN, neighbours.payload)
-        await eventually(lambda: any(base64.b64encode(neighbours.payload) in each for each in heard))
+        asked = await spy.api(f"STREAM.INFO.{own}")  # whatever it hears of the other answer has come before this one
+    return [each for each in heard if json.loads(each) != asked]
 
 
 async def _holds(made: Connection, stream: str, payload: bytes) -> bool:

@@ -123,7 +123,7 @@ async def test_the_same_id_is_another_task_in_another_account(sites: dict[str, S
     async with AsyncExitStack() as exits:
         logs: dict[str, JetStreamLog] = {}
         for tenant in TENANTS:
-            logs[tenant], _ = await exits.enter_async_context(jetstream_log(sites[tenant].settings, "test"))
+            logs[tenant], _ = await exits.enter_async_context(jetstream_log(sites[tenant].settings, "gateway"))
         task = new_task(logs["acme"])
         drafts = {tenant: offered(0) for tenant in TENANTS}
         for tenant in TENANTS:
@@ -145,7 +145,7 @@ async def test_a_gateway_of_one_tenant_serves_no_other_s_callers(sites: dict[str
     site, stranger = sites["acme"], sites["globex"].key
 
     async def appended() -> list[int]:
-        async with jetstream_log(site.settings, "test") as (log, _):
+        async with jetstream_log(site.settings, "gateway") as (log, _):
             return [end.position for end in (await log.ends()).values()]
 
     before = await appended()

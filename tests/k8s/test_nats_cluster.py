@@ -100,7 +100,7 @@ async def test_every_server_syncs_every_write_and_names_its_pod_and_domain(clust
 
 
 async def test_streams_have_a_copy_on_each_server(cluster: Cluster) -> None:
-    async with connection(cluster.settings("gateway"), "test") as made:
+    async with connection(cluster.settings("gateway"), "gateway") as made:
         info = await made.api("STREAM.INFO.A2A_LOG_main_0")
     assert len(info["cluster"]["replicas"]) == SERVERS - 1
 
@@ -153,7 +153,7 @@ def test_nats_server_takes_the_files_of_regions(target: str, tmp_path: Path) -> 
 
 
 async def provisioned(settings: Settings) -> None:
-    async with connection(settings, "test", patience_seconds=START_SECONDS) as made:
+    async with connection(settings, "provisioner", patience_seconds=START_SECONDS) as made:
         work = partial(provision, made, names(settings), stream_settings(settings))
         await patiently(work, "a quorum", patience_seconds=START_SECONDS)
 

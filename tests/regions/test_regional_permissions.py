@@ -100,7 +100,7 @@ async def test_roles_do_their_jobs_across_regions_and_after_a_fail_over(monkeypa
                 assert (await eu.api(f"STREAM.MSG.DELETE.{notes}", {"seq": newest}))["success"]
                 assert (await us.api(f"STREAM.DELETE.{notes}"))["success"]
             assert (await service.run(two.settings(US)))[notes] == "created"
-            provisioner = Connection([two.settings(US).nats], name="provisioner")
+            provisioner = Connection([two.settings(US).nats], name="provisioner", inbox=names.inbox("provisioner"))
             await provisioner.open()
             try:
                 assert (await take_over(provisioner, names, EU, domain(EU), lost=False)).planned

@@ -195,7 +195,7 @@ class _Snapshot:
         self.begun: dict[str, Any] = {}
 
     async def __aenter__(self) -> Self:
-        inbox = f"_INBOX.backup.{os.urandom(12).hex()}"
+        inbox = self._connection.new_inbox()
         self._subscription = await self._connection.subscribe(
             inbox, lambda _subject, reply, headers, payload: self._queue.put_nowait((reply, headers, payload))
         )

@@ -24,6 +24,7 @@ from nats.aio.client import Client
 
 from a2a_events import limits
 from a2a_events.errors import Forbidden, Unavailable, Uncertain
+from a2a_events.log.jetstream.names import INBOX
 from a2a_events.log.jetstream.read_budget import ReadBudget
 from a2a_events.log.jetstream.wire import RawClient, RawWire, Sink, StockWire, Wire, raw_is_safe
 from a2a_events.metrics.catalog import NATS_RECONNECTS
@@ -70,6 +71,7 @@ class Connection:
         credentials: path of a NATS credentials file, or of one with the seed of an nkey; None: nobody in particular.
         tls: for servers that want it.
         raw: whether to use our own framing (``wire.RawWire``); None: where it is safe.
+        inbox: below which it hears answers (``Names.inbox``), where its user may not hear everybody's.
     """
 
     def __init__(
@@ -80,6 +82,7 @@ class Connection:
         credentials: str | None = None,
         tls: ssl.SSLContext | None = None,
         raw: bool | None = None,
+        inbox: str = INBOX,
     ) -> None:
         self._urls = urls
         self._name = name
@@ -88,7 +91,8 @@ class Connection:
         self._raw = raw_is_safe() if raw is None else raw
         self._wire: Wire | None = None
         self._subscriptions: set[Subscription] = set()
-        self._inbox = f"_INBOX.{os.urandom(12).hex()}"
+        self._inboxes = inbox
+        self._inbox = self.new_inbox()
         self._tokens = itertools.count()
         self._waiting: dict[str, tuple[str, asyncio.Future[Answer]]] = {}
         """Subject and answer of each request under way, by token."""
@@ -118,6 +122,10 @@ class Connection:
         writer = getattr(transport, "_io_writer", None)
         shown: dict[str, str] = (writer.get_extra_info("peercert") if writer is not None else None) or {}
         return float(ssl.cert_time_to_seconds(shown["notAfter"])) if "notAfter" in shown else 0.0
+
+    def new_inbox(self) -> str:
+        """A subject of its own for answers, and others below it; nobody guesses it."""
+        return f"{self._inboxes}.{os.urandom(12).hex()}"
 
     @property
     def max_payload(self) -> int:
@@ -317,6 +325,7 @@ class Connection:
         why = f"NATS forbids this process the {what} {subject}: give its user the permissions"
         deaf = subject == f"{self._inbox}.*".lower()
         if deaf:
+            why += " of the role for which it listens there, or have it listen for the role of its user (NATS_ROLE)"
             self._deaf = why
         for asked, answer in list(self._waiting.values()):
             if (deaf or asked.lower() == subject) and not answer.done():

@@ -12,7 +12,6 @@ request that stayed would compete with those of workers that are free.
 from __future__ import annotations
 
 import asyncio
-import os
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Final, TypeAlias
@@ -88,10 +87,10 @@ class JetStreamHandle:
 class _Pulls:
     """The pull requests under way on one consumer: what the broker may still send."""
 
-    def __init__(self, connection: Connection, stream: str, consumer: str, index: int) -> None:
+    def __init__(self, connection: Connection, stream: str, consumer: str) -> None:
         self._connection = connection
         self._subject = f"$JS.API.CONSUMER.MSG.NEXT.{stream}.{consumer}"
-        self.inbox = f"_INBOX.{consumer}.{os.urandom(8).hex()}.{index}"
+        self.inbox = connection.new_inbox()
         self._requests: deque[list[float]] = deque()  # [id, records left, when it ends]
         self._next = 0
         self.empty_until = 0.0
@@ -162,8 +161,8 @@ class JetStreamDispatch:
         self._fetching: set[asyncio.Task[None]] = set()
         """Deliveries whose payload is still under way; others overtake them."""
         streams = [names.log_stream(log, shard) for shard in range(shards)]
-        self._pulls = [_Pulls(connection, stream, consumer, i) for i, stream in enumerate(streams)]
-        self._looks = [_Pulls(connection, stream, consumer, shards + i) for i, stream in enumerate(streams)]
+        self._pulls = [_Pulls(connection, stream, consumer) for stream in streams]
+        self._looks = [_Pulls(connection, stream, consumer) for stream in streams]
         self._queue: asyncio.Queue[JetStreamHandle] = asyncio.Queue()
         self._subscriptions: list[Subscription] = []
         self._free = 0
@@ -347,7 +346,7 @@ async def wakeups(
     connection: Connection, names: Names, log: str, agent: str, ensure: Callable[[], Awaitable[None]]
 ) -> AsyncIterator[Wakeup]:
     """Due wake-ups of an agent, for as long as the iterator lives; ``ensure`` makes a consumer that is gone."""
-    pulls = _Pulls(connection, names.timer_stream(log), names.worker_consumer(agent), 0)
+    pulls = _Pulls(connection, names.timer_stream(log), names.worker_consumer(agent))
     queue: asyncio.Queue[JetStreamWakeup] = asyncio.Queue()
     gone = asyncio.Event()
 

@@ -29,6 +29,10 @@ class DomainConnection(Connection):
         """See ``Connection``."""
         return self._connection.connected
 
+    def new_inbox(self) -> str:
+        """See ``Connection``."""
+        return self._connection.new_inbox()
+
     @property
     def max_payload(self) -> int:
         """See ``Connection``."""

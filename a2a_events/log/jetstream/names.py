@@ -17,6 +17,7 @@
     <namespace>.registry.<log>.<agent>.<card|alive.instance>           the agent registry
     <namespace>.usage.<log>                                            what gateways tell each other of callers
     $O.<NAMESPACE>_CONTENT_<log>.<C|M>.<object>                        payloads that no record holds (``object_store``)
+    _INBOX.<NAMESPACE>_<role>.<random>.…                               answers to who signs in as a role
 
 Every subject names its log, and each log is written in one JetStream domain: two domains whose streams take the same
 subject would both store a message, and its writer would hear of one (ADR 0025). A mirror of another domain's log
@@ -55,6 +56,8 @@ CONSUMER_NOT_FOUND: Final = 10014
 MESSAGE_NOT_FOUND: Final = 10037
 STREAM_NAME_IN_USE: Final = 10058
 
+INBOX: Final = "_INBOX"
+"""Root of the subjects of answers, by NATS's convention."""
 IN: Final = "in"
 OUT: Final = "out"
 
@@ -75,6 +78,10 @@ class Names(Struct, frozen=True):
     @property
     def _streams(self) -> str:
         return self.namespace.upper().replace(".", "_")
+
+    def inbox(self, role: str) -> str:
+        """Below which those hear answers who sign in as a role, and nobody else."""
+        return f"{INBOX}.{self._streams}_{role}"
 
     def log_stream(self, log: str, shard: int) -> str:
         """The stream of one shard."""

@@ -18,7 +18,6 @@ from msgspec import Struct
 from a2a_events.log.jetstream.names import Names, ingest_root
 from a2a_events.log.jetstream.object_store import stream_of
 
-INBOXES: Final = ("_INBOX.>",)
 EPOCHS: Final = 4
 """How many regions one after the other may write a log with the permissions that are printed once."""
 
@@ -245,7 +244,8 @@ def permissions(
     publish = tuple(dict.fromkeys(subject for subjects in of for subject in _ROLES[role](subjects)))
     live = tuple(dict.fromkeys(subject for subjects in of for subject in subjects.live))
     usage = tuple(subjects.usage for subjects in of) if role == "gateway" else ()
-    return Permissions(publish, (*INBOXES, *live, *usage) if role in _FOLLOWS else INBOXES)
+    answers = f"{names.inbox(role)}.>"
+    return Permissions(publish, (answers, *live, *usage) if role in _FOLLOWS else (answers,))
 
 
 def streams_of(names: Names, *, log: str, shards: int) -> tuple[str, ...]:
