@@ -9,11 +9,13 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import ClassVar, Final, Protocol, Self, TypeAlias
 
+from a2a_events.errors import Unavailable, Uncertain
 from a2a_events.services import provisioner
 from a2a_events.settings import PREFIX, Settings
 from a2a_events.testing.nats import remove_streams, unique_namespace
@@ -287,12 +289,13 @@ class Deployment:
         return notifier
 
     async def close(self) -> None:
-        """Kill what still runs and remove what it left."""
+        """Kill what still runs and remove what it left: not its streams, if the server has ended before."""
         for process in [*self.gateways, *self.workers, *self.notifiers]:
             if process.running:
                 process.kill()
         self._logs.cleanup()
-        await remove_streams(self.nats, self.namespace)
+        with suppress(Unavailable, Uncertain):
+            await remove_streams(self.nats, self.namespace)
 
     def _gateway(self, port: int | None = None) -> GatewayProcess:
         name = f"gateway-{len(self.gateways) + 1}"

@@ -8,12 +8,16 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Final
 
-from a2a_events.log.jetstream import Connection, Names
+from a2a_events.log.jetstream import Names
 from a2a_events.log.jetstream.object_store import stream_of
+from a2a_events.services.connect import connection
 from a2a_events.services.nats_server import NatsServer
+from a2a_events.settings import Settings
 
 NATS_URL_VARIABLE: Final = "A2A_EVENTS_TEST_NATS_URL"
 """Environment variable: the server that tests are to use instead of starting one. It must have JetStream."""
+PATIENCE_SECONDS: Final = 5.0
+"""How long a server may take to answer who cleans up after a test."""
 
 
 @asynccontextmanager
@@ -52,19 +56,16 @@ async def remove_streams(nats: str, namespace: str) -> int:
     """Delete every stream of a namespace; how many there were. For servers that outlive a test.
 
     Raises:
-        Unavailable: no server answers.
+        Unavailable: no server answers within ``PATIENCE_SECONDS``.
+        Uncertain: it stopped answering; repeating this is safe.
     """
-    connection = Connection([nats], name="a2a-events-test")
-    await connection.open()
     removed = 0
     bucket = stream_of(Names(namespace).bucket(""))
-    try:
+    async with connection(Settings(nats=nats), "test", patience_seconds=PATIENCE_SECONDS) as made:
         for subject, prefix in ((f"{namespace}.>", ""), ("$O.>", bucket)):
-            answer: dict[str, list[str] | None] = await connection.api("STREAM.NAMES", {"subject": subject})
+            answer: dict[str, list[str] | None] = await made.api("STREAM.NAMES", {"subject": subject})
             for name in answer.get("streams") or []:
                 if name.startswith(prefix):
-                    await connection.api(f"STREAM.DELETE.{name}")
+                    await made.api(f"STREAM.DELETE.{name}")
                     removed += 1
-    finally:
-        await connection.close()
     return removed
