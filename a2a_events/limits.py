@@ -298,6 +298,8 @@ HISTORY_BYTES: Final = 4 * 1024 * 1024
 # --- gRPC ------------------------------------------------------------------------------------------------------------
 CALLS_PER_GATEWAY: Final = 2 * STREAMS_PER_GATEWAY
 """gRPC calls under way at once: a stream that was cut stays one until its client reads that it was."""
+PUBLIC_CALLS: Final = 100
+"""Of these, calls open at once that need no credential (watched health, reflection): load balancers and people."""
 IDLE_CHANNEL_SECONDS: Final = 300.0
 """How long a connection may be open without a call; a channel of gRPC connects again by itself when it is used."""
 CLIENT_PING_SECONDS: Final = 5.0

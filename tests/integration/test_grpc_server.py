@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager
-from typing import Any
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any, cast
 
 import msgspec
 import pytest
@@ -16,8 +16,9 @@ pytest.importorskip("grpc_reflection", reason="the extra grpc is not installed")
 
 from grpc import StatusCode, aio
 from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
-from a2a_events import Turn, agent
+from a2a_events import Turn, agent, limits
 from a2a_events.agents import scripted
 from a2a_events.bindings.exchange import STOPPED, Intake, OpenStream, Streams
 from a2a_events.bindings.grpc.server import GrpcServer
@@ -111,6 +112,41 @@ async def test_metadata_over_the_bound_is_refused_and_the_connection_serves_on()
         assert refused.value.code() is StatusCode.RESOURCE_EXHAUSTED
         answered = await caller.start("SendMessage", send(script(chunks=1)), x_large="a" * 12_000)
         assert as_json(answered)["task"]["status"]["state"] == "TASK_STATE_COMPLETED"
+
+
+async def test_who_has_no_credential_takes_few_calls_at_once() -> None:
+    """Watched health and reflection are open for as long as their client likes, and for everybody."""
+    asked = health_pb2.HealthCheckRequest(service="")
+    async with served() as server, channel(server.target) as connection, AsyncExitStack() as exits:
+        health: Any = health_pb2_grpc.HealthStub(connection)
+        mirror: Any = reflection_pb2_grpc.ServerReflectionStub(cast("Any", connection))
+        watches = [health.Watch(asked) for _ in range(limits.PUBLIC_CALLS - 1)]
+        looking = mirror.ServerReflectionInfo()
+        for call in (*watches, looking):
+            exits.callback(call.cancel)
+        for watch in watches:
+            assert await watch.read()
+        question = reflection_pb2.ServerReflectionRequest(list_services="")
+        await looking.write(question)
+        assert await looking.read()
+        for call in (health.Watch(asked), mirror.ServerReflectionInfo(iter([question]))):
+            with pytest.raises(aio.AioRpcError) as refused:
+                await anext(aiter(call))
+            assert refused.value.code() is StatusCode.RESOURCE_EXHAUSTED
+        assert (await health.Check(asked)).status == health_pb2.HealthCheckResponse.SERVING
+        assert await GrpcCaller(connection).call("SendMessage", send(script(chunks=1)))
+
+        watches[0].cancel()  # who leaves makes room
+
+        async def watched() -> bool:
+            watch = health.Watch(asked)
+            exits.callback(watch.cancel)
+            try:
+                return bool(await watch.read())
+            except aio.AioRpcError:
+                return False
+
+        await eventually(watched)
 
 
 @pytest.mark.parametrize("said", [b"", b"PRI * HT"])

@@ -9,6 +9,7 @@ from typing import Final
 from grpc import StatusCode
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from a2a_events.bindings.grpc.public import PublicCalls
 from a2a_events.bindings.grpc.status import Context
 
 LOOK_SECONDS: Final = 1.0
@@ -21,11 +22,13 @@ class Health(health_pb2_grpc.HealthServicer):
     Args:
         services: full names; the empty one, which is the server, is always known.
         ready: whether requests can be served right now.
+        calls: what watches are counted with.
     """
 
-    def __init__(self, services: Collection[str], ready: Callable[[], bool]) -> None:
+    def __init__(self, services: Collection[str], ready: Callable[[], bool], calls: PublicCalls) -> None:
         self._services = {"", *services}
         self._ready = ready
+        self._calls = calls
         self._closed = asyncio.Event()
 
     def close(self) -> None:
@@ -43,9 +46,10 @@ class Health(health_pb2_grpc.HealthServicer):
     async def Watch(  # noqa: N802 -- the protocol's name
         self,
         request: health_pb2.HealthCheckRequest,
-        context: Context,  # noqa: ARG002 -- grpcio gives it
+        context: Context,
     ) -> AsyncGenerator[health_pb2.HealthCheckResponse]:
         """The status now, and whenever it changes."""
+        await self._calls.enter(context)
         shown: health_pb2.HealthCheckResponse | None = None
         while True:
             closed = self._closed.is_set()

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Final
+from typing import Any, Final, cast
 
 from grpc import aio
 from grpc_health.v1 import health_pb2, health_pb2_grpc
-from grpc_reflection.v1alpha import reflection
+from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
 
 from a2a_events import limits
 from a2a_events.bindings.exchange import Intake, Streams
 from a2a_events.bindings.grpc.health import Health
+from a2a_events.bindings.grpc.public import PublicCalls, Reflection
 from a2a_events.bindings.grpc.service import SERVICE, A2AService
 from a2a_events.bindings.identity.access import Access
 from a2a_events.runtime.directory import Directory
@@ -67,9 +68,12 @@ class GrpcServer:
         self._server = aio.server(options=options, maximum_concurrent_rpcs=limits.CALLS_PER_GATEWAY)
         service = A2AService(operations, directory, access or Access(), streams, requests)
         self._server.add_generic_rpc_handlers((service.handler(),))
-        self._health = Health((SERVICE.full_name,), ready)
+        calls = PublicCalls()
+        self._health = Health((SERVICE.full_name,), ready, calls)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
-        reflection.enable_server_reflection((SERVICE.full_name, _HEALTH, reflection.SERVICE_NAME), self._server)
+        shown = Reflection((SERVICE.full_name, _HEALTH, reflection.SERVICE_NAME), calls)
+        untyped = cast("Any", reflection_pb2_grpc)
+        untyped.add_ServerReflectionServicer_to_server(shown, self._server)
 
     async def start(self, host: str, port: int) -> None:
         """Listen and serve.
