@@ -44,6 +44,7 @@ WORDS = {
     "histogram_quantile",
     "time",
     "on",
+    "group_left",
     "last_over_time",
     "le",
     "bool",
