@@ -179,6 +179,8 @@ MESSAGE_PARTS: Final = 1000
 # --- callers ---------------------------------------------------------------------------------------------------------
 FILE_FRESH_SECONDS: Final = 2.0
 """How often files with API keys and revocations are looked at: what is withdrawn there ends so soon."""
+KEY_FILE_LOCK_SECONDS: Final = 10.0
+"""What a command that changes such a file waits for another that does: each takes milliseconds."""
 TOKEN_CHARACTERS: Final = 8 * 1024
 """Longest bearer token: what servers commonly take as one header."""
 ADDRESS_CHARACTERS: Final = 64

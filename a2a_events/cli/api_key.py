@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import time
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import click
 
+from a2a_events.cli import kept
 from a2a_events.cli.outcome import Failure, say
 
 if TYPE_CHECKING:
@@ -77,7 +78,8 @@ def new(*, path: Path, subject: str, tenant: str, scopes: tuple[str, ...], days:
         )
     except ValueError as error:
         raise click.UsageError(str(error)) from None
-    _write(path, [*_read(path, missing_is_empty=True), line])
+    with _changed(path, missing_is_empty=True) as keys:
+        keys.append(line)
     say(f"key {line.id} of {subject} is in {path}; this is the only time that it is shown:")
     print(key)
 
@@ -94,7 +96,7 @@ def list_(path: Path) -> None:
     from a2a_events.cli.text import one_line
     from a2a_events.model import timestamp_of
 
-    for key in _read(path):
+    for key in kept.read(path, _keys):
         ends = "for ever" if key.expires is None else f"until {timestamp_of(key.expires * 1000)}"
         tenant = f" of {key.tenant}" if key.tenant else ""
         note = f"  # {key.note}" if key.note else ""
@@ -122,13 +124,14 @@ def rotate(path: Path, key_id: str, keep_days: float) -> None:
 
     from a2a_events.bindings.identity.api_keys import new_key
 
-    keys = _read(path)
-    old = _find(keys, key_id, path)
     now = int(time.time())
-    key, line = new_key(old.subject, tenant=old.tenant, scopes=old.scopes, note=old.note)
-    end = now + int(keep_days * _DAY_SECONDS)
-    ending = msgspec.structs.replace(old, expires=end if old.expires is None else min(end, old.expires))
-    _write(path, [ending if each.id == old.id else each for each in keys] + [line])
+    with _changed(path) as keys:
+        old = _find(keys, key_id, path)
+        key, line = new_key(old.subject, tenant=old.tenant, scopes=old.scopes, note=old.note)
+        end = now + int(keep_days * _DAY_SECONDS)
+        ending = msgspec.structs.replace(old, expires=end if old.expires is None else min(end, old.expires))
+        keys[keys.index(old)] = ending
+        keys.append(line)
     say(f"key {line.id} takes the place of {old.id}; this is the only time that it is shown:")
     print(key)
 
@@ -143,10 +146,9 @@ def revoke(path: Path, key_id: str) -> None:
     Example:
       a2a-events api-key revoke --file keys.jsonl KEY_ID
     """
-    keys = _read(path)
-    gone = _find(keys, key_id, path)
-    _write(path, [key for key in keys if key.id != gone.id])
-    print(f"revoked {gone.id}")
+    with _changed(path) as keys:
+        keys.remove(_find(keys, key_id, path))
+    print(f"revoked {key_id}")
 
 
 def _find(keys: list[Key], key_id: str, path: Path) -> Key:
@@ -156,33 +158,13 @@ def _find(keys: list[Key], key_id: str, path: Path) -> Key:
     raise Failure(f"there is no key {key_id!r} in {path}")
 
 
-def _read(path: Path, *, missing_is_empty: bool = False) -> list[Key]:
-    from a2a_events.bindings.identity.api_keys import KeyFileDamaged, parse
+def _keys(content: bytes) -> list[Key]:
+    from a2a_events.bindings.identity.api_keys import parse
 
-    try:
-        return list(parse(path.read_bytes()).values())
-    except FileNotFoundError:
-        if missing_is_empty:
-            return []
-        raise Failure(f"there is no file {path}") from None
-    except OSError as error:
-        raise Failure(f"cannot read {path}: {error.strerror}") from None
-    except KeyFileDamaged as error:
-        raise Failure(f"{path}: {error}") from None
+    return list(parse(content).values())
 
 
-def _write(path: Path, keys: list[Key]) -> None:
-    """The whole file at once: whoever reads it meanwhile sees the old one or the new one."""
+def _changed(path: Path, *, missing_is_empty: bool = False) -> AbstractContextManager[list[Key]]:
     from a2a_events.bindings.identity.api_keys import written
 
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with os.fdopen(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-            file.write(written(keys))
-        if path.exists():
-            beside.chmod(path.stat().st_mode & 0o777)  # a gateway may run as somebody else
-        beside.replace(path)
-    except OSError as error:
-        raise Failure(f"cannot write {path}: {error.strerror}") from None
-    finally:
-        beside.unlink(missing_ok=True)
+    return kept.changed(path, _keys, written, missing_is_empty=missing_is_empty)

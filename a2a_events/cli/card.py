@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import os
 import time
+from contextlib import AbstractContextManager
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from a2a_events.cli import kept
 from a2a_events.cli.outcome import Exit, Failure, say
 
 if TYPE_CHECKING:
@@ -67,10 +68,10 @@ def keygen(*, path: Path, alg: str, kid: str, days: float | None) -> None:
     from a2a_events.signing.keys import new_key
 
     key = new_key(alg, kid=kid, ends=None if days is None else int(time.time() + days * _DAY_SECONDS))
-    known = _read(path, missing_is_empty=True)
-    if any(each.kid == key.kid for each in known):
-        raise Failure(f"there is a key {key.kid!r} in {path} already")
-    _write(path, [*known, key])
+    with _changed(path, missing_is_empty=True) as keys:
+        if any(each.kid == key.kid for each in keys):
+            raise Failure(f"there is a key {key.kid!r} in {path} already")
+        keys.append(key)
     say(f"key {key.kid} is in {path}; keep it secret. Its public half, for clients:")
     _print(key.public)
 
@@ -87,7 +88,7 @@ def show(path: Path) -> None:
     _require_extra()
     from a2a_events.signing.keys import jwks
 
-    _print(jwks(_read(path)))
+    _print(jwks(kept.read(path, _keys)))
 
 
 @card.command(short_help="Take a key out of the file.")
@@ -103,13 +104,13 @@ def drop(path: Path, kid: str) -> None:
       a2a-events card drop --file card-keys.json KID
     """
     _require_extra()
-    keys = _read(path)
-    left = [key for key in keys if key.kid != kid]
-    if len(left) == len(keys):
-        raise Failure(f"there is no key {kid!r} in {path}")
-    if not left:
-        raise Failure(f"{kid} is the only key in {path}: make another first, or have no such file")
-    _write(path, left)
+    with _changed(path) as keys:
+        left = [key for key in keys if key.kid != kid]
+        if len(left) == len(keys):
+            raise Failure(f"there is no key {kid!r} in {path}")
+        if not left:
+            raise Failure(f"{kid} is the only key in {path}: make another first, or have no such file")
+        keys[:] = left
     print(f"dropped {kid}")
 
 
@@ -131,7 +132,7 @@ def sign(path: Path, card_path: Path, jku: str) -> None:
     from a2a_events.signing.sign import signatures
 
     now = time.time()
-    keys = [key for key in _read(path) if not key.refusal(now)]
+    keys = [key for key in kept.read(path, _keys) if not key.refusal(now)]
     if not keys:
         raise Failure(f"all keys in {path} have expired; make one with `a2a-events card keygen`")
     try:
@@ -211,34 +212,17 @@ def _print(value: Any) -> None:
     print(json.dumps(value, indent=2, ensure_ascii=False))
 
 
-def _read(path: Path, *, missing_is_empty: bool = False) -> list[Key]:
-    from a2a_events.signing.keys import BadKey, signing_keys
+def _keys(content: bytes) -> list[Key]:
+    from a2a_events.signing.keys import signing_keys
 
-    try:
-        return list(signing_keys(path.read_bytes()))
-    except FileNotFoundError:
-        if missing_is_empty:
-            return []
-        raise Failure(f"there is no file {path}") from None
-    except OSError as error:
-        raise Failure(f"cannot read {path}: {error.strerror}") from None
-    except BadKey as error:
-        raise Failure(f"{path}: {error}") from None
+    return list(signing_keys(content))
 
 
-def _write(path: Path, keys: list[Key]) -> None:
-    """The whole file at once: a gateway that reads it meanwhile sees the old one or the new one."""
+def _changed(path: Path, *, missing_is_empty: bool = False) -> AbstractContextManager[list[Key]]:
+    return kept.changed(path, _keys, _written, missing_is_empty=missing_is_empty)
+
+
+def _written(keys: list[Key]) -> bytes:
     import json
 
-    content = json.dumps({"keys": [key.jwk for key in keys]}, indent=2) + "\n"
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with os.fdopen(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-            file.write(content)
-        if path.exists():
-            beside.chmod(path.stat().st_mode & 0o777)  # a gateway may run as somebody else
-        beside.replace(path)
-    except OSError as error:
-        raise Failure(f"cannot write {path}: {error.strerror}") from None
-    finally:
-        beside.unlink(missing_ok=True)
+    return (json.dumps({"keys": [key.jwk for key in keys]}, indent=2) + "\n").encode()
