@@ -12,13 +12,13 @@ import click
 
 from a2a_events.cli import kept
 from a2a_events.cli.outcome import Exit, Failure, say
+from a2a_events.signing.algorithms import ALGORITHMS
 
 if TYPE_CHECKING:
     from a2a_events.model import AgentCard
     from a2a_events.signing.keys import Key
 
 _DAY_SECONDS: Final = 24 * 3600
-_ALGORITHMS: Final = ("EdDSA", "ES256", "RS256")
 _FILE: Final = click.option(
     "--file",
     "path",
@@ -50,7 +50,7 @@ def card() -> None:
 @_FILE
 @click.option(
     "--alg",
-    type=click.Choice(_ALGORITHMS),
+    type=click.Choice(ALGORITHMS),
     default="EdDSA",
     show_default=True,
     help="What it signs with. EdDSA and RS256 give the same bytes at every gateway, which caches like.",

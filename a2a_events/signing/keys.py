@@ -21,17 +21,10 @@ from msgspec import Struct
 
 from a2a_events import limits
 from a2a_events.signing import strict_json
+from a2a_events.signing.algorithms import OF_KEYS
 from a2a_events.signing.strict_json import Json as Jwk
 from a2a_events.signing.strict_json import is_list, is_object
 
-_ALGORITHMS: Final[Mapping[tuple[str, str], str]] = {
-    ("OKP", "Ed25519"): "EdDSA",
-    ("EC", "P-256"): "ES256",
-    ("RSA", ""): "RS256",
-}
-"""By kind and curve: an allow-list. Nothing symmetric, and nothing that is nobody's default."""
-ALGORITHMS: Final = tuple(_ALGORITHMS.values())
-"""Algorithms of signatures that are made and accepted, the one that we prefer first."""
 RSA_BITS: Final = 2048
 """Shortest RSA key that is accepted (RFC 7518, 3.3)."""
 _NEW_RSA_BITS: Final = 3072
@@ -176,7 +169,7 @@ def _listed(content: bytes | Mapping[str, Any], *, private: bool = False) -> lis
 
 
 def _key(members: Jwk, kid: str, *, private: bool) -> Key:
-    algorithm = _ALGORITHMS.get((str(members.get("kty")), str(members.get("crv", ""))))
+    algorithm = OF_KEYS.get((str(members.get("kty")), str(members.get("crv", ""))))
     if algorithm is None:
         raise BadKey(f"a key of kind {members.get('kty')!r} {members.get('crv', '')}: must be Ed25519, P-256 or RSA")
     if members.get("alg", algorithm) != algorithm:

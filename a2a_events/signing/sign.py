@@ -13,8 +13,9 @@ from jwt.api_jws import PyJWS
 
 from a2a_events import limits
 from a2a_events.model import encode
+from a2a_events.signing.algorithms import ALGORITHMS
 from a2a_events.signing.canonical import NotCanonical, forms, read
-from a2a_events.signing.keys import ALGORITHMS, Key, jwks
+from a2a_events.signing.keys import Key, jwks
 from a2a_events.signing.strict_json import Json
 
 _JWS: Final = PyJWS(ALGORITHMS)

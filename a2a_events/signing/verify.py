@@ -18,8 +18,9 @@ from msgspec import Struct
 
 from a2a_events import limits
 from a2a_events.signing import strict_json
+from a2a_events.signing.algorithms import ALGORITHMS
 from a2a_events.signing.canonical import NotCanonical, forms, read
-from a2a_events.signing.keys import ALGORITHMS, Key
+from a2a_events.signing.keys import Key
 from a2a_events.signing.strict_json import Json, is_list, is_object
 
 _BASE64URL: Final = re.compile(r"[A-Za-z0-9_-]+")

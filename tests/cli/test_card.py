@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from a2a_events.signing.keys import ALGORITHMS, signing_keys
+from a2a_events.signing.algorithms import ALGORITHMS
+from a2a_events.signing.keys import signing_keys
 from tests.cli.commands import run_here
 
 CARD = {

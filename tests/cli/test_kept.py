@@ -146,9 +146,14 @@ def test_whoever_waits_too_long_for_another_is_told(
 def test_a_change_that_fails_changes_nothing(tmp_path: Path) -> None:
     path = tmp_path / "list"
     path.write_text("a\n")
-    with pytest.raises(Failure, match="no"), kept.changed(path, lines, content_of) as found:
-        found.clear()
-        raise Failure("no")
+
+    def fail() -> None:
+        with kept.changed(path, lines, content_of) as found:
+            found.clear()
+            raise Failure("no")
+
+    with pytest.raises(Failure, match="no"):
+        fail()
     assert path.read_text() == "a\n"
     with pytest.raises(Failure, match="there is no file"), kept.changed(tmp_path / "none", lines, content_of):
         pass

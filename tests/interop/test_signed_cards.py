@@ -21,7 +21,8 @@ from google.protobuf.json_format import MessageToDict
 from a2a_events.client import CardKeys, CardNotTrusted, Client
 from a2a_events.model import encode
 from a2a_events.settings import Settings
-from a2a_events.signing.keys import ALGORITHMS, Key, jwks, new_key
+from a2a_events.signing.algorithms import ALGORITHMS
+from a2a_events.signing.keys import Key, jwks, new_key
 from a2a_events.signing.sign import signatures
 from a2a_events.testing import eventually, free_port
 from tests.interop import javascript

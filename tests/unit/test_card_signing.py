@@ -21,9 +21,9 @@ from jwt.algorithms import ECAlgorithm, RSAAlgorithm
 
 from a2a_events import limits
 from a2a_events.signing import strict_json
+from a2a_events.signing.algorithms import ALGORITHMS
 from a2a_events.signing.canonical import SCHEMA, NotCanonical, forms, read
 from a2a_events.signing.keys import (
-    ALGORITHMS,
     BadKey,
     Key,
     jwks,
