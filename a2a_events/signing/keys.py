@@ -28,7 +28,7 @@ from a2a_events.signing.strict_json import is_list, is_object
 RSA_BITS: Final = 2048
 """Shortest RSA key that is accepted (RFC 7518, 3.3)."""
 _NEW_RSA_BITS: Final = 3072
-_PUBLIC: Final = ("kty", "crv", "x", "y", "n", "e", "kid", "alg", "use", "nbf", "exp")
+_PUBLIC: Final = ("kty", "crv", "x", "y", "n", "e", "kid", "alg", "use", "nbf", "exp", "revoked")
 _NAMING: Final[Mapping[str, Sequence[str]]] = {
     "OKP": ("crv", "kty", "x"),
     "EC": ("crv", "kty", "x", "y"),

@@ -456,6 +456,14 @@ def test_a_key_counts_from_its_beginning_to_its_end() -> None:
         SignedCard(json.dumps(card).encode()).verified(revoked, NOW)
 
 
+def test_what_is_published_of_a_key_says_when_it_counts() -> None:
+    bounds = {"nbf": NOW - 10, "exp": NOW + 10, "revoked": {"revoked_at": NOW, "reason": "compromised"}}
+    keys = signing_keys(json.dumps({**ED.jwk, **bounds}).encode())
+    (shown,) = json.loads(CardSigner(lambda: keys).published())["keys"]
+    assert bounds == {name: each for name, each in shown.items() if name not in ED.public}
+    assert "its key is revoked" in refusal(signed(CARD, ED), keys[0], now=NOW)
+
+
 def test_a_key_has_the_name_that_follows_from_it_if_it_is_given_none() -> None:
     # RFC 7638, 3.1, and RFC 8037, A.3.
     assert "NzbLsXh8uDCcd-6MNwXF4W_7noWXFZAfHkxZsRGC9Xs" == thumbprint(
