@@ -73,7 +73,7 @@ def new(*, path: Path, subject: str, tenant: str, scopes: tuple[str, ...], days:
             subject,
             tenant=tenant,
             scopes=[Scope(scope) for scope in scopes],
-            expires=None if days is None else int(time.time() + days * _DAY_SECONDS),
+            expires=_end(days, time.time()),
             note=note,
         )
     except ValueError as error:
@@ -113,13 +113,24 @@ def list_(path: Path) -> None:
     show_default=True,
     help="How long the old key still holds.",
 )
-def rotate(path: Path, key_id: str, keep_days: float) -> None:
+@click.option(
+    "--days",
+    type=click.FloatRange(min=0, min_open=True),
+    help="How long the new one holds.  [default: for ever, if the old one would have]",
+)
+@click.option("--for-ever", is_flag=True, help="Let the new one hold for ever, though the old one ends.")
+def rotate(*, path: Path, key_id: str, keep_days: float, days: float | None, for_ever: bool) -> None:
     """Make a key of the same subject, tenant and scopes, print it, and let the old one end after --keep-days.
 
+    In the place of a key that ends, say for how long with --days, or --for-ever.
+
     \b
-    Example:
+    Examples:
       a2a-events api-key rotate --file keys.jsonl KEY_ID > ci.key
+      a2a-events api-key rotate --file keys.jsonl KEY_ID --days 90 > ci.key
     """
+    if days is not None and for_ever:
+        raise click.UsageError("--days and --for-ever exclude each other")
     import msgspec
 
     from a2a_events.bindings.identity.api_keys import new_key
@@ -127,7 +138,9 @@ def rotate(path: Path, key_id: str, keep_days: float) -> None:
     now = int(time.time())
     with _changed(path) as keys:
         old = _find(keys, key_id, path)
-        key, line = new_key(old.subject, tenant=old.tenant, scopes=old.scopes, note=old.note)
+        if old.expires is not None and days is None and not for_ever:
+            raise click.UsageError(f"the key {key_id} ends: say how long the new one holds, with --days or --for-ever")
+        key, line = new_key(old.subject, tenant=old.tenant, scopes=old.scopes, expires=_end(days, now), note=old.note)
         end = now + int(keep_days * _DAY_SECONDS)
         ending = msgspec.structs.replace(old, expires=end if old.expires is None else min(end, old.expires))
         keys[keys.index(old)] = ending
@@ -149,6 +162,10 @@ def revoke(path: Path, key_id: str) -> None:
     with _changed(path) as keys:
         keys.remove(_find(keys, key_id, path))
     print(f"revoked {key_id}")
+
+
+def _end(days: float | None, now: float) -> int | None:
+    return None if days is None else int(now + days * _DAY_SECONDS)
 
 
 def _find(keys: list[Key], key_id: str, path: Path) -> Key:

@@ -54,6 +54,26 @@ async def test_a_rotated_key_holds_on_for_a_while(tmp_path: Path, capsys: pytest
     assert fresh.expires is None
 
 
+def test_a_key_that_ends_is_not_rotated_into_one_for_ever(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "keys.jsonl"
+    made(path, capsys, "--subject", "ci", "--days", "90")
+    before = path.read_bytes()
+    (line,) = parse(before).values()
+    rotate = ("api-key", "rotate", "--file", str(path), line.id)
+    assert run_here(*rotate) == 2
+    said = capsys.readouterr()
+    assert "--days" in said.err
+    assert said.out == ""
+    assert run_here(*rotate, "--days", "30", "--for-ever") == 2
+    assert path.read_bytes() == before
+    assert run_here(*rotate, "--days", "30") == 0
+    assert run_here(*rotate, "--for-ever") == 0
+    _, limited, unlimited = parse(path.read_bytes()).values()
+    assert limited.expires is not None
+    assert abs(limited.expires - time.time() - 30 * 86400) < 60
+    assert unlimited.expires is None
+
+
 def test_a_revoked_key_is_gone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "keys.jsonl"
     made(path, capsys, "--subject", "ci")
