@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import urlsplit
 
 import click
 
@@ -24,8 +25,6 @@ _FILE: Final = click.option(
     "path",
     type=click.Path(dir_okay=False, path_type=Path),
     required=True,
-    envvar="A2A_EVENTS_CARD_KEYS",
-    show_envvar=True,
     help="The file with the private keys, a JWKS.",
 )
 
@@ -128,6 +127,8 @@ def sign(path: Path, card_path: Path, jku: str) -> None:
       a2a-events card sign --file card-keys.json card.json > signed.json
     """
     _require_extra()
+    if jku and not _is_https(jku):
+        raise click.BadParameter(f"{jku!r} must be an https address", param_hint="--jku")
     from a2a_events.signing.canonical import NotCanonical, read
     from a2a_events.signing.sign import signatures
 
@@ -197,6 +198,14 @@ def verify(target: str, keys: Path | None, origins: tuple[str, ...]) -> None:
     print(one_line(f"good: {found.name} {found.version} at {at}"))
 
 
+def _is_https(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return False
+    return parts.scheme == "https" and bool(parts.hostname)
+
+
 def _require_extra() -> None:
     try:
         import_module("a2a_events.signing.keys")
@@ -218,8 +227,17 @@ def _keys(content: bytes) -> list[Key]:
     return list(signing_keys(content))
 
 
+def _listed(content: bytes) -> list[Key]:
+    """The keys in a file that can hold several."""
+    from a2a_events.signing.keys import BadKey, is_pem
+
+    if is_pem(content):
+        raise BadKey("a PEM holds one key, and this would make a JWKS of it: name another file")
+    return _keys(content)
+
+
 def _changed(path: Path, *, missing_is_empty: bool = False) -> AbstractContextManager[list[Key]]:
-    return kept.changed(path, _keys, _written, missing_is_empty=missing_is_empty)
+    return kept.changed(path, _listed, _written, missing_is_empty=missing_is_empty)
 
 
 def _written(keys: list[Key]) -> bytes:

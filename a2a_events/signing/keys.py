@@ -84,6 +84,11 @@ def new_key(algorithm: str, *, kid: str = "", ends: int | None = None) -> Key:
     return _key(made | ({} if ends is None else {"exp": ends}), kid, private=True)
 
 
+def is_pem(content: bytes) -> bool:
+    """Whether a file with a key is a PEM, which holds one; not whether that is of use."""
+    return content.lstrip().startswith(_PEM)
+
+
 def signing_keys(content: bytes, kid: str = "") -> tuple[Key, ...]:
     """The keys in a file that sign: a JWK, a JWKS, or a private key as PEM.
 
@@ -147,7 +152,7 @@ def _add(found: dict[str, Key], key: Key) -> None:
 
 
 def _listed(content: bytes | Mapping[str, Any], *, private: bool = False) -> list[Jwk]:
-    if isinstance(content, bytes) and content.lstrip().startswith(_PEM):
+    if isinstance(content, bytes) and is_pem(content):
         return [_jwk_of(_loaded(content, private=private))]
     if isinstance(content, bytes):
         if len(content) > limits.JWKS_BYTES:

@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from a2a_events.signing.algorithms import ALGORITHMS
-from a2a_events.signing.keys import signing_keys
+from a2a_events.signing.keys import new_key, signing_keys
 from tests.cli.commands import run_here
 
 CARD = {
@@ -89,6 +90,29 @@ def test_what_is_no_key_or_no_card_is_said_to_be_none(folder: Path, capsys: pyte
     assert "no keys are trusted" in refused(capsys, "verify", "card.json", code=2)
     (folder / "card.json").write_text('{"name":"a","name":"b"}')
     assert "is there twice" in refused(capsys, "sign", "--file", "good.json", "card.json")
+
+
+def test_a_pem_stays_one(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pem = new_key("ES256").loaded.key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    (folder / "key.pem").write_bytes(pem)
+    assert "a PEM" in refused(capsys, "keygen", "--file", "key.pem")
+    assert pem == (folder / "key.pem").read_bytes()
+    assert "ES256" == ran(capsys, "show", "--file", "key.pem")["keys"][0]["alg"]
+
+
+def test_the_setting_of_gateways_which_is_a_list_names_no_file_here(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("A2A_EVENTS_CARD_KEYS", "mykid=key.pem,other.json")
+    assert "--file" in refused(capsys, "keygen", code=2)
+    assert {"card.json"} == {file.name for file in folder.iterdir()}
+
+
+def test_keys_are_said_to_be_at_an_https_address_only(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    ran(capsys, "keygen", "--file", "keys.json")
+    for jku in ("http://a.example/keys", "file:///etc/keys", "keys.json", "https://"):
+        assert "--jku" in refused(capsys, "sign", "--file", "keys.json", "card.json", "--jku", jku, code=2)
+    ran(capsys, "sign", "--file", "keys.json", "card.json", "--jku", "https://a.example/keys")
 
 
 @pytest.mark.parametrize("command", ["keygen", "show", "sign", "verify", "drop"])
