@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
+
+import structlog
 
 from a2a_events.bindings.identity.kept_file import KeptFile
 from a2a_events.settings import PREFIX, Settings, SettingsError
@@ -14,6 +18,8 @@ from a2a_events.settings import PREFIX, Settings, SettingsError
 if TYPE_CHECKING:
     from a2a_events.signing.keys import Key
     from a2a_events.signing.sign import CardSigner
+
+logger = structlog.get_logger(__name__)
 
 
 def card_signer(settings: Settings) -> CardSigner | None:
@@ -37,13 +43,10 @@ def card_signer(settings: Settings) -> CardSigner | None:
         ) from None
     if settings.card_jku and urlsplit(settings.card_jku).scheme != "https":
         raise SettingsError(f"{PREFIX}CARD_JKU={settings.card_jku!r} must be an https address")
-    files = [_file(each) for each in named]
-    signer = CardSigner(partial(_all, files), jku=settings.card_jku)
+    files = _Files([_file(each) for each in named])
+    signer = CardSigner(files, jku=settings.card_jku)
     if not signer.keys:
         raise SettingsError(f"{PREFIX}CARD_KEYS: all keys have expired; make one with `a2a-events card keygen`")
-    names = [key.kid for key in _all(files)]
-    if len(set(names)) < len(names):
-        raise SettingsError(f"{PREFIX}CARD_KEYS: two keys have the same name, of {', '.join(sorted(names))}")
     return signer
 
 
@@ -60,5 +63,38 @@ def _file(named: str) -> KeptFile[tuple[Key, ...]]:
         raise SettingsError(f"{PREFIX}CARD_KEYS: {path}: {error}") from None
 
 
-def _all(files: Sequence[KeptFile[tuple[Key, ...]]]) -> tuple[Key, ...]:
-    return tuple(key for file in files for key in file.content)
+class _Files:
+    """The keys in several files; those of before, if two of them come to have the same name.
+
+    Raises:
+        SettingsError: two have it now.
+    """
+
+    def __init__(self, files: Sequence[KeptFile[tuple[Key, ...]]]) -> None:
+        self._files = files
+        self._seen = self._read()
+        self._keys = tuple(chain(*self._seen))
+        if said := _ambiguous(self._keys):
+            raise SettingsError(f"{PREFIX}CARD_KEYS: {said}")
+
+    def __call__(self) -> tuple[Key, ...]:
+        """Those of now."""
+        seen = self._read()
+        if seen != self._seen:
+            self._seen = seen
+            keys = tuple(chain(*seen))
+            if said := _ambiguous(keys):
+                logger.error("files with card keys do not go together; what they said before holds", error=said)
+            else:
+                self._keys = keys
+        return self._keys
+
+    def _read(self) -> list[tuple[Key, ...]]:
+        return [file.content for file in self._files]
+
+
+def _ambiguous(keys: Sequence[Key]) -> str:
+    """Which names are those of several keys, in words; empty if each is of one."""
+    names = Counter(key.kid for key in keys)
+    twice = [name for name, times in names.items() if times > 1]
+    return f"two keys have the same name: {', '.join(twice)}" if twice else ""

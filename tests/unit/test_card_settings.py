@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from structlog.testing import capture_logs
 
 from a2a_events import limits
 from a2a_events.services.card_signing import card_signer
@@ -49,6 +50,23 @@ def test_a_file_that_becomes_unreadable_changes_nothing(tmp_path: Path, monkeypa
     assert ["ed", "ec"] == [key.kid for key in signer.keys]
     path.unlink()
     assert ["ed", "ec"] == [key.kid for key in signer.keys]
+
+
+def test_a_name_that_two_files_come_to_have_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "FILE_FRESH_SECONDS", 0.0)
+    a, b = tmp_path / "a.json", tmp_path / "b.json"
+    signer = card_signer(Settings(card_keys=f"{stored(a, ED)},{stored(b, EC)}"))
+    assert signer is not None
+    other = new_key("EdDSA", kid="ed")
+    stored(b, EC, other)
+    with capture_logs() as logged:
+        for _ in range(3):
+            assert [ED.jwk, EC.jwk] == [key.jwk for key in signer.keys]
+    (said,) = [line["error"] for line in logged if line["log_level"] == "error"]
+    assert "two keys have the same name: ed" == said
+    stored(a, new_key("EdDSA", kid="fresh"))
+    assert ["fresh", "ec", "ed"] == [key.kid for key in signer.keys]
+    assert other.jwk == signer.keys[2].jwk
 
 
 def test_what_cannot_sign_is_refused_at_the_start(tmp_path: Path) -> None:
