@@ -76,7 +76,8 @@ def denied(reason: str, **of: str) -> None:
 
     Args:
         reason: as ``a2a_auth_failures_total`` has it.
-        of: the request: operation, binding, address; subject, tenant, method and credential where they are known.
+        of: the request: operation, binding, address; subject, tenant, method and credential where they are known;
+            claimed, what it said its credential was, where that was not shown.
     """
     left_out = _denials.take()
     if left_out is not None:

@@ -562,6 +562,27 @@ async def test_a_refusal_is_audited_without_the_credential(lines: list[dict[str,
     assert secret.partition(".")[2] not in str(lines)
 
 
+async def test_a_refusal_names_the_key_that_was_tried(lines: list[dict[str, Any]], tmp_path: Path) -> None:
+    secret, line = new_key("ci", tenant="acme")
+    stranger, _ = new_key("ci")
+    ended, past = new_key("old", expires=1)
+    (tmp_path / "keys").write_bytes(written([line, past]))
+    (tmp_path / "revoked").write_text("subject ci\n")
+    access = Access(ApiKeys(tmp_path / "keys"), revocations=Revocations(tmp_path / "revoked"))
+    wrong = secret.partition(".")[0] + stranger[stranger.index(".") :]
+    for given in (stranger, wrong, "a2ak_" + "x" * 5000, ended, secret):
+        with pytest.raises(NotAuthenticated):
+            await access.enter(shown(("x-api-key", given), address=OUTSIDE), "JSONRPC")
+    unknown, guessed, shapeless, expired, revoked = [each for each in lines if each["event"] == "audit"]
+    assert (unknown["reason"], unknown["claimed"]) == ("invalid", stranger[5:17])
+    assert (guessed["reason"], guessed["claimed"]) == ("invalid", line.id)
+    assert "credential" not in guessed, "nobody has shown that they hold it"
+    assert not shapeless["claimed"]
+    assert (expired["reason"], expired["credential"], expired["subject"]) == ("expired", past.id, "old")
+    assert (revoked["reason"], revoked["credential"], revoked["tenant"]) == ("revoked", line.id, "acme")
+    assert not any(each.partition(".")[2] in str(lines) for each in (secret, stranger, ended))
+
+
 def test_a_flood_of_refusals_is_counted_and_does_not_flood_the_log(
     lines: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -110,6 +110,7 @@ class Access:
         address = self.address(presented)
         place = self.counted(address)
         await self.arrive(presented)
+        who: Identified | None = None
         try:
             who = await self.identity.authenticate(presented)
             if who.expires_at is not None and who.expires_at <= self._now():
@@ -120,7 +121,8 @@ class Access:
             refused.challenges = tuple(self.identity.challenges)
             AUTH_FAILURES.inc(refused.why)
             self.caps.fail(place)
-            audit.denied(refused.why, binding=binding, address=address)
+            of = named(who) if who is not None else {"claimed": refused.claimed}
+            audit.denied(refused.why, binding=binding, address=address, **of)
             raise
         try:
             self.caps.enter(who)

@@ -146,7 +146,7 @@ class ApiKeys:
             raise NotAuthenticated("invalid")
         key = self._file.content.get(shape[1])
         if not hmac.compare_digest(_hash(shape[2]), key.hash if key is not None else _NOBODY) or key is None:
-            raise NotAuthenticated("invalid")
+            raise NotAuthenticated("invalid", claimed=shape[1])
         return Identified(
             subject=key.subject,
             tenant=key.tenant,

@@ -72,11 +72,13 @@ class NotAuthenticated(UnauthenticatedError):
     Args:
         why: for metrics and audit.
         message: for whoever asked; says no more than they may know.
+        claimed: id of the credential that it says it is, short; nobody has shown that they hold it.
     """
 
-    def __init__(self, why: Why, message: str | None = None) -> None:
+    def __init__(self, why: Why, message: str | None = None, *, claimed: str = "") -> None:
         super().__init__(message or ("Authentication is required" if why == "missing" else "Credentials not accepted"))
         self.why: Why = why
+        self.claimed = claimed
         self.challenges: tuple[str, ...] = ()
         """For ``WWW-Authenticate``."""
 
