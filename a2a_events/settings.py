@@ -14,6 +14,8 @@ from msgspec import Meta, Struct
 from a2a_events import limits
 
 PREFIX: Final = "A2A_EVENTS_"
+_NAMESPACE: Final = re.compile(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*")
+_NAMESPACE_CHARACTERS: Final = 64
 _LOG: Final = re.compile(r"[a-z0-9]{1,16}")
 _METHODS: Final = ("none", "api_keys", "jwt", "proxy")
 _DOMAIN: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
@@ -336,7 +338,7 @@ def load(flags: Mapping[str, Any] | None = None, environment: Mapping[str, str] 
         environment: default: the process's.
 
     Raises:
-        SettingsError: a variable is unknown, or a value is not of its type.
+        SettingsError: a variable is unknown, a value is not of its type, or a name is none.
     """
     environ = os.environ if environment is None else environment
     hints = get_type_hints(Settings, include_extras=True)
@@ -351,9 +353,23 @@ def load(flags: Mapping[str, Any] | None = None, environment: Mapping[str, str] 
         values[name] = _convert(variable, raw, hints[name])
     values.update({name: value for name, value in (flags or {}).items() if value is not None})
     try:
-        return msgspec.convert(values, Settings)
+        settings = msgspec.convert(values, Settings)
     except msgspec.ValidationError as error:
         raise SettingsError(str(error)) from None
+    _check_names(settings)
+    return settings
+
+
+def _check_names(settings: Settings) -> None:
+    """They become subjects, names of streams, and configuration of nats-server, none of which can quote them."""
+    namespace = settings.namespace
+    if not _NAMESPACE.fullmatch(namespace) or len(namespace) > _NAMESPACE_CHARACTERS:
+        raise SettingsError(
+            f"{PREFIX}NAMESPACE={namespace!r} must be letters, digits, dashes and underscores, with inner dots, "
+            f"at most {_NAMESPACE_CHARACTERS}"
+        )
+    if not _LOG.fullmatch(settings.log):
+        raise SettingsError(f"{PREFIX}LOG={settings.log!r} must be 1 to 16 lower-case letters and digits")
 
 
 def _convert(variable: str, raw: str, of: Any) -> Any:
