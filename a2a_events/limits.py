@@ -103,6 +103,8 @@ CLIENT_DEAD_SECONDS: Final = 60.0
 """How long a NATS client that was closed for good may take to be made anew: the same for its process."""
 TRACE_SECONDS: Final = 900.0
 """How old a message may be for its turn to be part of its trace; a later one begins its own, which is linked."""
+ACCOUNT_CONNECTIONS: Final = 500
+"""Connections to NATS of one tenant's account, at once: some hundreds of services, of one or two connections each."""
 
 # --- writers ---------------------------------------------------------------------------------------------------------
 WRITER_QUEUED_EVENTS: Final = 1024

@@ -29,17 +29,18 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from a2a_events import limits
 from a2a_events.log.jetstream import Names
 from a2a_events.log.jetstream import permissions as granted
 from a2a_events.log.jetstream.accounts import Account, Limits, account_name, configuration, is_tenant, needed_streams
 from a2a_events.log.jetstream.permissions import definitions, permissions
+from a2a_events.settings import SettingsError, load, pairs
+from a2a_events.timeline.ids import is_name
 
 SERVICES = granted.ROLES
 ROLES = (*SERVICES, "leaf")
 """Users of NATS. ``leaf`` is the other region's servers, which may do everything in the account."""
 SERVERS = tuple(f"nats-{ordinal}.nats-headless" for ordinal in range(3))
-CONNECTIONS = 500
-"""Of one tenant's account, at once."""
 CA_DAYS = 3650
 SERVER_DAYS = 365
 
@@ -59,10 +60,18 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--tenant", action="append", default=[], help="has an account of its own; repeatable")
     parser.add_argument("--storage-gib", type=float, default=10.0, help="of each tenant's account")
     given = parser.parse_args(arguments)
-    if given.tenant and given.regions:
+    try:
+        regional = load({"namespace": given.subjects, "log": given.log, "regions": given.regions}, {}).domains
+    except SettingsError as error:
+        parser.error(str(error))
+    if given.tenant and regional:
         parser.error("accounts of tenants have no leaf nodes, so there are no regions")
     if bad := [name for name in given.tenant if not is_tenant(name) or name == given.namespace]:
         parser.error(f"{bad[0]!r} is no name for a tenant's namespace")
+    if bad := [name for name in given.agent if not is_name(name)]:
+        parser.error(f"{bad[0]!r} is not the name of an agent")
+    if given.shards < 1 or given.storage_gib <= 0:
+        parser.error("there must be a shard, and storage")
     os.umask(0o077)
     try:
         given.folder.mkdir(parents=True)
@@ -84,13 +93,13 @@ def main(arguments: list[str] | None = None) -> None:
 def _for_tenants(given: argparse.Namespace) -> None:
     """A folder for each namespace, and one that applies all."""
     tenants = {tenant: {role: _seed() for role in SERVICES} for tenant in dict.fromkeys(given.tenant)}
-    limits = Limits(
+    allowed = Limits(
         storage_bytes=int(given.storage_gib * 1024**3),
         streams=needed_streams(Names(given.subjects), log=given.log, shards=given.shards),
-        connections=CONNECTIONS,
+        connections=limits.ACCOUNT_CONNECTIONS,
     )
     named = {account_name(tenant): seeds for tenant, seeds in tenants.items()}
-    servers: dict[str, dict[str, bytes]] = {"nats-accounts": {"accounts.conf": _accounts(named, given, limits)}}
+    servers: dict[str, dict[str, bytes]] = {"nats-accounts": {"accounts.conf": _accounts(named, given, allowed)}}
     trusted: dict[str, dict[str, bytes]] = {}
     if not given.no_certificates:
         elsewhere = [f"{server}.{given.namespace}" for server in SERVERS]
@@ -117,8 +126,8 @@ def _seed() -> bytes:
     return seed
 
 
-def _accounts(named: dict[str, dict[str, bytes]], given: argparse.Namespace, limits: Limits | None) -> bytes:
-    regions = dict(pair.split("=") for pair in given.regions.split(",") if pair)
+def _accounts(named: dict[str, dict[str, bytes]], given: argparse.Namespace, allowed: Limits | None) -> bytes:
+    regions = pairs("REGIONS", given.regions)
     log = next(iter(regions), given.log)
     names = Names(given.subjects)
     made = {
@@ -126,7 +135,7 @@ def _accounts(named: dict[str, dict[str, bytes]], given: argparse.Namespace, lim
         for role in SERVICES
     }
     accounts = [
-        Account(name, {role: _public(seed) for role, seed in seeds.items()}, limits) for name, seeds in named.items()
+        Account(name, {role: _public(seed) for role, seed in seeds.items()}, allowed) for name, seeds in named.items()
     ]
     lines = [
         "# Public halves only. An account keeps its subjects and streams apart from all others.",

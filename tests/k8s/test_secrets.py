@@ -34,6 +34,21 @@ def test_the_chart_gets_the_same_settings() -> None:
     } in values["container"]["patch"]
 
 
+@pytest.mark.parametrize(
+    "wrong",
+    [("--subjects", "x } y"), ("--subjects", "a.>"), ("--log", 'a"b'), ("--agent", "a.>"), ("--agent", 'a"b'),
+     ("--regions", "a=b c,d=e"), ("--regions", "a"), ("--shards", "0"), ("--tenant", "acme", "--storage-gib", "0")],
+)  # fmt: skip
+def test_what_configuration_of_nats_server_cannot_hold_is_refused_and_nothing_is_made(
+    wrong: tuple[str, ...], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as refused:
+        make_secrets.main([str(tmp_path / "secrets"), *wrong])
+    assert refused.value.code == 2
+    assert "error: " in capsys.readouterr().err
+    assert not (tmp_path / "secrets").exists()
+
+
 def test_secrets_are_a_folder_for_kubectl_and_are_made_once(tmp_path: Path) -> None:
     folder = tmp_path / "secrets"
     make_secrets.main([str(folder), "--namespace", "elsewhere"])
