@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from a2a_events import limits
 from a2a_events.cli import flags
-from a2a_events.cli.outcome import Failure
+from a2a_events.cli.outcome import Failure, say
 
 if TYPE_CHECKING:
     from a2a_events.log.jetstream.accounts import Limits
@@ -37,7 +38,11 @@ _GIB: Final = 1024**3
     help="What all streams of one account may take; on a cluster every copy counts.",
 )
 @click.option(
-    "--connections", type=click.IntRange(min=1), default=500, show_default=True, help="Of one account, at once."
+    "--connections",
+    type=click.IntRange(min=1),
+    default=limits.ACCOUNT_CONNECTIONS,
+    show_default=True,
+    help="Of one account, at once.",
 )
 @click.option(
     "--agent", "agents", multiple=True, metavar="NAME", help="The only agents that workers may serve; repeatable."
@@ -57,7 +62,8 @@ def nats_accounts(
     Each account has streams of its own, limits of its own, and a user for each role with the permissions of
     `nats-permissions`. Run gateway, worker, notifier and provisioner once for each tenant, each with the key
     KEYS/TENANT/ROLE.nk as A2A_EVENTS_NATS_CREDENTIALS. Only public halves are printed. Keys that are there stay, so
-    print it anew to add a tenant, after an upgrade, and when shards are added.
+    print it anew to add a tenant, after an upgrade, and when shards are added. Name all tenants each time:
+    those that are left out have no account any more, and are named on standard error if KEYS has keys of them.
 
     NAME is lower-case letters, digits and dashes, and need not be what credentials call the tenant: that is
     A2A_EVENTS_AUTH_TENANT of its gateways.
@@ -87,21 +93,26 @@ def nats_accounts(
     users = {
         tenant: {role: _public(keys / tenant / f"{role}.nk") for role in ROLES} for tenant in dict.fromkeys(tenants)
     }
-    limits = Limits(
+    allowed = Limits(
         storage_bytes=int(storage_gib * _GIB),
         streams=needed_streams(where, log=settings.log, shards=settings.shards),
         connections=connections,
     )
-    print(_configuration(made, users, limits, settings.namespace), end="")
+    if left_out := sorted({found.parent.name for found in keys.glob("*/*.nk")} - users.keys()):
+        say(
+            f"{', '.join(left_out)}: there are keys in {keys}, but no --tenant; "
+            "a server that loads this has no such account, and their services are cut off"
+        )
+    print(_configuration(made, users, allowed, settings.namespace), end="")
 
 
 def _configuration(
-    made: dict[str, Permissions], users: dict[str, dict[str, str]], limits: Limits, namespace: str
+    made: dict[str, Permissions], users: dict[str, dict[str, str]], allowed: Limits, namespace: str
 ) -> str:
     from a2a_events.log.jetstream.accounts import Account, account_name, configuration
     from a2a_events.log.jetstream.permissions import definitions
 
-    accounts = [Account(account_name(tenant), keys, limits) for tenant, keys in users.items()]
+    accounts = [Account(account_name(tenant), keys, allowed) for tenant, keys in users.items()]
     return "\n".join(
         [
             "# Made by `a2a-events nats-accounts`: print it anew instead of editing it. Public halves of keys only.",
@@ -124,6 +135,8 @@ def _public(path: Path) -> str:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     except FileExistsError:
         seed = path.read_bytes().strip()
+        if path.stat().st_mode & 0o077:
+            say(f"{path} may be read by others than its owner: take that away, or remove it to have a new one made")
     else:
         seed = nkeys.encode_seed(os.urandom(32), nkeys.PREFIX_BYTE_USER)
         with os.fdopen(descriptor, "wb") as file:

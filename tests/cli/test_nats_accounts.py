@@ -51,6 +51,30 @@ def test_a_tenant_that_is_added_changes_no_other(tmp_path: Path, capsys: pytest.
     assert set(re.findall(r"nkey: (\w+)", one)) < set(re.findall(r"nkey: (\w+)", both))
 
 
+def test_a_tenant_with_keys_that_is_left_out_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    printed(capsys, tmp_path, "--tenant", "acme", "--tenant", "globex", "--tenant", "initech")
+    (tmp_path / "notes").mkdir()
+    command = ("nats-accounts", "--shards", "1", "--keys", str(tmp_path))
+    assert run_here(*command, "--tenant", "globex") == 0
+    said = capsys.readouterr()
+    assert "acme, initech" in said.err
+    assert "cut off" in said.err
+    assert "globex" not in said.err
+    assert "notes" not in said.err
+    assert "acme" not in said.out
+    assert run_here(*command, "--tenant", "acme", "--tenant", "globex", "--tenant", "initech") == 0
+    assert capsys.readouterr().err == ""
+
+
+def test_a_key_that_others_may_read_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    printed(capsys, tmp_path, "--tenant", "acme")
+    (tmp_path / "acme" / "worker.nk").chmod(0o644)
+    assert run_here("nats-accounts", "--shards", "1", "--keys", str(tmp_path), "--tenant", "acme") == 0
+    said = capsys.readouterr().err
+    assert f"{tmp_path / 'acme' / 'worker.nk'} may be read by others" in said
+    assert "gateway.nk" not in said
+
+
 @pytest.mark.parametrize(
     "wrong",
     [("--tenant", "a b"), ("--tenant", "../acme"), ("--tenant", "Acme"), ("--tenant", ""), ("--tenant", "-a"),
