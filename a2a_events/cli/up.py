@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shlex
 import sys
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 import click
@@ -14,6 +16,7 @@ from a2a_events.cli.outcome import program
 
 if TYPE_CHECKING:
     from a2a_events.services.up import Ready
+    from a2a_events.settings import Settings
 
 DEMO_AGENT: Final = "a2a_events.agents:scripted"
 
@@ -87,7 +90,8 @@ def up(gateways: int, workers: int, in_process: bool, agent: tuple[str, ...], **
     print(f"Starting with {broker}, gateways: {gateways}, workers: {workers} …", flush=True)
     command = None if in_process else service_command
     work = run(
-        Plan(settings=settings, gateways=gateways, workers=workers, embedded=embedded, command=command), _announce
+        Plan(settings=settings, gateways=gateways, workers=workers, embedded=embedded, command=command),
+        partial(_announce, settings),
     )
     if in_process:
         event_loop.run(work)
@@ -101,7 +105,7 @@ def service_command(role: str) -> list[str]:
     return [sys.executable, "-m", "a2a_events.cli", role, "--until-eof"]
 
 
-def _announce(ready: Ready) -> None:
+def _announce(settings: Settings, ready: Ready) -> None:
     from a2a_events.bindings.app import CARD_PATH
 
     me = program()
@@ -110,6 +114,7 @@ def _announce(ready: Ready) -> None:
     url = "" if usual else "".join(f" --url {url}" for url in ready.urls)
     nats = "" if ready.nats == "nats://127.0.0.1:4222" else f" --nats {ready.nats}"
     where = f"  (data in {ready.store})" if ready.store else ""
+    made, shown, header = _credentials(settings)
     message = '{"message":{"messageId":"1","role":"ROLE_USER","parts":[{"text":"hello"}]}}'
     lines = [
         "",
@@ -119,11 +124,27 @@ def _announce(ready: Ready) -> None:
         f"agents       {', '.join(ready.agents)}",
         f"timelines    {ready.timeline}",
         f"nats         {ready.nats}{where}",
-        f'try          {me} send{url} "hello"',
+        *([f"a key        {me} {made}"] if made else []),
+        f'try          {me} send{url}{shown} "hello"',
         f"then         {me} timeline{nats} TASK",
-        f"or           curl -sN {first}/message:stream -H 'A2A-Version: 1.0' \\",
+        f"or           curl -sN {first}/message:stream -H 'A2A-Version: 1.0'{header} \\",
         f"                  -H 'Content-Type: application/json' -d '{message}'",
         "stop         Ctrl-C",
         "",
     ]
     print("\n".join(lines), flush=True)
+
+
+def _credentials(settings: Settings) -> tuple[str, str, str]:
+    """How a key is made, and how `send` and curl show it; empty where callers need none of their own."""
+    methods = settings.auth_methods
+    if "api_keys" in methods:
+        file = shlex.quote(settings.auth_api_keys)
+        return (
+            f"api-key new --file {file} --subject me > me.key",
+            " --api-key @me.key",
+            ' -H "X-API-Key: $(cat me.key)"',
+        )
+    if "jwt" in methods:
+        return "", " --token @me.token", ' -H "Authorization: Bearer $(cat me.token)"'
+    return "", "", ""

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -64,6 +66,29 @@ async def up(start: Start) -> AsyncIterator[Up]:
     assert await running.command.end() == 0
     assert running.command.out.endswith("Stopped.\n")
     assert running.command.family() == {}
+
+
+@pytest.mark.integration
+@pytest.mark.processes
+async def test_what_is_printed_works_where_callers_need_keys(start: Start, tmp_path: Path) -> None:
+    (tmp_path / "my keys.jsonl").touch()
+    up = await started(start, "--auth", "api_keys", "--auth-api-keys", "my keys.jsonl")
+    printed = dict(re.findall(r"^(a key|try|or) +(.+(?:\n  .+)*)", up.command.out, re.MULTILINE))
+
+    async def shell(name: str) -> str:
+        command = ["sh", "-c", printed[name]]
+        ran = await asyncio.to_thread(
+            subprocess.run, command, cwd=tmp_path, capture_output=True, text=True, check=False
+        )
+        return ran.stdout if ran.returncode == 0 else ""
+
+    await shell("a key")
+    assert (tmp_path / "me.key").read_text().startswith("a2ak_")
+    # The gateway looks at the file every other second.
+    await eventually(lambda: shell("try"), what="an answer to somebody with a key")
+    assert "TASK_STATE_COMPLETED" in await shell("or")
+    up.command.interrupt()
+    assert await up.command.end() == 0
 
 
 @pytest.mark.usefixtures("up")
