@@ -19,8 +19,8 @@ from a2a_events.settings import Settings, load
 ROOT = Path(__file__).parents[2]
 K8S = ROOT / "k8s"
 OVERLAYS = ("local", "production", "two-region/a", "two-region/b")
-CHOICES = ("ingress", "nack")
-"""Components that no overlay has, because they are instead of others."""
+CHOICES = ("ingress", "nack", "jwt-issuer", "card-keys")
+"""Components that no overlay has: they are instead of others, or for those who choose them."""
 TARGETS = (*OVERLAYS, *CHOICES)
 RENDER_SECONDS = 60
 

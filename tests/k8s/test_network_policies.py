@@ -58,6 +58,13 @@ def test_exactly_the_edges_that_are_needed_are_allowed(target: str) -> None:
     assert {edge for edge in incoming ^ outgoing if {edge[0], edge[1]} <= inside} == set(), "allowed by one side alone"
 
 
+def test_who_asks_for_tokens_lets_gateways_fetch_the_issuers_keys_and_nothing_more() -> None:
+    inside, outside = edges(render("production"))
+    wider_inside, wider_outside = edges(render("jwt-issuer"))
+    assert wider_inside == inside
+    assert wider_outside - outside == {("gateway", "internet", "443")}
+
+
 @pytest.mark.parametrize("target", list(REGIONS))
 def test_every_pod_is_closed_in_both_directions(target: str) -> None:
     manifests = render(target)
@@ -124,7 +131,7 @@ def peers(given: list[Any] | None, pods: dict[str, dict[str, str]]) -> list[str]
 
 
 def test_nothing_inside_counts_as_the_internet() -> None:
-    for policy in of_kind(render("production"), "NetworkPolicy"):
+    for policy in of_kind(render("jwt-issuer"), "NetworkPolicy"):  # production, and one more
         blocks = [one["ipBlock"] for rule in policy["spec"].get("egress", []) for one in rule["to"] if "ipBlock" in one]
         if blocks:
             assert {address for block in blocks for address in block["except"]} >= PRIVATE

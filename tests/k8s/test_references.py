@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import pytest
 from click import Context
+from msgspec.structs import replace
 
+from a2a_events.bindings.identity.port import Presented
+from a2a_events.services.card_signing import card_signer
+from a2a_events.services.identity import access
 from a2a_events.services.worker import load_agents
 from k8s import make_secrets
+from tests.cli.commands import run_here
 from tests.k8s.manifests import (
     K8S,
     TARGETS,
@@ -23,6 +29,9 @@ from tests.k8s.manifests import (
     settings_of,
     templates,
 )
+
+
+CARD_KEYS = "a2a-events-card-keys"
 
 
 @pytest.fixture(params=TARGETS)
@@ -96,6 +105,7 @@ def test_what_is_mounted_or_read_is_there(manifests: list[Manifest]) -> None:
     made |= {("Secret", certificate["spec"]["secretName"]) for certificate in of_kind(manifests, "Certificate")}
     made |= {("Secret", f"nats-user-{role}") for role in make_secrets.ROLES}
     made |= {("Secret", name) for name in ("nats-accounts", "nats-tls", "a2a-events-timeline", "a2a-events-api-keys")}
+    made |= {("Secret", CARD_KEYS)}  # by `card keygen` and hand
     for name, template in templates(manifests).items():
         for kind, wanted in references(template):
             assert (kind, wanted) in made, f"{name} needs {kind} {wanted}, which nobody makes"
@@ -179,6 +189,46 @@ def test_a_way_in_leads_to_the_gateway_and_cuts_no_stream(target: str) -> None:
                 service = path["backend"]["service"]
                 assert service["name"] == "gateway"
                 assert service["port"]["name"] in ports
+
+
+@pytest.mark.parametrize("target", ["production", "two-region/a", "two-region/b", "ingress"])
+def test_behind_a_way_in_clients_have_addresses_of_their_own(target: str) -> None:
+    settings = replace(loaded(settings_of(render(target))), auth="none", allow_anonymous=True)
+    forwarded = {"x-forwarded-for": ["203.0.113.7, 10.4.0.9"]}
+    by_proxy = Presented(lambda name: forwarded.get(name, []), address="10.8.3.1")
+    past_it = Presented(lambda name: forwarded.get(name, []), address="198.51.100.2")
+    assert access(settings).address(by_proxy) == "203.0.113.7", "else all clients share the limits of one address"
+    assert access(settings).address(past_it) == "198.51.100.2"
+
+
+def test_gateways_sign_cards_with_the_keys_of_the_secret(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    manifests = render("card-keys")
+    settings = loaded(settings_of(manifests))
+    gateway = templates(manifests)["gateway"]
+    assert ("Secret", CARD_KEYS) in references(gateway)
+    assert not any(
+        ("Secret", CARD_KEYS) in references(made) for role, made in ours(manifests).items() if role != "gateway"
+    )
+    (container,) = containers(gateway)
+    (mount,) = [each for each in container["volumeMounts"] if each["name"] == "card-keys"]
+    assert settings.card_keys == f"{mount['mountPath']}/card-keys.json"
+    assert mount["readOnly"] is True
+
+    # As docs/kubernetes.md has it: the file of the Secret is what `card keygen` writes.
+    monkeypatch.chdir(tmp_path)
+    assert run_here("card", "keygen", "--file", Path(settings.card_keys).name) == 0
+    signer = card_signer(replace(settings, card_keys=Path(settings.card_keys).name))
+    assert signer is not None
+    assert len(signer.keys) == 1
+
+
+def test_the_notes_say_what_an_upgrade_needs_first() -> None:
+    settings = loaded(settings_of(render("production")))
+    said = " ".join((K8S.parent / "CHANGELOG.md").read_text().split())
+    secret, file = "a2a-events-api-keys", Path(settings.auth_api_keys).name
+    assert ("Secret", secret) in references(templates(render("production"))["gateway"])
+    assert f"kubectl -n a2a-events create secret generic {secret} --from-file={file}" in said
+    assert f"a2a-events api-key new --file {file}" in said
 
 
 def references(template: Manifest) -> list[tuple[str, str]]:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import base64
+import shlex
 from pathlib import Path
 
 import pytest
 import yaml
 
+from a2a_events.bindings.identity.api_keys import parse
 from k8s import make_secrets
+from tests.cli.commands import run_here
 from tests.k8s.manifests import K8S, kustomize
 
 NATS = K8S / "components" / "nats"
@@ -64,3 +68,27 @@ def test_secrets_are_a_folder_for_kubectl_and_are_made_once(tmp_path: Path) -> N
     assert len(seeds) == len(make_secrets.ROLES)
     public = (folder / "nats-accounts" / "accounts.conf").read_bytes()
     assert not any(seed in public for seed in seeds)
+
+
+def test_the_first_message_of_the_page_is_sent_with_a_key_that_gateways_take(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    make_secrets.main(["../secrets", "--no-certificates"])
+    told = (K8S.parent / "docs" / "kubernetes.md").read_text().partition("## Production")[2].splitlines()
+    made, sent = (
+        next(number for number, line in enumerate(told) if line.startswith(f"a2a-events {command} "))
+        for command in ("api-key", "send")
+    )
+    words, _, file = told[made].partition(" > ")
+    applied = told.index("kubectl apply -k ../secrets")
+    assert made < applied < sent
+    assert f"--api-key @{file}" in told[sent]
+    capsys.readouterr()
+    assert run_here(*shlex.split(words)[1:]) == 0
+    assert capsys.readouterr().out.startswith("a2ak_")
+
+    secrets = {each["metadata"]["name"]: each["data"] for each in yaml.safe_load_all(kustomize(Path("../secrets")))}
+    (key,) = parse(base64.b64decode(secrets["a2a-events-api-keys"]["keys.jsonl"])).values()
+    assert (key.subject, key.scopes) == ("ci", ("read", "write"))
