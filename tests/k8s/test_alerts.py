@@ -45,6 +45,7 @@ WORDS = {
     "time",
     "on",
     "group_left",
+    "offset",
     "last_over_time",
     "le",
     "bool",
@@ -82,6 +83,20 @@ def test_rules_and_dashboard_ask_for_metrics_that_exist() -> None:
         asked = metrics_in(expression)
         assert asked, expression
         assert asked <= METRICS | recorded, expression
+
+
+def test_what_the_documentation_says_is_on_the_dashboard_is_on_it() -> None:
+    page = (K8S.parent / "docs" / "observability.md").read_text()
+    shown = {name.removesuffix("_bucket") for expression in dashboard_expressions() for name in metrics_in(expression)}
+    asked = {name.removesuffix("_bucket") for rule in rules() for name in metrics_in(rule["expr"])}
+    rows = re.findall(r"^\| `(a2a_\w+)\S*` \|.*\| ([^|]+) \|$", page, re.MULTILINE)
+    assert len(rows) == len(catalog.ALL)
+    said = {name for name, used in rows if "dashboard" in used}
+    assert len(said) > 10
+    assert said <= shown
+    assert {name for name, used in rows if "`A2A" in used} - said <= asked
+    for refused in (catalog.AUTH_FAILURES, catalog.RATE_LIMITED):
+        assert refused.name in shown & asked
 
 
 def test_an_alert_leads_to_a_page_of_the_runbook_that_there_is() -> None:

@@ -30,7 +30,6 @@ from tests.k8s.manifests import (
     templates,
 )
 
-
 CARD_KEYS = "a2a-events-card-keys"
 
 
