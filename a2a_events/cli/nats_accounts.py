@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from a2a_events.log.jetstream.permissions import Permissions
 
 _GIB: Final = 1024**3
+_OWNER: Final = "owner"
+"""A user without permissions: it may do everything within its account."""
 
 
 @click.command(name="nats-accounts", short_help="Print an account of NATS for each tenant, for hard isolation.")
@@ -47,6 +49,13 @@ _GIB: Final = 1024**3
 @click.option(
     "--agent", "agents", multiple=True, metavar="NAME", help="The only agents that workers may serve; repeatable."
 )
+@click.option(
+    "--owner",
+    "owned",
+    multiple=True,
+    metavar="NAME",
+    help="Tenant in whose account one more user, KEYS/NAME/owner.nk, may do everything: to remove it; repeatable.",
+)
 @flags.settings("shards", "namespace", "log")
 def nats_accounts(
     *,
@@ -55,6 +64,7 @@ def nats_accounts(
     storage_gib: float,
     connections: int,
     agents: tuple[str, ...],
+    owned: tuple[str, ...],
     **given: Any,
 ) -> None:
     """Print accounts for nats-server: one for each tenant, whose services nothing of another tenant can reach.
@@ -84,6 +94,9 @@ def nats_accounts(
             raise click.BadParameter(
                 f"{tenant!r} is not up to 32 lower-case letters, digits and inner dashes", param_hint="--tenant"
             )
+    for tenant in owned:
+        if tenant not in tenants:
+            raise click.BadParameter(f"{tenant!r} is not among the --tenant that are printed", param_hint="--owner")
     for name in agents:
         if not is_name(name):
             raise click.BadParameter(f"{name!r} is not the name of an agent", param_hint="--agent")
@@ -91,7 +104,10 @@ def nats_accounts(
     where = names(settings)
     made = {role: permissions(role, where, log=settings.log, shards=settings.shards, agents=agents) for role in ROLES}
     users = {
-        tenant: {role: _public(keys / tenant / f"{role}.nk") for role in ROLES} for tenant in dict.fromkeys(tenants)
+        tenant: {
+            role: _public(keys / tenant / f"{role}.nk") for role in (*ROLES, *([_OWNER] if tenant in owned else []))
+        }
+        for tenant in dict.fromkeys(tenants)
     }
     allowed = Limits(
         storage_bytes=int(storage_gib * _GIB),

@@ -6,11 +6,14 @@ import re
 import subprocess
 from pathlib import Path
 
+import nats
 import nkeys
 import pytest
 
 from a2a_events.log.jetstream.permissions import ROLES
-from a2a_events.services.nats_server import binary
+from a2a_events.services import provisioner
+from a2a_events.services.nats_server import NatsServer, binary
+from a2a_events.settings import Settings
 from tests.cli.commands import run_here
 
 
@@ -98,3 +101,43 @@ def test_a_file_that_holds_no_user_s_key_is_named_and_left_alone(
     assert run_here("nats-accounts", "--tenant", "acme", "--keys", str(tmp_path)) == 1
     assert str(file) in capsys.readouterr().err
     assert file.read_bytes() == content
+
+
+def test_an_owner_is_of_a_tenant_that_is_printed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_here("nats-accounts", "--keys", str(tmp_path), "--tenant", "acme", "--owner", "globex") == 2
+    assert "--owner" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+    assert "# owner" not in printed(capsys, tmp_path, "--tenant", "acme")
+    assert not (tmp_path / "acme" / "owner.nk").exists()
+
+
+@pytest.mark.integration
+async def test_an_owner_removes_all_of_a_tenant_and_nothing_of_another(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    keys, disk = tmp_path / "keys", tmp_path / "nats" / "jetstream"
+    both = ("--tenant", "acme", "--tenant", "globex")
+    server = NatsServer(disk.parent, sync="2m", more=printed(capsys, keys, *both, "--owner", "acme"))
+    try:
+        await server.start()
+        for tenant in ("acme", "globex"):
+            credentials = str(keys / tenant / "provisioner.nk")
+            await provisioner.run(Settings(nats=server.url, nats_credentials=credentials, shards=1))
+        kept = sorted(path.name for path in (disk / "TENANT_globex" / "streams").iterdir())
+
+        owner = await nats.connect(server.url, nkeys_seed=str(keys / "acme" / "owner.nk"))
+        made = await owner.jetstream().streams_info()
+        assert sorted(each.config.name or "" for each in made) == kept, "of its own account"
+        for each in made:
+            await owner.jetstream().delete_stream(each.config.name or "")
+        await owner.close()
+
+        await server.stop()
+        server.clean()
+        server = NatsServer(disk.parent, sync="2m", more=printed(capsys, keys, "--tenant", "globex"))
+        await server.start()
+        assert [path.name for path in disk.iterdir() if path.name.startswith("TENANT_")] == ["TENANT_globex"]
+        assert sorted(path.name for path in (disk / "TENANT_globex" / "streams").iterdir()) == kept
+    finally:
+        await server.stop()
+        server.clean()
