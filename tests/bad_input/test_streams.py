@@ -96,14 +96,19 @@ async def _unread(port: int, request: bytes) -> socket.socket:
 @pytest.mark.parametrize("case", ["row-103-bounded"])
 @pytest.mark.parametrize("binding", BINDINGS)
 async def test_what_waits_for_readers_that_never_read_is_bounded(site: Site, binding: str, case: str) -> None:
-    """Eight of them, and 30 MB for each. A reader that is behind holds one batch of the log, ``READ_BATCH_BYTES``."""
+    """Eight of them, and 30 MB for each. A reader that is behind holds one batch of the log, ``READ_BATCH_BYTES``.
+
+    They are there before the agent says anything, so that none begins with a task that is large already.
+    """
     site.appends = True
     caller = site.caller(binding)
     before = _resident_bytes(site.gateway.pid)
-    asked = send(script(chunks=600, bytes=50_000, delayMs=2), configuration={"returnImmediately": True})
-    task = (await caller.call("SendMessage", asked))["task"]
+    waiting = send(script(chunks=600, bytes=50_000, artifacts=4, delayMs=10, inputAt=0))
+    task = (await caller.call("SendMessage", waiting))["task"]
     subscription = caller.request("SubscribeToTask", {"id": task["id"]})
     sockets = [await _unread(site.gateway.port, _raw(subscription)) for _ in range(8)]
+    go = send("go", taskId=task["id"], configuration={"returnImmediately": True})
+    await caller.call("SendMessage", go)
     try:
 
         async def ended() -> bool:
