@@ -101,7 +101,7 @@ contracts: $(STAMP) ## Check that imports keep to the layers (import-linter)
 	@$(BIN)/lint-imports --no-logo
 
 audit: $(STAMP) ## Look for known vulnerabilities in all locks; skipped, loudly, where OSV cannot be reached (REQUIRED=1: fails)
-	@$(call within,420) $(BIN)/python .ci/audit.py $(if $(REQUIRED),--required) requirements/*.txt
+	@$(call within,420) $(BIN)/python .ci/advisories.py $(if $(REQUIRED),--required) requirements/*.txt
 
 sbom: $(STAMP) ## Write dist/sbom.cdx.json (CycloneDX): what the image's lock names, with hashes and licences
 	@$(BIN)/python .ci/sbom.py requirements/image.txt dist/sbom.cdx.json

@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 ROOT = Path(__file__).parents[2]
-AUDIT = ROOT / ".ci" / "audit.py"
+ADVISORIES = ROOT / ".ci" / "advisories.py"
 LOCKS = sorted((ROOT / "requirements").glob("*.txt"))
 BUILD = ROOT / "requirements" / "build.txt"
 
@@ -69,7 +69,7 @@ def source(vulns: Vulns, *, status: int = 200, knows: bool = True) -> Iterator[t
 
 def audit(url: str, *more: str, locks: list[Path] | None = None) -> subprocess.CompletedProcess[str]:
     given = [str(lock) for lock in locks or [BUILD]]
-    command = [sys.executable, str(AUDIT), "--url", url, *more, *given]
+    command = [sys.executable, str(ADVISORIES), "--url", url, *more, *given]
     return subprocess.run(command, capture_output=True, text=True, timeout=150, check=False)
 
 

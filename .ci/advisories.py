@@ -1,4 +1,4 @@
-"""Look for known vulnerabilities in everything that the locks name: ``audit.py [--required] LOCK...``.
+"""Look for known vulnerabilities in everything that the locks name: ``advisories.py [--required] LOCK...``.
 
 pip-audit asks OSV about each package. Where OSV cannot be reached nothing is known, which is said loudly and is no
 failure, unless ``--required`` says that it is one. A source is believed only if it knows a vulnerability that it must
