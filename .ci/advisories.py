@@ -9,6 +9,7 @@ not found any more.
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import re
 import subprocess
@@ -27,7 +28,10 @@ ANSWER_SECONDS: Final = 15
 AUDIT_SECONDS: Final = 300.0
 """Some 350 questions, one after the other."""
 IGNORED: Final = Path(__file__).parent / "ignored-advisories"
-_PIN: Final = re.compile(r"^([A-Za-z0-9._-]+)(?:\[[^]]*\])?==(\S+)", re.MULTILINE)
+_PIN: Final = re.compile(
+    r"(?P<name>[A-Za-z0-9._-]+)(?:\[[^]]*\])?==(?P<version>[^\s;]+)"
+    r"(?:\s*;.*?)?(?P<hashes>(?:\s+--hash=sha256:[0-9a-f]{64})+)"
+)
 _IGNORED_LINE: Final = re.compile(r"([A-Za-z0-9-]+):\s+(\S.*)")
 
 
@@ -44,10 +48,11 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=AUDIT_SECONDS, help="for all questions together")
     given = parser.parse_args()
     ignored = reasons(given.ignored)
+    locks = rounds(pins(given.locks))
     try:
         probe(given.url)
         end = time.monotonic() + given.seconds
-        found = [one for lock in apart(given.locks) for one in audited(lock, given.url, end - time.monotonic())]
+        found = [one for lock in locks for one in audited(lock, given.url, end - time.monotonic())]
     except Unreachable as error:
         print(f"!!! NOT AUDITED: {error}", file=sys.stderr)
         print("!!! Nobody has looked for known vulnerabilities. Run `make audit` where OSV answers.", file=sys.stderr)
@@ -84,23 +89,39 @@ def probe(url: str) -> None:
         raise Unreachable(f"{url} has no advisory for {name} {version}, so it would have none for us")
 
 
-def apart(locks: list[Path]) -> list[Path]:
-    """The locks without those that pin nothing which another one does not pin."""
-    pins = {lock: set(_PIN.findall(lock.read_text())) for lock in locks}
-    chosen: list[Path] = []
-    for lock in sorted(locks, key=lambda one: -len(pins[one])):
-        if not any(pins[lock] <= pins[larger] for larger in chosen):
-            chosen.append(lock)
-    return chosen
+def pins(locks: list[Path]) -> dict[tuple[str, str], str]:
+    """By name and version, what is pinned, with hashes: of every platform and Python, whichever this one is."""
+    made: dict[tuple[str, str], str] = {}
+    for lock in locks:
+        for line in lock.read_text().replace("\\\n", " ").splitlines():
+            if not line.strip() or line.lstrip().startswith("#"):
+                continue
+            pin = _PIN.fullmatch(line.strip())
+            if pin is None:
+                sys.exit(f"{lock}: could not audit {line.strip()[:80]!r}: it is no version with hashes")
+            made[pin["name"], pin["version"]] = f"{pin['name']}=={pin['version']} {pin['hashes']}"
+    return made
 
 
-def audited(lock: Path, url: str, seconds: float) -> list[dict[str, Any]]:
-    """Packages, and the advisories of each."""
+def rounds(pinned: dict[tuple[str, str], str]) -> list[list[str]]:
+    """The pins in as many locks as are needed: pip-audit takes one version of a package at a time."""
+    versions: dict[str, list[str]] = {}
+    for (name, _), pin in sorted(pinned.items()):
+        versions.setdefault(name, []).append(pin)
+    return [[pin for pin in each if pin] for each in itertools.zip_longest(*versions.values())]
+
+
+def audited(lock: list[str], url: str, seconds: float) -> list[dict[str, Any]]:
+    """Packages, and the advisories of each.
+
+    pip-audit passes over what is not for the Python and platform that it runs on: the pins come without such markers.
+    """
     with tempfile.TemporaryDirectory() as folder:
-        output = Path(folder) / "audit.json"
+        output, given = Path(folder) / "audit.json", Path(folder) / "lock.txt"
+        given.write_text("\n".join(lock) + "\n")
         command = [sys.executable, "-m", "pip_audit", "--disable-pip", "--require-hashes", "--progress-spinner=off"]
         command += [f"--timeout={ANSWER_SECONDS}", "--vulnerability-service=osv", f"--osv-url={url}"]
-        command += ["--format=json", "--desc=off", "--aliases=on", f"--output={output}", f"--requirement={lock}"]
+        command += ["--format=json", "--desc=off", "--aliases=on", f"--output={output}", f"--requirement={given}"]
         try:
             done = subprocess.run(command, capture_output=True, text=True, timeout=seconds, check=False)
         except subprocess.TimeoutExpired:
@@ -109,7 +130,7 @@ def audited(lock: Path, url: str, seconds: float) -> list[dict[str, Any]]:
             dependencies: list[dict[str, Any]] = json.loads(output.read_text())["dependencies"]
         except (OSError, ValueError):
             probe(url)  # it may have gone away in between
-            sys.exit(f"pip-audit could not audit {lock}:\n{done.stderr[-2000:]}")
+            sys.exit(f"pip-audit failed:\n{done.stderr[-2000:]}")
         return dependencies
 
 

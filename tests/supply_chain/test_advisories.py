@@ -20,6 +20,8 @@ import pytest
 ROOT = Path(__file__).parents[2]
 ADVISORIES = ROOT / ".ci" / "advisories.py"
 LOCKS = sorted((ROOT / "requirements").glob("*.txt"))
+KNOWN = ("jinja2", "2.4.1")
+"""What a source has to know to be believed."""
 BUILD = ROOT / "requirements" / "build.txt"
 
 pytestmark = pytest.mark.timeout(180)  # pip-audit is a process that imports much, once for each lock
@@ -36,16 +38,16 @@ def advisory(name: str, number: str = "GHSA-aaaa-bbbb-cccc") -> dict[str, Any]:
 
 
 @contextlib.contextmanager
-def source(vulns: Vulns, *, status: int = 200, knows: bool = True) -> Iterator[tuple[str, list[str]]]:
+def source(vulns: Vulns, *, status: int = 200, knows: bool = True) -> Iterator[tuple[str, list[tuple[str, str]]]]:
     """An HTTP server on loopback that answers as OSV does; its address, and what it was asked about."""
-    asked: list[str] = []
+    asked: list[tuple[str, str]] = []
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             query = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
             name = query["package"]["name"]
-            asked.append(name)
-            old = knows and (name, query["version"]) == ("jinja2", "2.4.1")
+            asked.append((name, query["version"]))
+            old = knows and asked[-1] == KNOWN
             found = [advisory("jinja2")] if old else vulns(name)
             body = json.dumps({"vulns": found} if found else {}).encode()
             self.send_response(status)
@@ -78,14 +80,32 @@ def nothing(_: str) -> list[dict[str, Any]]:
 
 
 def test_every_package_of_every_lock_is_asked_about() -> None:
+    """Those that this Python and platform do not install as well: the image is of another Python."""
+    pins = {
+        pin
+        for lock in LOCKS
+        for pin in re.findall(r"^([a-z0-9-]+)(?:\[[^]]*\])?==([^\s;]+)", lock.read_text(), re.MULTILINE)
+    }
+    assert len({name for name, _ in pins}) < len(pins), "no package has two versions: nothing is for another Python"
     with source(nothing) as (url, asked):
         done = audit(url, locks=LOCKS)
     assert done.returncode == 0, done.stderr
-    assert "no known vulnerability" in done.stdout
-    for lock in LOCKS:
-        everywhere = re.findall(r"^([a-z0-9-]+)(?:\[[^]]*\])?==[^\s;]+ \\$", lock.read_text(), re.MULTILINE)
-        assert everywhere
-        assert set(everywhere) <= set(asked), lock.name
+    assert f"{len(pins)} packages, no known vulnerability" in done.stdout
+    assert set(asked) - {KNOWN} == pins
+
+
+def test_a_vulnerability_of_another_python_or_platform_fails(tmp_path: Path) -> None:
+    pin = f"--hash=sha256:{'0' * 64}"
+    markers = {"elsewhere": "sys_platform == 'other'", "older": "python_full_version < '3'", "here": "os_name != ''"}
+    lock = "".join(
+        f"{name}==1.0 ; {marker} \\\n    {pin} \\\n    {pin}\n    # via\n" for name, marker in markers.items()
+    )
+    (tmp_path / "lock.txt").write_text(lock)
+    with source(lambda name: [advisory(name)] if name in markers else []) as (url, _):
+        done = audit(url, locks=[tmp_path / "lock.txt"])
+    assert done.returncode == 1
+    for name in markers:
+        assert f"{name} 1.0: CVE-2026-0001 = GHSA-aaaa-bbbb-cccc" in done.stderr
 
 
 def test_a_known_vulnerability_fails() -> None:
@@ -168,9 +188,14 @@ def test_a_source_that_is_too_slow_is_not_waited_for() -> None:
     assert "in time" in done.stderr
 
 
-def test_a_lock_without_hashes_fails(tmp_path: Path) -> None:
-    (tmp_path / "lock.txt").write_text("msgspec==0.22.0\n")
+@pytest.mark.parametrize(
+    "line", ["msgspec==0.22.0", "msgspec>=0.22.0 --hash=sha256:" + "0" * 64, "msgspec==0.22.0 --hash=md5:" + "0" * 32,
+             "https://packages.invalid/msgspec.whl --hash=sha256:" + "0" * 64, "-r other.txt"]
+)  # fmt: skip
+def test_a_lock_without_hashes_fails(line: str, tmp_path: Path) -> None:
+    (tmp_path / "lock.txt").write_text(BUILD.read_text() + line + "\n")
     with source(nothing) as (url, _):
         done = audit(url, locks=[tmp_path / "lock.txt"])
     assert done.returncode == 1
     assert "could not audit" in done.stderr
+    assert line[:40] in done.stderr
