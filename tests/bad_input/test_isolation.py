@@ -199,8 +199,10 @@ async def test_76_lists_contexts_and_page_tokens_never_cross(world: World, bindi
         # A task of theirs may be in a conversation of this name, and shows nothing of the other.
         own = await caller.call("SendMessage", send("mine", contextId=context), headers=stranger)
         assert own["task"]["contextId"] == context
-        seen = await caller.call("ListTasks", {"contextId": context}, headers=stranger)
-        assert all(task["id"] not in {world.working, world.done} for task in seen["tasks"])
+        for whose, task_id in ((stranger, own["task"]["id"]), (alice, fresh["task"]["id"])):
+            seen = await caller.call("ListTasks", {"contextId": context}, headers=whose)
+            assert [task["id"] for task in seen["tasks"]] == [task_id]
+            assert seen["totalSize"] == 1
 
 
 @pytest.mark.parametrize("binding", BINDINGS)
