@@ -10,8 +10,10 @@ from pathlib import Path
 import httpx
 import msgspec
 import pytest
+import structlog
+from structlog.testing import capture_logs
 
-from a2a_events import Turn, agent, limits
+from a2a_events import Turn, agent, audit, limits
 from a2a_events.agents import scripted
 from a2a_events.log.jetstream import JetStreamLog
 from a2a_events.log.memory import MemoryLog
@@ -490,6 +492,26 @@ async def test_with_a_token_nothing_is_shown_without_it(serve: StackOf) -> None:
             assert (await http.get(path, headers={"authorization": "Bearer secret-1"})).status_code == 200
         named = await http.get("/", auth=("a", "secret-1"), headers={"host": "timelines.example"})
         assert named.status_code == 200
+
+
+async def test_who_reads_on_the_page_is_audited(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Once in a while for each task and for the list; and whoever is not let in."""
+    monkeypatch.setattr(audit, "_looks", audit._Looks())
+    structlog.reset_defaults()
+    log = MemoryLog()
+    async with in_memory(scripted, log=log) as calls:
+        task = await calls.send_task({"script": {"chunks": 1}})
+        with capture_logs() as lines:
+            async with timeline_service(log, timeline_token="secret-1") as http:
+                for shown in ("secret-2", "secret-1"):
+                    http.headers["authorization"] = f"Bearer {shown}"
+                    for path in ("", f"/{task.id}", f"/{task.id}/rows", f"/{task.id}/bundle"):
+                        await http.get(f"/api/tasks{path}")
+    told = [line for line in lines if line["event"] == "audit"]
+    assert [line["action"] for line in told] == ["denied"] * 4 + ["seen"] * 2
+    assert [(line["what"], line["task_id"]) for line in told[4:]] == [("page tasks", None), ("page tasks", task.id)]
+    assert {line["address"] for line in told} == {"127.0.0.1"}
+    assert "secret-" not in str(lines)
 
 
 def test_it_is_not_open_to_everybody_by_mistake() -> None:
