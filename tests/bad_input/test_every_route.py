@@ -7,6 +7,7 @@ is asked as well. Whoever adds a way in that needs no credential has to name it 
 from __future__ import annotations
 
 import ast
+import asyncio
 import json
 import re
 from collections.abc import AsyncIterator, Iterator
@@ -154,6 +155,19 @@ async def test_65_every_path_asks_who_calls_whatever_the_verb(
                 assert answer.headers["www-authenticate"]
     assert looked_for == []
     assert await guarded.appended() == before
+
+
+@pytest.mark.parametrize("path", ["/", "/message:send", "/message:stream", "/agents/scripted/", "/v1/message:send"])
+async def test_65_nobody_s_body_is_not_waited_for(guarded: Guarded, path: str) -> None:
+    host, port = guarded.settings.host, guarded.settings.port
+    head = [f"POST {path} HTTP/1.1", f"Host: {host}", "Content-Type: application/json", "A2A-Version: 1.0"]
+    reader, writer = await asyncio.open_connection(host, port)
+    try:
+        writer.write("\r\n".join([*head, "Content-Length: 1000", "", ""]).encode())
+        async with asyncio.timeout(guarded.settings.body_seconds / 2):
+            assert (await reader.readline()).split()[1] == b"401"
+    finally:
+        writer.transport.abort()
 
 
 async def test_65_what_json_rpc_answers_to_other_verbs_names_the_right_one_and_nothing_else(
