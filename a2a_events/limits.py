@@ -147,6 +147,8 @@ REQUEST_BYTES: Final = 20 * 1024 * 1024
 """Largest request body, counted as it arrives; a setting too. Admits a message of ``CONTENT_BYTES`` and its frame."""
 REQUESTS_BYTES: Final = 128 * 1024 * 1024
 """Request bodies that a gateway holds at once; over it 503 with Retry-After. Each costs about five times its size."""
+REQUESTS_SHARE: Final = 0.25
+"""What of that one tenant, or one address where nobody says who they are, may take; over it 429."""
 URL_BYTES: Final = 8 * 1024
 """Longest URL of a request, as common servers have it; a setting too. Over it 414."""
 REQUEST_HEADER_BYTES: Final = 16 * 1024
@@ -380,6 +382,9 @@ LEFT_BEHIND_SECONDS: Final = 2.0
 """What coroutines and threads that nobody waits for any more get to end with their process."""
 CANCEL_WAIT_SECONDS: Final = 5.0
 """How long CancelTask waits for the terminal state before it answers with the task as it is."""
+AWAITED_BYTES: Final = 64 * 1024
+"""Of a task that a SendMessage waits for, held in memory; a larger one is read from the log when it is answered. So a
+client that waits costs as much as a stream, whatever it has sent."""
 LONG_POLL_SECONDS: Final = 30.0
 """How long GetTask waits for a generation that has not come yet (A2A 1.1); proxies cut at 60 s."""
 DRAIN_SECONDS: Final = 20.0

@@ -11,7 +11,7 @@ import asyncio
 import math
 import random
 import time
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextvars import copy_context
 from typing import Any, Final, Protocol
 
@@ -23,6 +23,7 @@ from a2a_events.bindings.identity.port import Presented
 from a2a_events.errors import (
     A2AError,
     PayloadTooLargeError,
+    TooManyRequestsError,
     UnavailableError,
     UnsupportedEncodingError,
     UnsupportedMediaTypeError,
@@ -82,6 +83,7 @@ class Intake:
         largest: bytes of one body.
         together: bytes of all bodies that are being read or acted on.
         names: members of one object in a body.
+        share: of ``together``, that one caller may take; one body in any case.
     """
 
     def __init__(
@@ -89,26 +91,54 @@ class Intake:
         largest: int = limits.REQUEST_BYTES,
         together: int = limits.REQUESTS_BYTES,
         names: int = limits.JSON_NAMES,
+        share: float = limits.REQUESTS_SHARE,
     ) -> None:
         self.largest = largest
         self.names = names
         self._together = max(together, largest)
+        self._share = max(int(self._together * share), largest)
         self._held = 0
+        self._shares: dict[str, int] = {}
 
-    def take(self, received: int) -> None:
+    @property
+    def held(self) -> int:
+        """Bytes that are held."""
+        return self._held
+
+    def take(self, received: int, payer: str = "") -> None:
         """So many more bytes are held.
 
+        Args:
+            received: bytes.
+            payer: whose share they take; empty: nobody's.
+
         Raises:
-            UnavailableError: too many, with those of other requests; they are not held.
+            TooManyRequestsError: too many, with those of other requests of the payer; they are not held.
+            UnavailableError: too many, with those of all other requests; they are not held.
         """
+        if payer and self._shares.get(payer, 0) + received > self._share:
+            RATE_LIMITED.inc("bodies_share")
+            raise TooManyRequestsError(
+                "You are sending too much to this server at once; nothing was done, please retry in 1 s",
+                retry_after_seconds=1,
+                metadata=TooManyRequestsError.UNTOUCHED,
+            )
         if self._held + received > self._together:
             RATE_LIMITED.inc("bodies")
             raise UnavailableError("Too much is being sent to this server at once; please retry", retry_after_seconds=1)
         self._held += received
+        if payer and received:
+            self._shares[payer] = self._shares.get(payer, 0) + received
 
-    def give_back(self, held: int) -> None:
+    def give_back(self, held: int, payer: str = "") -> None:
         """A body is let go."""
         self._held -= held
+        if payer and held:
+            left = self._shares[payer] - held
+            if left:
+                self._shares[payer] = left
+            else:
+                del self._shares[payer]
 
 
 class Exchange:
@@ -121,7 +151,18 @@ class Exchange:
         intake: what bodies are counted against.
     """
 
-    __slots__ = ("_headers", "_held", "_intake", "_receive", "_send", "begun", "scope", "sending_since", "still")
+    __slots__ = (
+        "_headers",
+        "_held",
+        "_intake",
+        "_receive",
+        "_send",
+        "begun",
+        "payer",
+        "scope",
+        "sending_since",
+        "still",
+    )
 
     def __init__(self, scope: HTTPScope, receive: Receive, send: Send, intake: Intake) -> None:
         self.scope = scope
@@ -134,6 +175,8 @@ class Exchange:
         """Whether an answer has begun: an error is then one more frame."""
         self.sending_since = 0.0
         """When what is being sent now was begun (``time.monotonic``); 0 while nothing is."""
+        self.payer = ""
+        """Whose share its body takes; to be set before that is read."""
         self.still: Callable[[], bool] = _always
         """Says whether the client may still be shown anything."""
 
@@ -194,6 +237,7 @@ class Exchange:
 
         Raises:
             PayloadTooLargeError: larger than one body may be.
+            TooManyRequestsError: other requests of the payer hold too much.
             UnavailableError: other requests hold too much.
             UnsupportedEncodingError: compressed, which this server does not read.
             UnsupportedMediaTypeError: not empty, and said to be something else than JSON.
@@ -213,7 +257,7 @@ class Exchange:
             piece: bytes = message.get("body", b"")
             if self._held + len(piece) > largest:
                 raise PayloadTooLargeError(f"The request body is over {largest} bytes")
-            self._intake.take(len(piece))
+            self._intake.take(len(piece), self.payer)
             self._held += len(piece)
             pieces.append(piece)
             if not message.get("more_body", False):
@@ -229,8 +273,13 @@ class Exchange:
 
     def release(self) -> None:
         """The body, and all that was made of it, is let go. Releasing twice is harmless."""
-        self._intake.give_back(self._held)
+        self._intake.give_back(self._held, self.payer)
         self._held = 0
+
+    async def waits(self, wait: Awaitable[None]) -> None:
+        """See a wait for the answer to its end. What was sent is stored by then, and not held any more."""
+        self.release()
+        await wait
 
     async def answer(
         self,

@@ -52,7 +52,7 @@ class HttpJson:
         request.dialect = dialect.name
         try:
             await request.enter(exchange.presented)
-            exchange.still = request.holds
+            exchange.still, exchange.payer = request.holds, request.payer
             updates = await self._serve(exchange, request, dialect, path)
             if updates is not None:
                 exchange.release()
@@ -87,10 +87,13 @@ class HttpJson:
         asked = await _asked(exchange, dialect, operation, bound)
         agent = await request.agent(asked)
         extensions = check_extensions(exchange, agent.card, dialect.extension_headers)
-        caller = request.caller(asked, agent, extensions, dialect, exchange.idempotency_key)
+        caller = request.caller(asked, agent, extensions, dialect, exchange.idempotency_key, exchange.waits)
         if operation in UNARY:
             request.waits(asked)
-            result = await dialect.call(operation)(self._operations, caller, agent, asked)
+            answering = dialect.call(operation)(self._operations, caller, agent, asked)
+            del asked  # an answer may take its time
+            result = await answering
+            exchange.release()
             request.shows(result)
             exchange.says_staleness(result.staleness_seconds)
             # Mirrored, because the specification's media type is a SHOULD and some clients insist on plain JSON.

@@ -50,6 +50,14 @@ class _Envelope(Struct, frozen=True):
     jsonrpc: str = ""
 
 
+class _Known(Struct):
+    """What is known of a request when it is refused."""
+
+    request_id: bytes = _NULL
+    dialect: Dialect = V1_0
+    operation: str = ""
+
+
 _envelope = msgspec.json.Decoder(_Envelope)
 
 
@@ -81,26 +89,19 @@ class JsonRpc:
 
     async def __call__(self, exchange: Exchange, request: Request) -> None:
         """Serve one request; every failure is an answer."""
-        request_id = _NULL
-        dialect, operation = V1_0, ""
+        known = _Known()
         try:
             await request.enter(exchange.presented)
-            exchange.still = request.holds
-            envelope = _read(await exchange.body())
-            request.operation = envelope.method[:64]
-            request_id = _id(envelope)
-            dialect, operation = self.spoken(exchange, envelope.method)
-            request.dialect = dialect.name
-            request.permit(operation)
-            updates = await self._serve(exchange, request, dialect, operation, envelope)
+            exchange.still, exchange.payer = request.holds, request.payer
+            updates = await self._serve(exchange, request, known)
             if updates is not None:
-                del envelope  # a stream may be open for days
                 exchange.release()
-                frame = dialect.framed(sse.jsonrpc(request_id))
-                request.outcome = await self._streams.run(exchange, updates, frame, operation)
+                frame = known.dialect.framed(sse.jsonrpc(known.request_id))
+                request.outcome = await self._streams.run(exchange, updates, frame, known.operation)
         except ClientGone:
             request.outcome = "client gone"
         except Exception as error:  # noqa: BLE001 -- the edge: whatever it is, the client gets the protocol's error
+            dialect, operation, request_id = known.dialect, known.operation, known.request_id
             seen = dialect.error(shown(error))
             request.failed(seen, error)
             in_stream = dialect.refuses_in_streams and operation in STREAMING and not isinstance(seen, _HTTP_ERRORS)
@@ -113,22 +114,30 @@ class JsonRpc:
                 known_id = b"null" if isinstance(seen, InvalidRequestError | ParseError) else request_id
                 await exchange.answer(status, jsonrpc_body(seen, known_id), headers=headers_of(seen))
 
-    async def _serve(
-        self, exchange: Exchange, request: Request, dialect: Dialect, operation: str, envelope: _Envelope
-    ) -> Updates | None:
+    async def _serve(self, exchange: Exchange, request: Request, known: _Known) -> Updates | None:
         """Answer, or give the stream that is the answer."""
+        envelope = _read(await exchange.body())
+        request.operation = envelope.method[:64]
+        known.request_id = _id(envelope)
+        dialect, operation = known.dialect, known.operation = self.spoken(exchange, envelope.method)
+        request.dialect = dialect.name
+        request.permit(operation)
         exchange.check_names(bytes(envelope.params))
         asked = _asked(envelope, dialect, operation)
+        del envelope
         agent = await request.agent(asked)
         extensions = check_extensions(exchange, agent.card, dialect.extension_headers)
-        caller = request.caller(asked, agent, extensions, dialect, exchange.idempotency_key)
+        caller = request.caller(asked, agent, extensions, dialect, exchange.idempotency_key, exchange.waits)
         if operation in UNARY:
             request.waits(asked)
-            result = await dialect.call(operation)(self._operations, caller, agent, asked)
+            answering = dialect.call(operation)(self._operations, caller, agent, asked)
+            del asked  # an answer may take its time
+            result = await answering
+            exchange.release()
             request.shows(result)
             exchange.says_staleness(result.staleness_seconds)
             content = dialect.shown(operation, result.json)
-            answer = b'{"jsonrpc":"2.0","id":' + bytes(envelope.id) + b',"result":' + content + b"}"
+            answer = b'{"jsonrpc":"2.0","id":' + known.request_id + b',"result":' + content + b"}"
             await exchange.answer(200, answer)
             return None
         self._streams.check()

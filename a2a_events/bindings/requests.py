@@ -6,10 +6,11 @@ import itertools
 import os
 import re
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Awaitable, Callable, Generator
 from contextlib import contextmanager
 from typing import Any, Final
 
+import msgspec
 import structlog
 from structlog.contextvars import bind_contextvars
 
@@ -184,6 +185,12 @@ class Request:
         self._close = self._access.caps.open(self.who, self._access.counted(self.address))
 
     @property
+    def payer(self) -> str:
+        """Whose share of the gateway's memory it takes; empty: nobody's."""
+        assert self.who is not None, "who asks comes first"
+        return self._access.caps.payer(self.who, self._access.counted(self.address))
+
+    @property
     def by(self) -> dict[str, str]:
         """Who asks, as the audit log has it."""
         assert self.who is not None, "who asks comes first"
@@ -200,6 +207,7 @@ class Request:
         extensions: tuple[str, ...] = (),
         dialect: Dialect = V1_0,
         idempotency_key: str | None = None,
+        waits: Callable[[Awaitable[None]], Awaitable[None]] | None = None,
     ) -> Caller:
         """Who asks, and for whose tenant.
 
@@ -209,6 +217,7 @@ class Request:
             extensions: that are active for this request.
             dialect: the form in which the request came.
             idempotency_key: as the client gave it.
+            waits: runs a wait for the answer, once the request is stored.
 
         Raises:
             PermissionDeniedError: the request names another tenant than the credential.
@@ -219,7 +228,7 @@ class Request:
         if parse_task_id(asked_id):  # what we never made is not repeated in logs
             self.task_id = asked_id
         routed = "" if agent.tenant == asked.tenant else str(asked.tenant)
-        return Caller(
+        caller = Caller(
             tenant=self._access.tenant(
                 self.who, routed, operation=self._permitted, binding=self.binding, address=self.address
             ),
@@ -230,6 +239,7 @@ class Request:
             idempotency_key=idempotency_key,
             holds=self.holds,
         )
+        return caller if waits is None else msgspec.structs.replace(caller, waits=waits)
 
     async def agent(self, asked: Any) -> ServedAgent:
         """The agent that the path names, or the request's tenant.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 from msgspec import Struct
 
@@ -11,13 +11,18 @@ def _always() -> bool:
     return True
 
 
+async def _to_the_end(wait: Awaitable[None]) -> None:
+    await wait
+
+
 class Caller(Struct, frozen=True):
     """Who asks, and how.
 
     ``tenant`` is the raw routing string of the request, ``subject`` who was authenticated, ``protocol_version`` and
     ``dialect`` the form in which the request came, ``extensions`` the URIs that were asked for and that this server
     knows. ``idempotency_key`` is what a send is to be known by, None without one. ``holds`` says whether they may still
-    be shown anything: an answer can take longer than a credential lasts.
+    be shown anything: an answer can take longer than a credential lasts. ``waits`` runs the wait for a task: what was sent
+    is stored then and need not be kept, and the wait may be ended before its time; the answer is then the task as it is.
     """
 
     tenant: str = ""
@@ -27,6 +32,7 @@ class Caller(Struct, frozen=True):
     extensions: tuple[str, ...] = ()
     idempotency_key: str | None = None
     holds: Callable[[], bool] = _always
+    waits: Callable[[Awaitable[None]], Awaitable[None]] = _to_the_end
 
 
 class Result(Struct, frozen=True):

@@ -93,6 +93,34 @@ class _Sent(Struct, frozen=True):
     """It was there already, under its idempotency key; nothing was written."""
 
 
+class _Awaited:
+    """A task that a message was sent to and whose sender waits: its fold while that is small, or else its head."""
+
+    __slots__ = ("fold", "head")
+
+    def __init__(self, fold: TaskFold) -> None:
+        self.head = fold.head
+        self.fold: TaskFold | None = fold
+        """None: it is too large to be kept."""
+
+    async def until_answerable(self, watch: Watch, holds: Callable[[], bool], *, immediately: bool) -> None:
+        """Wait until SendMessage can be answered, or its sender may be shown nothing more."""
+        self._keep_little()
+        async with aclosing(watch.after(self.head.position, self.head.revision)) as runs:
+            async for records in runs:
+                if not holds():
+                    return
+                for record in records:
+                    (self.fold or self.head).apply(record)
+                self._keep_little()
+                if _answerable(self.head, immediately=immediately):
+                    return
+
+    def _keep_little(self) -> None:
+        if self.fold is not None and self.fold.unsealed_bytes > limits.AWAITED_BYTES:
+            self.fold = None
+
+
 class Updates:
     """A stream that has begun: the task is known, and every error that precedes the first update has been raised.
 
@@ -194,7 +222,10 @@ class Operations:
 
         With ``returnImmediately`` the Task as it is once the message is in the log. Under an idempotency key a message
         is taken once, and who repeats it gets what its first sender gets (ADR 0018). When the caller's credential ends,
-        the wait does: at the next record or ``limits.KEEP_ALIVE_SECONDS`` later the answer is the Task as it was.
+        or whoever looks after the wait ends it (``Caller.waits``), the answer is the Task as it was.
+
+        A task of more than ``limits.AWAITED_BYTES`` is not kept while it is waited for: it is read for the answer, which
+        costs what GetTask costs.
 
         Returns:
             A SendMessageResponse.
@@ -205,24 +236,22 @@ class Operations:
         immediately = request.configuration is not None and request.configuration.return_immediately
         length = request.configuration.history_length if request.configuration else None
         sent = await self._begin(caller, agent, request)
-        task, fold = sent.task, sent.fold
+        del request  # it is stored
+        task, watch, repeated, awaited = sent.task, sent.watch, sent.repeated, _Awaited(sent.fold)
+        del sent
         try:
-            answered = immediately and fold.head.exists
-            if not (answered or (sent.repeated and _answerable(fold.head, immediately=immediately))):
-                async with aclosing(_after(sent.watch, fold)) as runs:
-                    async for records in runs:
-                        if not caller.holds():
-                            _require_shown(task, fold.head)
-                            break
-                        for record in records:
-                            fold.apply(record)
-                        if _answerable(fold.head, immediately=immediately):
-                            break
+            answered = immediately and awaited.head.exists
+            if not (answered or (repeated and _answerable(awaited.head, immediately=immediately))):
+                await caller.waits(awaited.until_answerable(watch, caller.holds, immediately=immediately))
+                _require_shown(task, awaited.head)
             with _written(task):
+                fold = awaited.fold or await load(self._log, task)
+                if not fold.head.exists:
+                    raise Unavailable("the task was removed")
                 shown = await self._response(task, fold, length)
             return self._result(shown, task, fold)
         finally:
-            await sent.watch.close()
+            await watch.close()
 
     async def send_stream(
         self, caller: Caller, agent: ServedAgent, request: SendMessageRequest, *, cursor: str | None = None
@@ -683,11 +712,9 @@ def _written(task: TaskRef) -> Generator[None]:
 
 
 def _require_shown(task: TaskRef, head: Head) -> None:
-    """There must be something to answer with to a caller whose credential ended while they waited."""
+    """There must be something to answer with to a caller whose wait was ended before its time."""
     if not head.exists:
-        text = (
-            f"The credential ended before the agent answered; task {task.task_id} goes on: get it instead of retrying"
-        )
+        text = f"The wait ended before the agent answered; task {task.task_id} goes on: get it instead of retrying"
         raise UnavailableError(text)
 
 

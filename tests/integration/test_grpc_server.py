@@ -264,20 +264,21 @@ async def test_a_request_over_the_limit_is_refused_before_it_is_read() -> None:
         await caller.call("SendMessage", send("x" * 9_000))
 
 
-async def test_requests_that_are_too_large_together_are_refused_until_others_are_answered() -> None:
+async def test_requests_that_are_too_large_together_are_refused_and_one_that_waits_holds_nothing() -> None:
     async with served(intake=Intake(10_000, 15_000)) as server, channel(server.target) as connection:
         caller = GrpcCaller(connection)
         asked = send(script(chunks=10_000, delayMs=20), "x" * 9_000)
-        waiting = caller.start("SendMessage", asked)
-        await eventually(lambda: server.intake._held, what="a request that is being answered")
+        server.intake.take(9_000)
         refused = await caller.refused("SendMessage", asked)
         assert ("UNAVAILABLE", "1s") == (refused.code, refused.details[1]["retryDelay"])
-        waiting.cancel()
-        await eventually(lambda: not server.intake._held, what="the end of the first request")
+        server.intake.give_back(9_000)
+        assert not server.intake.held
+        waiting = caller.start("SendMessage", asked)
         stream = caller.start("SendStreamingMessage", asked)
         assert "task" in as_json(await stream.read())
-        assert not server.intake._held
-        stream.cancel()
+        assert not server.intake.held
+        for call in (waiting, stream):
+            call.cancel()
 
 
 async def test_a_reader_that_does_not_read_is_cut_and_learns_it_when_it_does() -> None:

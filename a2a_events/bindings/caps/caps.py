@@ -98,6 +98,19 @@ class Caps:
         if key and (wait := self._tenants.spend(key, self._now())):
             raise _too_many("tenant_rate", "requests of this tenant", wait)
 
+    @staticmethod
+    def payer(who: Identified, address: str) -> str:
+        """Whose share of this gateway's memory a request takes: the tenant's, or where there is none the address's.
+
+        Args:
+            who: asks.
+            address: as :func:`counted` has it.
+
+        Returns:
+            A name; empty: nobody's.
+        """
+        return _key(who) or address
+
     async def hold_back(self) -> None:
         """Wait a moment before a request is refused for being too soon, unless too many wait already.
 

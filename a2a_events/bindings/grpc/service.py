@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any, Final, ParamSpec, TypeVar
 from urllib.parse import unquote
 
@@ -33,7 +33,7 @@ from a2a_events.bindings.identity.port import Presented
 from a2a_events.bindings.methods import STREAMING, UNARY
 from a2a_events.bindings.negotiation import active_extensions, not_served, version_of
 from a2a_events.bindings.requests import Request
-from a2a_events.errors import A2AError, UnavailableError
+from a2a_events.errors import A2AError, InvalidRequestError, UnavailableError
 from a2a_events.runtime.directory import Directory
 from a2a_events.runtime.operations import Operations, Updates
 
@@ -55,12 +55,39 @@ class _Method(Struct, frozen=True):
 class _Call:
     """One call under way."""
 
-    __slots__ = ("_still", "context", "sending_since")
+    __slots__ = ("_held", "_intake", "_payer", "_still", "context", "sending_since")
 
-    def __init__(self, context: Context, still: Callable[[], bool]) -> None:
+    def __init__(self, context: Context, still: Callable[[], bool], intake: Intake, payer: str) -> None:
         self.context = context
         self._still = still
+        self._intake = intake
+        self._payer = payer
+        self._held = 0
         self.sending_since = 0.0
+
+    async def read(self) -> bytes:
+        """The request, which counts as held until :meth:`release`.
+
+        Raises:
+            InvalidRequestError: there is none.
+            UnavailableError: too much is held, of the caller or of all.
+        """
+        content = await self.context.read()
+        if not isinstance(content, bytes):
+            raise InvalidRequestError("A call has one request")
+        self._intake.take(len(content), self._payer)
+        self._held = len(content)
+        return content
+
+    def release(self) -> None:
+        """The request, and all that was made of it, is let go. Releasing twice is harmless."""
+        self._intake.give_back(self._held, self._payer)
+        self._held = 0
+
+    async def waits(self, wait: Awaitable[None]) -> None:
+        """See a wait for the answer to its end. What was sent is stored by then, and not held any more."""
+        self.release()
+        await wait
 
     def holds(self) -> bool:
         """Whether the client may still be shown anything."""
@@ -98,36 +125,41 @@ class A2AService:
         self._intake = intake
 
     def handler(self) -> grpc.GenericRpcHandler:
-        """What serves its calls; messages are bytes there, so that no failure to read or write one escapes."""
+        """What serves its calls; messages are bytes there, so that no failure to read or write one escapes.
+
+        To grpcio requests are streams of one message: so who calls is known before it is read, and nothing holds it but
+        we. To clients that is the same.
+        """
         methods = {method.name: self._handler(method) for method in SERVICE.methods}
         return grpc.method_handlers_generic_handler(SERVICE.full_name, methods)
 
     def _handler(self, described: MethodDescriptor) -> grpc.RpcMethodHandler[bytes, bytes]:
         method = _Method(described.name, GetMessageClass(described.input_type), GetMessageClass(described.output_type))
 
-        async def serve(content: bytes, context: Context) -> bytes:
-            return await self._serve(method, content, context)
+        async def serve(_requests: object, context: Context) -> bytes:
+            return await self._serve(method, context)
 
         if method.name in STREAMING:
-            return grpc.unary_stream_rpc_method_handler(serve)
-        return grpc.unary_unary_rpc_method_handler(serve)
+            return grpc.stream_stream_rpc_method_handler(serve)
+        return grpc.stream_unary_rpc_method_handler(serve)
 
-    async def _serve(self, method: _Method, content: bytes, context: Context) -> bytes:
+    async def _serve(self, method: _Method, context: Context) -> bytes:
         """Serve one call; every failure is a status."""
         request = Request("", self._directory, self._access, "GRPC", _metadata(context, "x-request-id"))
         request.operation = method.name
         trace = tracing.parse(_metadata(context, "traceparent"), _metadata(context, "tracestate"))
         with request.served(trace):
-            return await self._serve_one(method, content, context, request)
+            return await self._serve_one(method, context, request)
 
-    async def _serve_one(self, method: _Method, content: bytes, context: Context, request: Request) -> bytes:
+    async def _serve_one(self, method: _Method, context: Context, request: Request) -> bytes:
         seen: A2AError
         try:
             await request.enter(_presented(context))
             request.permit(method.name)
-            answer = await self._answer(method, content, context, request)
+            call = _Call(context, request.holds, self._intake, request.payer)
+            answer = await self._answer(method, call, request)
             if isinstance(answer, Updates):
-                request.outcome = await self._send(context, answer, method, request)
+                request.outcome = await self._send(call, answer, method)
                 return b""
             return answer
         except asyncio.CancelledError:
@@ -140,31 +172,35 @@ class A2AService:
             request.failed(seen, error)
         return await refuse(context, seen)
 
-    async def _answer(self, method: _Method, content: bytes, context: Context, request: Request) -> bytes | Updates:
+    async def _answer(self, method: _Method, call: _Call, request: Request) -> bytes | Updates:
         """The serialized answer, or the stream that is the answer; until then what was sent counts as held."""
-        self._intake.take(len(content))
         try:
-            return await self._dispatch(method, content, context, request)
+            return await self._dispatch(method, call, request)
         finally:
-            self._intake.give_back(len(content))
+            call.release()
 
-    async def _dispatch(self, method: _Method, content: bytes, context: Context, request: Request) -> bytes | Updates:
+    async def _dispatch(self, method: _Method, call: _Call, request: Request) -> bytes | Updates:
+        context = call.context
+        content = await call.read()
         if version_of(_metadata(context, "a2a-version")) != V1_0.version:
             raise not_served(V1_0.version)
         message = messages.parse(content, method.asked)
         request.agent_name, tenant = _place(message.tenant)
         of = (UNARY[method.name] if method.name in UNARY else STREAMING[method.name])[0]
         asked = await _translated(len(content), messages.request, message, tenant, of, self._intake.names)
+        del content, message
         agent = await request.agent(asked)
         extensions = active_extensions(_metadata(context, "a2a-extensions"), agent.card)
         given = any(name == "idempotency-key" for name, _ in context.invocation_metadata() or ())
         key = _metadata(context, "idempotency-key") if given else None
-        caller = request.caller(asked, agent, extensions, idempotency_key=key)
+        caller = request.caller(asked, agent, extensions, idempotency_key=key, waits=call.waits)
         active = (("a2a-extensions", ",".join(extensions)),) if extensions else ()
         try:
             if method.name in UNARY:
                 request.waits(asked)
-                result = await UNARY[method.name][1](self._operations, caller, agent, asked)
+                answering = UNARY[method.name][1](self._operations, caller, agent, asked)
+                del asked  # an answer may take its time
+                result = await answering
                 await _begin(context, active, result.staleness_seconds)
                 request.shows(result)
                 return await _translated(len(result.json), messages.answer, result.json, method.answered)
@@ -183,13 +219,12 @@ class A2AService:
         request.streams(updates)
         return updates
 
-    async def _send(self, context: Context, updates: Updates, method: _Method, request: Request) -> str:
+    async def _send(self, call: _Call, updates: Updates, method: _Method) -> str:
         """Send a stream until it ends or its client is gone; why it ended.
 
         Raises:
             _StreamLost: it was ended from here, as when the gateway stops.
         """
-        call = _Call(context, request.holds)
         stream = self._streams.begin(call, operation=method.name)
         try:
             async for run in updates:
