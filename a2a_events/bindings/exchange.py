@@ -276,10 +276,14 @@ class Exchange:
         self._intake.give_back(self._held, self.payer)
         self._held = 0
 
-    async def waits(self, wait: Awaitable[None]) -> None:
-        """See a wait for the answer to its end. What was sent is stored by then, and not held any more."""
-        self.release()
-        await wait
+    def waits(self, streams: Streams) -> Callable[[Awaitable[None]], Awaitable[None]]:
+        """What runs a wait for the answer. What was sent is stored by then, and not held any more."""
+
+        def run(wait: Awaitable[None]) -> Awaitable[None]:
+            self.release()
+            return streams.wait(self, wait, self.gone)
+
+        return run
 
     async def answer(
         self,
@@ -409,6 +413,14 @@ class Streams:
                 retry_after_seconds=1,
                 metadata=UnavailableError.UNTOUCHED,
             )
+        self.check_room()
+
+    def check_room(self) -> None:
+        """Whether there is room for one more stream, or for one that waits; to be asked before anything is written.
+
+        Raises:
+            UnavailableError: too many are open.
+        """
         if self.full:
             RATE_LIMITED.inc("streams")
             raise UnavailableError("Too many streams are open here; please retry", retry_after_seconds=5)
@@ -449,6 +461,8 @@ class Streams:
         sender: Sender,
         gone: Callable[[], Coroutine[Any, Any, None]] | None = None,
         operation: str = "Timeline",
+        *,
+        waits: bool = False,
     ) -> OpenStream:
         """Look after a stream of this asyncio task, which is cancelled when it is lost; :meth:`end` must follow.
 
@@ -456,12 +470,14 @@ class Streams:
             sender: writes it.
             gone: waits until the client is, where nobody else tells.
             operation: that it answers, for metrics.
+            waits: whether it is none, but a wait for one answer.
         """
         task = asyncio.current_task()
         assert task is not None
-        stream = OpenStream(task, sender, gone, operation, self._longest_seconds)
+        stream = OpenStream(task, sender, gone, operation, self._longest_seconds, waits=waits)
         self._open.add(stream)
-        SSE_STREAMS.add(1, operation)
+        if not waits:
+            SSE_STREAMS.add(1, operation)
         if self._steward is None:
             self._steward = asyncio.get_running_loop().create_task(self._look_after(), context=self._context)
         return stream
@@ -470,9 +486,36 @@ class Streams:
         """The stream is over."""
         if stream in self._open:
             self._open.discard(stream)
-            SSE_STREAMS.add(-1, stream.operation)
-            SSE_DISCONNECTS.inc(_REASONS.get(stream.lost, "error") if stream.lost else stream.over)
+            if not stream.waits:
+                SSE_STREAMS.add(-1, stream.operation)
+                SSE_DISCONNECTS.inc(_REASONS.get(stream.lost, "error") if stream.lost else stream.over)
         stream.close()
+
+    async def wait(
+        self, sender: Sender, wait: Awaitable[None], gone: Callable[[], Coroutine[Any, Any, None]] | None = None
+    ) -> None:
+        """See a wait for an answer to its end, which comes sooner when its client may be shown nothing more, when it has
+        lasted for as long as a stream may, or when the gateway stops: the answer is then what there is.
+
+        Args:
+            sender: is to write the answer.
+            wait: for it.
+            gone: as of :meth:`begin`.
+
+        Raises:
+            ClientGone: there is nobody to be answered.
+        """
+        stream = self.begin(sender, gone, waits=True)
+        try:
+            await wait
+        except asyncio.CancelledError:
+            if not stream.lost:
+                raise
+            stream.uncancel()
+            if stream.lost == CLIENT_GONE:
+                raise ClientGone from None
+        finally:
+            self.end(stream)
 
     async def run(self, exchange: Exchange, updates: Updates, frame: Callable[[Run], bytes], operation: str) -> str:
         """Send a stream until it ends or its client is gone; why it ended.
@@ -534,7 +577,19 @@ def _without_update(why: str) -> A2AError:
 class OpenStream:
     """One open stream, as the steward sees it."""
 
-    __slots__ = ("_gone", "_sender", "_since", "_task", "_until", "_watching", "begun", "lost", "operation", "over")
+    __slots__ = (
+        "_gone",
+        "_sender",
+        "_since",
+        "_task",
+        "_until",
+        "_watching",
+        "begun",
+        "lost",
+        "operation",
+        "over",
+        "waits",
+    )
 
     def __init__(
         self,
@@ -543,8 +598,12 @@ class OpenStream:
         gone: Callable[[], Coroutine[Any, Any, None]] | None,
         operation: str,
         longest_seconds: float = 0.0,
+        *,
+        waits: bool = False,
     ) -> None:
         self._task = task
+        self.waits = waits
+        """Whether it is a wait for one answer."""
         self._sender = sender
         self._gone = gone
         self.operation = operation
@@ -566,7 +625,7 @@ class OpenStream:
             self.lose(CREDENTIAL_ENDED)
         elif sending_since and now - sending_since > limits.STREAM_STALL_SECONDS:
             self.lose(STALLED)
-        elif now > self._until and self.begun:  # or its client would not know what became of its message
+        elif now > self._until and (self.begun or self.waits):  # or its client would not know what became of its message
             self.lose(TOO_OLD)
         elif self._gone is not None and self._watching is None and now - self._since > _STEWARD_SECONDS:
             self._watching = asyncio.get_running_loop().create_task(self._watch(self._gone))

@@ -127,9 +127,9 @@ class JsonRpc:
         del envelope
         agent = await request.agent(asked)
         extensions = check_extensions(exchange, agent.card, dialect.extension_headers)
-        caller = request.caller(asked, agent, extensions, dialect, exchange.idempotency_key, exchange.waits)
+        caller = request.caller(asked, agent, extensions, dialect, exchange.idempotency_key, exchange.waits(self._streams))
         if operation in UNARY:
-            request.waits(asked)
+            request.waits(asked, self._streams)
             answering = dialect.call(operation)(self._operations, caller, agent, asked)
             del asked  # an answer may take its time
             result = await answering

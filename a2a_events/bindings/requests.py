@@ -16,6 +16,7 @@ from structlog.contextvars import bind_contextvars
 
 from a2a_events import audit, limits, tracing
 from a2a_events.bindings.dialect import V1_0, Dialect
+from a2a_events.bindings.exchange import Streams
 from a2a_events.bindings.identity.access import Access, named
 from a2a_events.bindings.identity.port import Identified, Presented
 from a2a_events.errors import A2AError, InvalidParamsError, TaskNotFoundError
@@ -160,18 +161,21 @@ class Request:
         self._access.permit(self.who, operation, binding=self.binding, address=self.address)
         self._permitted = operation
 
-    def waits(self, asked: Any) -> None:
+    def waits(self, asked: Any, streams: Streams) -> None:
         """Take the place of a stream for a message whose sender waits for the task: it costs what a stream costs.
 
         Args:
             asked: the request object, of an operation that answers once.
+            streams: of this gateway.
 
         Raises:
             TooManyRequestsError: as :meth:`open`.
+            UnavailableError: this gateway has too many open.
         """
         if isinstance(asked, SendMessageRequest) and not (
             asked.configuration is not None and asked.configuration.return_immediately
         ):
+            streams.check_room()
             self.open()
 
     def open(self) -> None:

@@ -243,10 +243,11 @@ class Operations:
             answered = immediately and awaited.head.exists
             if not (answered or (repeated and _answerable(awaited.head, immediately=immediately))):
                 await caller.waits(awaited.until_answerable(watch, caller.holds, immediately=immediately))
-                _require_shown(task, awaited.head)
+                if not awaited.head.terminal:
+                    _require_shown(task, awaited.head, caller)
             with _written(task):
                 fold = awaited.fold or await load(self._log, task)
-                if not fold.head.exists:
+                if not (fold.head.exists or fold.head.replied):
                     raise Unavailable("the task was removed")
                 shown = await self._response(task, fold, length)
             return self._result(shown, task, fold)
@@ -711,10 +712,11 @@ def _written(task: TaskRef) -> Generator[None]:
         raise UnavailableError(text) from error
 
 
-def _require_shown(task: TaskRef, head: Head) -> None:
+def _require_shown(task: TaskRef, head: Head, caller: Caller) -> None:
     """There must be something to answer with to a caller whose wait was ended before its time."""
     if not head.exists:
-        text = f"The wait ended before the agent answered; task {task.task_id} goes on: get it instead of retrying"
+        what = "wait" if caller.holds() else "credential"
+        text = f"The {what} ended before the agent answered; task {task.task_id} goes on: get it instead of retrying"
         raise UnavailableError(text)
 
 

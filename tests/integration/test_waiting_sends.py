@@ -16,6 +16,7 @@ pytest.importorskip("grpc_reflection", reason="the extra grpc is not installed")
 
 from a2a_events.agents import scripted
 from a2a_events.bindings.app import create_app
+from a2a_events.bindings.caps.caps import Allowance, Caps
 from a2a_events.bindings.exchange import Intake, Streams
 from a2a_events.bindings.grpc.server import GrpcServer
 from a2a_events.bindings.identity.access import Access
@@ -31,7 +32,7 @@ from tests.interop.grpc_wire import GrpcCaller, as_json, channel
 from tests.interop.wire import BINDINGS, HTTP_JSON, script, send
 
 BODY = 4_000_000
-PATIENCE = {"return_when": asyncio.FIRST_COMPLETED, "timeout": 20}
+UNFINISHED = {"TASK_STATE_SUBMITTED", "TASK_STATE_WORKING"}
 
 
 class Named:
@@ -116,13 +117,15 @@ class Served(Struct):
 
 
 @asynccontextmanager
-async def serving(intake: Intake | None = None, streams: Streams | None = None) -> AsyncIterator[Served]:
+async def serving(
+    intake: Intake | None = None, streams: Streams | None = None, caps: Caps | None = None
+) -> AsyncIterator[Served]:
     log, port = MemoryLog(), free_port()
     worker = RunningWorker(Worker(log, [scripted], Writer("worker", "worker-1"), drain_seconds=0.0))
     await worker.ready()
     intake, streams, identity = intake or Intake(), streams or Streams(), Named()
     operations, directory = Operations(log, Writer("gateway", "g")), Directory(log, default="scripted")
-    access = Access(identity)
+    access = Access(identity, caps=caps)
     app = create_app(operations, directory, access=access, streams=streams, intake=intake)
     grpc = GrpcServer(operations, directory, access=access, streams=streams, intake=intake)
     await grpc.start("127.0.0.1", port)
@@ -198,3 +201,66 @@ async def payer(served: Served, tenant: str) -> str:
     """Under which name a tenant's bodies count."""
     who = Identified(subject="somebody", tenant=tenant, scopes=EVERYTHING, method="test")
     return Access(served.identity).caps.payer(who, "192.0.2.1")
+
+
+@pytest.mark.parametrize("binding", BINDINGS)
+async def test_a_client_that_is_gone_waits_no_more_and_gives_its_place_back(binding: str) -> None:
+    async with serving(caps=Caps(Allowance(streams=1))) as served:
+        asked = served.ask(binding, quiet())
+        await eventually(lambda: served.streams.count, what="a wait that is looked after")
+        refused = served.ask(binding, quiet())
+        await asyncio.wait_for(refused.done, 20)
+        assert refused.status == 429
+        asked.leave()
+        await asyncio.wait_for(asked.done, 20)
+        assert not asked.content, "there is nobody to be answered"
+        other = served.ask(binding, send(script(chunks=1)))
+        await asyncio.wait_for(other.done, 20)
+        assert other.status == 200
+
+
+@pytest.mark.parametrize("binding", BINDINGS)
+async def test_a_wait_ends_with_the_credential_and_shows_the_task_as_it_is(binding: str) -> None:
+    async with serving() as served:
+        asked = served.ask(binding, quiet())
+        await eventually(lambda: served.streams.count, what="a wait that is looked after")
+        served.identity.trusts = False
+        await asyncio.wait_for(asked.done, 20)
+        assert task_of(asked)["status"]["state"] in UNFINISHED
+
+
+@pytest.mark.parametrize("binding", BINDINGS)
+async def test_a_wait_ends_when_it_has_lasted_as_long_as_a_stream_may(binding: str) -> None:
+    async with serving(streams=Streams(longest_seconds=0.5)) as served:
+        asked = served.ask(binding, quiet())
+        await asyncio.wait_for(asked.done, 20)
+        assert task_of(asked)["status"]["state"] in UNFINISHED
+
+
+async def test_waits_over_grpc_end_with_the_credential_and_when_the_gateway_closes() -> None:
+    async with serving() as served, channel(served.grpc) as opened:
+        call = GrpcCaller(opened).start("SendMessage", quiet(), x_tenant="acme")
+        await eventually(lambda: served.streams.count, what="a wait that is looked after")
+        served.identity.trusts = False
+        assert as_json(await asyncio.wait_for(call, 20))["task"]["status"]["state"] in UNFINISHED
+        served.identity.trusts = True
+        call = GrpcCaller(opened).start("SendMessage", quiet(), x_tenant="acme")
+        await eventually(lambda: served.streams.count, what="a wait that is looked after")
+        served.streams.close()
+        assert as_json(await asyncio.wait_for(call, 20))["task"]["status"]["state"] in UNFINISHED
+
+
+@pytest.mark.parametrize("binding", BINDINGS)
+async def test_a_gateway_has_so_many_streams_and_waits(binding: str) -> None:
+    async with serving(streams=Streams(1)) as served:
+        asked = served.ask(binding, quiet())
+        await eventually(lambda: served.streams.count, what="a wait that is looked after")
+        refused = served.ask(binding, quiet(), tenant="umbrella")
+        await asyncio.wait_for(refused.done, 20)
+        assert refused.status == 503
+        asked.leave()
+        await asyncio.wait_for(asked.done, 20)
+
+
+def task_of(asked: Asked) -> Any:
+    return (asked.json["result"] if "result" in asked.json else asked.json)["task"]

@@ -84,10 +84,14 @@ class _Call:
         self._intake.give_back(self._held, self._payer)
         self._held = 0
 
-    async def waits(self, wait: Awaitable[None]) -> None:
-        """See a wait for the answer to its end. What was sent is stored by then, and not held any more."""
-        self.release()
-        await wait
+    def waits(self, streams: Streams) -> Callable[[Awaitable[None]], Awaitable[None]]:
+        """What runs a wait for the answer. What was sent is stored by then, and not held any more."""
+
+        def run(wait: Awaitable[None]) -> Awaitable[None]:
+            self.release()
+            return streams.wait(self, wait)
+
+        return run
 
     def holds(self) -> bool:
         """Whether the client may still be shown anything."""
@@ -193,11 +197,11 @@ class A2AService:
         extensions = active_extensions(_metadata(context, "a2a-extensions"), agent.card)
         given = any(name == "idempotency-key" for name, _ in context.invocation_metadata() or ())
         key = _metadata(context, "idempotency-key") if given else None
-        caller = request.caller(asked, agent, extensions, idempotency_key=key, waits=call.waits)
+        caller = request.caller(asked, agent, extensions, idempotency_key=key, waits=call.waits(self._streams))
         active = (("a2a-extensions", ",".join(extensions)),) if extensions else ()
         try:
             if method.name in UNARY:
-                request.waits(asked)
+                request.waits(asked, self._streams)
                 answering = UNARY[method.name][1](self._operations, caller, agent, asked)
                 del asked  # an answer may take its time
                 result = await answering
