@@ -282,6 +282,10 @@ LOG_LINE_CHARACTERS: Final = 64 * 1024
 # --- lists -----------------------------------------------------------------------------------------------------------
 PAGE_TASKS: Final = 50
 """Tasks on a page where the client does not say (specification 3.1.4)."""
+PAGE_BYTES: Final = 8 * 1024 * 1024
+"""What the tasks of a page hold together, after which the next page begins; one task in any case."""
+PAGE_TASKS_AT_ONCE: Final = 8
+"""Tasks of a page that are read from the log at the same time: what is read and does not fit is read again."""
 PAGE_TOKEN_SECONDS: Final = 3600
 """How long a page token is good for: so long the index keeps the order of tasks that have moved since."""
 INDEX_PATIENCE_SECONDS: Final = 10.0

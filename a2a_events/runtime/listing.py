@@ -62,7 +62,7 @@ class Listing:
         """One page. All pages of a listing show each task that was there when it began once, in the order of then.
 
         Costs one round trip a shard; with history or artifacts some more a task. Without ``historyLength`` a list has
-        no history.
+        no history. A page ends early where its tasks would hold more than ``limits.PAGE_BYTES``.
 
         Returns:
             A ListTasksResponse.
@@ -85,9 +85,10 @@ class Listing:
             positions = dict(zip(sorted(ends), at.positions, strict=True))
             total, after = at.total, Place(at.updated, at.task_id)
         rows = self._index.page(scope, filters, size + 1, as_of=positions, after=after)
+        shown = await self._shown(rows[:size], request, self._history.shared(size))
         following = ""
-        if len(rows) > size:
-            last = rows[size - 1].place
+        if len(rows) > len(shown):
+            last = rows[len(shown) - 1].place
             following = _written(
                 _PageToken(
                     check,
@@ -98,13 +99,24 @@ class Listing:
                     last.task_id,
                 )
             )
-        bounds = self._history.shared(size)
-        shown = await asyncio.gather(*(self._task(row, request, bounds) for row in rows[:size]))
         return Result(
             b'{"tasks":[%b],"nextPageToken":%b,"pageSize":%d,"totalSize":%d}'
             % (b",".join(shown), encode(following), size, total),
             staleness_seconds=self._log.staleness(),
         )
+
+    async def _shown(self, rows: list[Row], request: ListTasksRequest, bounds: HistoryBounds) -> list[bytes]:
+        """The first of these tasks, as many as fit on a page."""
+        shown: list[bytes] = []
+        left = limits.PAGE_BYTES
+        for at in range(0, len(rows), limits.PAGE_TASKS_AT_ONCE):
+            some = rows[at : at + limits.PAGE_TASKS_AT_ONCE]
+            for task in await asyncio.gather(*(self._task(row, request, bounds) for row in some)):
+                left -= len(task)
+                if shown and left < 0:
+                    return shown
+                shown.append(task)
+        return shown
 
     async def _task(self, row: Row, request: ListTasksRequest, bounds: HistoryBounds) -> bytes:
         from_log = request.include_artifacts or request.history_length or self._generations

@@ -316,3 +316,25 @@ async def test_questions_are_answered_while_the_index_keeps_up_by_itself(
         await asyncio.gather(index.caught_up(), index.caught_up())
         assert made == index.count(scope, Filters())
     await index.close()
+
+
+async def test_a_page_ends_where_its_tasks_hold_too_much_and_the_next_one_goes_on(
+    serve: StackOf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "PAGE_BYTES", 500_000)
+    stack = await serve(scripted)
+    await stack.worker()
+    for size in (100_000, 100_000, 100_000, 700_000, 100_000, 100_000, *[10] * 12):
+        await stack.calls.send_task({"script": {"chunks": 1, "bytes": size}})
+    asked = ListTasksRequest(include_artifacts=True, page_size=100)
+
+    plain = await pages(stack.calls, replace(asked, include_artifacts=False))
+    found = await pages(stack.calls, asked)
+
+    assert len(plain) == 1, "what holds little is on one page"
+    assert len(found) > 2
+    assert ids(found) == ids(plain), "each task is there once"
+    assert {page.total_size for page in found} == {18}
+    sizes = [[sum(len(part.text or "") for a in task.artifacts for part in a.parts) for task in page.tasks] for page in found]
+    assert all(sum(page) < 500_000 for page in sizes if len(page) > 1)
+    assert [690_000 < sum(page) for page in sizes if len(page) == 1] == [True], "one task in any case"
