@@ -132,6 +132,11 @@ SILENCE_SECONDS: Final = 5.0
 between servers broke may have been the task's end, and nothing else would tell."""
 WRITE_BYTES: Final = 256 * 1024
 """Bytes of an answer given to a socket at once: one large artifact must not keep the others waiting."""
+ANSWER_SECONDS: Final = 30.0
+"""What a client gets to read an answer that is no stream, and a second more for each ``ANSWER_BYTES_PER_SECOND``: it is
+held whole until then. Over it the connection is cut."""
+ANSWER_BYTES_PER_SECOND: Final = 128 * 1024
+"""1 Mbit/s, over which whoever asks for megabytes is."""
 STREAM_STALL_SECONDS: Final = 120.0
 """How long a reader may leave its socket full before the stream is cut; it can resume from its cursor."""
 STREAMS_PER_GATEWAY: Final = 10_000

@@ -291,8 +291,14 @@ class Exchange:
         content: bytes,
         media_type: bytes = JSON,
         headers: Sequence[tuple[bytes, bytes]] = (),
-    ) -> None:
-        """One whole response. No cache keeps it, unless ``headers`` say otherwise: it may be for one caller alone."""
+    ) -> bool:
+        """One whole response, which its client gets ``limits.ANSWER_SECONDS`` to read, and more for a larger one.
+
+        No cache keeps it, unless ``headers`` say otherwise: it may be for one caller alone.
+
+        Returns:
+            Whether it was written in time. If not, its end is not written, and the server closes the connection.
+        """
         kept = any(name == b"cache-control" for name, _ in headers)
         fields = [
             (b"content-type", media_type),
@@ -302,8 +308,13 @@ class Exchange:
             *self._headers,
         ]
         self.begun = True
-        await self._send({"type": "http.response.start", "status": status, "headers": fields})
-        await self.end(content)
+        try:
+            async with asyncio.timeout(limits.ANSWER_SECONDS + len(content) / limits.ANSWER_BYTES_PER_SECOND):
+                await self._send({"type": "http.response.start", "status": status, "headers": fields})
+                await self.end(content)
+        except TimeoutError:
+            return False
+        return True
 
     async def begin_stream(self) -> None:
         """The head of a stream's response; on the wire together with what follows."""

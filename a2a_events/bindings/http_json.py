@@ -8,7 +8,7 @@ from urllib.parse import parse_qsl, unquote
 from a2a_events.bindings import sse
 from a2a_events.bindings.dialect import V1_0, Dialect
 from a2a_events.bindings.errors import headers_of, http_body, shown
-from a2a_events.bindings.exchange import A2A_JSON, JSON, ClientGone, Exchange, Streams
+from a2a_events.bindings.exchange import A2A_JSON, JSON, STALLED, ClientGone, Exchange, Streams
 from a2a_events.bindings.methods import STREAMING, UNARY
 from a2a_events.bindings.negotiation import asked_version, check_extensions, not_served
 from a2a_events.bindings.requests import Request
@@ -87,7 +87,9 @@ class HttpJson:
         asked = await _asked(exchange, dialect, operation, bound)
         agent = await request.agent(asked)
         extensions = check_extensions(exchange, agent.card, dialect.extension_headers)
-        caller = request.caller(asked, agent, extensions, dialect, exchange.idempotency_key, exchange.waits(self._streams))
+        caller = request.caller(
+            asked, agent, extensions, dialect, exchange.idempotency_key, exchange.waits(self._streams)
+        )
         if operation in UNARY:
             request.waits(asked, self._streams)
             answering = dialect.call(operation)(self._operations, caller, agent, asked)
@@ -98,7 +100,8 @@ class HttpJson:
             exchange.says_staleness(result.staleness_seconds)
             # Mirrored, because the specification's media type is a SHOULD and some clients insist on plain JSON.
             plain = dialect is V0_3 or exchange.header(b"content-type").startswith("application/json")
-            await exchange.answer(200, dialect.shown(operation, result.json), JSON if plain else A2A_JSON)
+            if not await exchange.answer(200, dialect.shown(operation, result.json), JSON if plain else A2A_JSON):
+                request.outcome = STALLED
             return None
         self._streams.check()
         request.open()

@@ -10,7 +10,7 @@ from msgspec import Raw, Struct
 from a2a_events.bindings import sse
 from a2a_events.bindings.dialect import V1_0, Dialect
 from a2a_events.bindings.errors import headers_of, jsonrpc_body, shown
-from a2a_events.bindings.exchange import ClientGone, Exchange, Streams
+from a2a_events.bindings.exchange import STALLED, ClientGone, Exchange, Streams
 from a2a_events.bindings.fasta2a import FASTA2A
 from a2a_events.bindings.methods import STREAMING, UNARY, WITHOUT_PARAMS
 from a2a_events.bindings.negotiation import asked_version, check_extensions, not_served
@@ -127,7 +127,9 @@ class JsonRpc:
         del envelope
         agent = await request.agent(asked)
         extensions = check_extensions(exchange, agent.card, dialect.extension_headers)
-        caller = request.caller(asked, agent, extensions, dialect, exchange.idempotency_key, exchange.waits(self._streams))
+        caller = request.caller(
+            asked, agent, extensions, dialect, exchange.idempotency_key, exchange.waits(self._streams)
+        )
         if operation in UNARY:
             request.waits(asked, self._streams)
             answering = dialect.call(operation)(self._operations, caller, agent, asked)
@@ -138,7 +140,8 @@ class JsonRpc:
             exchange.says_staleness(result.staleness_seconds)
             content = dialect.shown(operation, result.json)
             answer = b'{"jsonrpc":"2.0","id":' + known.request_id + b',"result":' + content + b"}"
-            await exchange.answer(200, answer)
+            if not await exchange.answer(200, answer):
+                request.outcome = STALLED
             return None
         self._streams.check()
         request.open()

@@ -83,7 +83,16 @@ RATE_LIMITED: Final = Counter(
     "a2a_rate_limited_total",
     "Requests that were refused because there is too much: of an agent's queue, of open streams, of request bodies; or"
     " because one tenant or address asks for too much, too often or in too many streams",
-    reason=("queue", "streams", "bodies", "bodies_share", "tenant_rate", "tenant_streams", "address_rate", "address_streams"),
+    reason=(
+        "queue",
+        "streams",
+        "bodies",
+        "bodies_share",
+        "tenant_rate",
+        "tenant_streams",
+        "address_rate",
+        "address_streams",
+    ),
 )
 USAGE_UNREADABLE: Final = Counter(
     "a2a_usage_unreadable_total", "Announcements of what other gateways' callers use that could not be read"

@@ -335,6 +335,8 @@ async def test_a_page_ends_where_its_tasks_hold_too_much_and_the_next_one_goes_o
     assert len(found) > 2
     assert ids(found) == ids(plain), "each task is there once"
     assert {page.total_size for page in found} == {18}
-    sizes = [[sum(len(part.text or "") for a in task.artifacts for part in a.parts) for task in page.tasks] for page in found]
+    sizes = [
+        [sum(len(part.text or "") for a in task.artifacts for part in a.parts) for task in page.tasks] for page in found
+    ]
     assert all(sum(page) < 500_000 for page in sizes if len(page) > 1)
     assert [690_000 < sum(page) for page in sizes if len(page) == 1] == [True], "one task in any case"

@@ -93,6 +93,23 @@ async def test_an_answer_is_written_in_pieces_and_ends_once(size: int) -> None:
     assert [message["more_body"] for message in bodies] == [True] * (len(bodies) - 1) + [False]
 
 
+async def test_an_answer_that_is_not_read_in_time_ends_without_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "ANSWER_SECONDS", 0.2)
+
+    class Dripping(Wire):
+        async def send(self, message: Any) -> None:
+            await super().send(message)
+            await asyncio.sleep(0.15)  # each piece is read, and all of them never
+
+    wire, size = Dripping(), 40 * limits.WRITE_BYTES
+    monkeypatch.setattr(limits, "ANSWER_BYTES_PER_SECOND", size)
+    async with asyncio.timeout(20):
+        assert not await wire.exchange().answer(200, b"x" * size)
+    assert 0 < len(wire.body) < size
+    assert all(message.get("more_body", True) for message in wire.sent)
+    assert await Wire().exchange().answer(200, b"x" * size), "who reads has time"
+
+
 async def test_a_part_of_a_stream_leaves_it_open() -> None:
     wire = Wire()
     exchange = wire.exchange()
