@@ -234,6 +234,10 @@ ADDRESS_REQUESTS_PER_SECOND: Final = 500.0
 has listed as trusted is one address: more than twice a tenant's, so that the tenant's is met first."""
 ADDRESS_BURST: Final = 1000
 """The same for an address."""
+REQUEST_WEIGHT_BYTES: Final = 64 * 1024
+"""Of a request body, that count as one request more: large ones take as much of a gateway as many small ones."""
+REQUEST_WEIGHT_MARKS: Final = 1000
+"""Colons and opening brackets of a body in JSON, that count as one request more: they take about a millisecond."""
 FAILED_CREDENTIAL_REQUESTS: Final = 10
 """What a request with bad credentials counts of its address's requests: verifying a signature costs as much as serving
 ten, and an address that guesses gets 50 guesses a second."""
@@ -320,7 +324,7 @@ IDLE_CHANNEL_SECONDS: Final = 300.0
 CLIENT_PING_SECONDS: Final = 5.0
 """Shortest pause between two pings of a client; grpcio's default of 5 minutes cuts clients that keep quiet streams."""
 TRANSLATED_BYTES: Final = 256 * 1024
-"""Larger messages are translated in a thread: protobuf takes a second for 2 MB of numbers, and others are waiting."""
+"""Larger messages are read and translated in a thread: protobuf takes a second for 2 MB of numbers, and others are waiting."""
 STATUS_MESSAGE_BYTES: Final = 600
 """Longest error message; it is sent twice, once percent-encoded, and clients refuse more than 8 KiB of metadata."""
 STATUS_BYTES: Final = 2600

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Final
 from urllib.parse import parse_qsl, unquote
 
 from a2a_events.bindings import sse
+from a2a_events.bindings.aside import aside
 from a2a_events.bindings.dialect import V1_0, Dialect
 from a2a_events.bindings.errors import headers_of, http_body, shown
 from a2a_events.bindings.exchange import A2A_JSON, JSON, STALLED, ClientGone, Exchange, Streams
@@ -84,7 +86,7 @@ class HttpJson:
         request.permit(operation)
         if dialect is V1_0 and asked_version(exchange) != V1_0.version:
             raise not_served(V1_0.version)
-        asked = await _asked(exchange, dialect, operation, bound)
+        asked = await _asked(exchange, request, dialect, operation, bound)
         agent = await request.agent(asked)
         extensions = check_extensions(exchange, agent.card, dialect.extension_headers)
         caller = request.caller(
@@ -174,12 +176,21 @@ _CONFIGS: Final = {"POST": "CreateTaskPushNotificationConfig", "GET": "ListTaskP
 _CONFIG: Final = {"GET": "GetTaskPushNotificationConfig", "DELETE": "DeleteTaskPushNotificationConfig"}
 
 
-async def _asked(exchange: Exchange, dialect: Dialect, operation: str, bound: dict[str, str]) -> Any:
+async def _asked(
+    exchange: Exchange, request: Request, dialect: Dialect, operation: str, bound: dict[str, str]
+) -> Any:
     """The request object: its members are in the body or the query, and what the path binds wins (specification 11)."""
     if exchange.method != "POST":
         return dialect.made(operation, dict(parse_qsl(exchange.query)), bound, strict=False)
-    content = (await exchange.body()).strip()
-    exchange.check_names(content)
+    content = await exchange.body()
+    request.weighs(len(content), content)
+    return await aside(len(content), _read, content.strip(), dialect, operation, bound, exchange.check_names)
+
+
+def _read(
+    content: bytes, dialect: Dialect, operation: str, bound: dict[str, str], check: Callable[[bytes], None]
+) -> Any:
+    check(content)
     if not bound:
         return dialect.read(operation, content)
     if content and not content.startswith(b"{"):

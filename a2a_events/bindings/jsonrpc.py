@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Final
 
 import msgspec
 from msgspec import Raw, Struct
 
 from a2a_events.bindings import sse
+from a2a_events.bindings.aside import aside
 from a2a_events.bindings.dialect import V1_0, Dialect
 from a2a_events.bindings.errors import headers_of, jsonrpc_body, shown
 from a2a_events.bindings.exchange import STALLED, ClientGone, Exchange, Streams
@@ -116,14 +118,17 @@ class JsonRpc:
 
     async def _serve(self, exchange: Exchange, request: Request, known: _Known) -> Updates | None:
         """Answer, or give the stream that is the answer."""
-        envelope = _read(await exchange.body())
+        content = await exchange.body()
+        size = len(content)
+        request.weighs(size, content)
+        envelope = await aside(size, _read, content)
+        del content
         request.operation = envelope.method[:64]
         known.request_id = _id(envelope)
         dialect, operation = known.dialect, known.operation = self.spoken(exchange, envelope.method)
         request.dialect = dialect.name
         request.permit(operation)
-        exchange.check_names(bytes(envelope.params))
-        asked = _asked(envelope, dialect, operation)
+        asked = await aside(size, _asked, envelope, dialect, operation, exchange.check_names)
         del envelope
         agent = await request.agent(asked)
         extensions = check_extensions(exchange, agent.card, dialect.extension_headers)
@@ -192,8 +197,9 @@ def _id(envelope: _Envelope) -> bytes:
     return request_id
 
 
-def _asked(envelope: _Envelope, dialect: Dialect, operation: str) -> Any:
+def _asked(envelope: _Envelope, dialect: Dialect, operation: str, check: Callable[[bytes], None]) -> Any:
     params = bytes(envelope.params).strip()
+    check(params)
     if operation in WITHOUT_PARAMS and params in {b"", b"null"}:
         params = b"{}"
     if not params.startswith(b"{"):

@@ -188,6 +188,18 @@ class Request:
         assert self._close is None, "a request has one stream"
         self._close = self._access.caps.open(self.who, self._access.counted(self.address))
 
+    def weighs(self, size: int, content: bytes = b"") -> None:
+        """Count it for what it is: the next requests of who sent it wait for a large one.
+
+        Args:
+            size: bytes of the body.
+            content: the same, in JSON.
+        """
+        assert self.who is not None, "who asks comes first"
+        marks = sum(map(content.count, (b":", b"[", b"{")))
+        requests = size // limits.REQUEST_WEIGHT_BYTES + marks // limits.REQUEST_WEIGHT_MARKS
+        self._access.caps.weigh(self.who, self._access.counted(self.address), requests)
+
     @property
     def payer(self) -> str:
         """Whose share of the gateway's memory it takes; empty: nobody's."""

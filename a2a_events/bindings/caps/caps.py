@@ -98,6 +98,15 @@ class Caps:
         if key and (wait := self._tenants.spend(key, self._now())):
             raise _too_many("tenant_rate", "requests of this tenant", wait)
 
+    def weigh(self, who: Identified, address: str, requests: int) -> None:
+        """What was sent takes as much work as so many more requests."""
+        if requests:
+            now = self._now()
+            if address:
+                self._addresses.charge(address, requests, now)
+            if key := _key(who):
+                self._tenants.charge(key, requests, now)
+
     @staticmethod
     def payer(who: Identified, address: str) -> str:
         """Whose share of this gateway's memory a request takes: the tenant's, or where there is none the address's.

@@ -11,7 +11,7 @@ import asyncio
 import random
 import time
 from collections.abc import Awaitable, Callable
-from typing import Any, Final, ParamSpec, TypeVar
+from typing import Any, Final
 from urllib.parse import unquote
 
 import grpc
@@ -23,6 +23,7 @@ from grpc import aio
 from msgspec import Struct
 
 from a2a_events import limits, tracing
+from a2a_events.bindings.aside import aside
 from a2a_events.bindings.dialect import V1_0
 from a2a_events.bindings.errors import shown
 from a2a_events.bindings.exchange import STALENESS, Intake, Streams, staleness
@@ -36,9 +37,6 @@ from a2a_events.bindings.requests import Request
 from a2a_events.errors import A2AError, InvalidRequestError, UnavailableError
 from a2a_events.runtime.directory import Directory
 from a2a_events.runtime.operations import Operations, Updates
-
-P = ParamSpec("P")
-T = TypeVar("T")
 
 SERVICE: Final = a2a_pb2.DESCRIPTOR.services_by_name["A2AService"]
 _AGENTS: Final = "agents/"
@@ -186,12 +184,13 @@ class A2AService:
     async def _dispatch(self, method: _Method, call: _Call, request: Request) -> bytes | Updates:
         context = call.context
         content = await call.read()
+        request.weighs(len(content))
         if version_of(_metadata(context, "a2a-version")) != V1_0.version:
             raise not_served(V1_0.version)
         message = messages.parse(content, method.asked)
         request.agent_name, tenant = _place(message.tenant)
         of = (UNARY[method.name] if method.name in UNARY else STREAMING[method.name])[0]
-        asked = await _translated(len(content), messages.request, message, tenant, of, self._intake.names)
+        asked = await aside(len(content), messages.request, message, tenant, of, self._intake.names)
         del content, message
         agent = await request.agent(asked)
         extensions = active_extensions(_metadata(context, "a2a-extensions"), agent.card)
@@ -207,7 +206,7 @@ class A2AService:
                 result = await answering
                 await _begin(context, active, result.staleness_seconds)
                 request.shows(result)
-                return await _translated(len(result.json), messages.answer, result.json, method.answered)
+                return await aside(len(result.json), messages.answer, result.json, method.answered)
             self._streams.check()
             request.open()
             cursor = _metadata(context, "last-event-id") or None
@@ -236,7 +235,7 @@ class A2AService:
                     stream.begun = True
                     tracing.event("first update")
                 for update in run.updates:
-                    await call.write(await _translated(len(update.line), messages.answer, update.line, method.answered))
+                    await call.write(await aside(len(update.line), messages.answer, update.line, method.answered))
                 updates.sent(run)
                 if run.last:
                     stream.over = "terminal"
@@ -263,13 +262,6 @@ async def _begin(context: Context, active: tuple[tuple[str, str], ...], stalenes
         active = (*active, (STALENESS.decode(), staleness(staleness_seconds).decode()))
     if active:
         await context.send_initial_metadata(active)
-
-
-async def _translated(size: int, translate: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-    """What a translation gives; others are served while it is busy with something large."""
-    if size > limits.TRANSLATED_BYTES:
-        return await asyncio.to_thread(translate, *args, **kwargs)
-    return translate(*args, **kwargs)
 
 
 def _presented(context: Context) -> Presented:
