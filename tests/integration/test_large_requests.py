@@ -11,7 +11,7 @@ import pytest
 
 pytest.importorskip("grpc_reflection", reason="the extra grpc is not installed")
 
-from grpc import aio
+from grpc import StatusCode, aio
 
 from a2a_events import limits
 from a2a_events.bindings.caps.buckets import Rate
@@ -50,6 +50,14 @@ async def test_a_large_request_over_grpc_counts_as_many() -> None:
         with pytest.raises(aio.AioRpcError, match="Too many requests of this tenant"):
             await caller.start("SendMessage", send("next", configuration=AT_ONCE), x_tenant="acme")
         await caller.start("SendMessage", send("next", configuration=AT_ONCE), x_tenant="umbrella")
+
+
+@pytest.mark.parametrize("operation", ["SendMessage", "SendStreamingMessage"])
+async def test_who_calls_over_grpc_is_asked_before_the_request_is_read(operation: str) -> None:
+    async with serving() as served, channel(served.grpc) as opened:
+        opens = opened.stream_unary if operation == "SendMessage" else opened.stream_stream
+        call = opens(f"/lf.a2a.v1.A2AService/{operation}")()  # and nothing is sent
+        assert await asyncio.wait_for(call.code(), 20) is StatusCode.UNAUTHENTICATED
 
 
 @pytest.mark.parametrize("binding", BINDINGS)

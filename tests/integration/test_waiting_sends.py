@@ -20,7 +20,7 @@ from a2a_events.bindings.caps.caps import Allowance, Caps
 from a2a_events.bindings.exchange import Intake, Streams
 from a2a_events.bindings.grpc.server import GrpcServer
 from a2a_events.bindings.identity.access import Access
-from a2a_events.bindings.identity.port import EVERYTHING, Identified, Presented
+from a2a_events.bindings.identity.port import EVERYTHING, Identified, NotAuthenticated, Presented
 from a2a_events.log.memory import MemoryLog
 from a2a_events.runtime.directory import Directory
 from a2a_events.runtime.operations import Operations
@@ -45,7 +45,9 @@ class Named:
         self.trusts = True
 
     async def authenticate(self, presented: Presented) -> Identified:
-        (tenant,) = presented.values("x-tenant")
+        tenant = next(iter(presented.values("x-tenant")), "")
+        if not tenant:
+            raise NotAuthenticated("missing")
         return Identified(subject="somebody", tenant=tenant, scopes=EVERYTHING, method="test")
 
     def holds(self, _who: Identified) -> bool:
