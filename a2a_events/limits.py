@@ -324,7 +324,8 @@ IDLE_CHANNEL_SECONDS: Final = 300.0
 CLIENT_PING_SECONDS: Final = 5.0
 """Shortest pause between two pings of a client; grpcio's default of 5 minutes cuts clients that keep quiet streams."""
 TRANSLATED_BYTES: Final = 256 * 1024
-"""Larger messages are read and translated in a thread: protobuf takes a second for 2 MB of numbers, and others are waiting."""
+"""Larger messages are read and translated in a thread: protobuf takes a second for 2 MB of numbers, and others
+are waiting."""
 STATUS_MESSAGE_BYTES: Final = 600
 """Longest error message; it is sent twice, once percent-encoded, and clients refuse more than 8 KiB of metadata."""
 STATUS_BYTES: Final = 2600

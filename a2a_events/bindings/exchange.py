@@ -505,8 +505,10 @@ class Streams:
     async def wait(
         self, sender: Sender, wait: Awaitable[None], gone: Callable[[], Coroutine[Any, Any, None]] | None = None
     ) -> None:
-        """See a wait for an answer to its end, which comes sooner when its client may be shown nothing more, when it has
-        lasted for as long as a stream may, or when the gateway stops: the answer is then what there is.
+        """See a wait for an answer to its end.
+
+        It ends sooner when its client may be shown nothing more, when it has lasted for as long as a stream may, or
+        when the gateway stops: the answer is then what there is.
 
         Args:
             sender: is to write the answer.
@@ -636,7 +638,9 @@ class OpenStream:
             self.lose(CREDENTIAL_ENDED)
         elif sending_since and now - sending_since > limits.STREAM_STALL_SECONDS:
             self.lose(STALLED)
-        elif now > self._until and (self.begun or self.waits):  # or its client would not know what became of its message
+        elif now > self._until and (
+            self.begun or self.waits
+        ):  # or its client would not know what became of its message
             self.lose(TOO_OLD)
         elif self._gone is not None and self._watching is None and now - self._since > _STEWARD_SECONDS:
             self._watching = asyncio.get_running_loop().create_task(self._watch(self._gone))

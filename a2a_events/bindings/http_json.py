@@ -90,7 +90,7 @@ class HttpJson:
         agent = await request.agent(asked)
         extensions = check_extensions(exchange, agent.card, dialect.extension_headers)
         caller = request.caller(
-            asked, agent, extensions, dialect, exchange.idempotency_key, exchange.waits(self._streams)
+            asked, agent, extensions, dialect, exchange.idempotency_key, waits=exchange.waits(self._streams)
         )
         if operation in UNARY:
             request.waits(asked, self._streams)
@@ -176,9 +176,7 @@ _CONFIGS: Final = {"POST": "CreateTaskPushNotificationConfig", "GET": "ListTaskP
 _CONFIG: Final = {"GET": "GetTaskPushNotificationConfig", "DELETE": "DeleteTaskPushNotificationConfig"}
 
 
-async def _asked(
-    exchange: Exchange, request: Request, dialect: Dialect, operation: str, bound: dict[str, str]
-) -> Any:
+async def _asked(exchange: Exchange, request: Request, dialect: Dialect, operation: str, bound: dict[str, str]) -> Any:
     """The request object: its members are in the body or the query, and what the path binds wins (specification 11)."""
     if exchange.method != "POST":
         return dialect.made(operation, dict(parse_qsl(exchange.query)), bound, strict=False)

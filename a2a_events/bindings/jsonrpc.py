@@ -133,7 +133,7 @@ class JsonRpc:
         agent = await request.agent(asked)
         extensions = check_extensions(exchange, agent.card, dialect.extension_headers)
         caller = request.caller(
-            asked, agent, extensions, dialect, exchange.idempotency_key, exchange.waits(self._streams)
+            asked, agent, extensions, dialect, exchange.idempotency_key, waits=exchange.waits(self._streams)
         )
         if operation in UNARY:
             request.waits(asked, self._streams)

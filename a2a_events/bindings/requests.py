@@ -223,6 +223,7 @@ class Request:
         extensions: tuple[str, ...] = (),
         dialect: Dialect = V1_0,
         idempotency_key: str | None = None,
+        *,
         waits: Callable[[Awaitable[None]], Awaitable[None]] | None = None,
     ) -> Caller:
         """Who asks, and for whose tenant.

@@ -21,8 +21,9 @@ class Caller(Struct, frozen=True):
     ``tenant`` is the raw routing string of the request, ``subject`` who was authenticated, ``protocol_version`` and
     ``dialect`` the form in which the request came, ``extensions`` the URIs that were asked for and that this server
     knows. ``idempotency_key`` is what a send is to be known by, None without one. ``holds`` says whether they may still
-    be shown anything: an answer can take longer than a credential lasts. ``waits`` runs the wait for a task: what was sent
-    is stored then and need not be kept, and the wait may be ended before its time; the answer is then the task as it is.
+    be shown anything: an answer can take longer than a credential lasts. ``waits`` runs the wait for a task: what was
+    sent is stored then and need not be kept, and the wait may be ended before its time; the answer is then the task as
+    it is.
     """
 
     tenant: str = ""

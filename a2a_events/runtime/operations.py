@@ -224,8 +224,8 @@ class Operations:
         is taken once, and who repeats it gets what its first sender gets (ADR 0018). When the caller's credential ends,
         or whoever looks after the wait ends it (``Caller.waits``), the answer is the Task as it was.
 
-        A task of more than ``limits.AWAITED_BYTES`` is not kept while it is waited for: it is read for the answer, which
-        costs what GetTask costs.
+        A task of more than ``limits.AWAITED_BYTES`` is not kept while it is waited for: it is read for the answer.
+        That costs what GetTask costs.
 
         Returns:
             A SendMessageResponse.

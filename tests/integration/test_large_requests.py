@@ -30,7 +30,7 @@ AT_ONCE = {"returnImmediately": True}
 @pytest.mark.parametrize("binding", BINDINGS)
 @pytest.mark.parametrize("kind", ["tenants", "addresses"])
 async def test_a_large_request_counts_as_many(kind: str, binding: str, content: Any) -> None:
-    caps = Caps(**{kind: Allowance(rate=SLOW)})
+    caps = Caps(Allowance(rate=SLOW)) if kind == "tenants" else Caps(addresses=Allowance(rate=SLOW))
     async with serving(caps=caps) as served:
 
         async def status(sent: Any) -> int:
@@ -56,7 +56,7 @@ async def test_a_large_request_over_grpc_counts_as_many() -> None:
 async def test_who_calls_over_grpc_is_asked_before_the_request_is_read(operation: str) -> None:
     async with serving() as served, channel(served.grpc) as opened:
         opens = opened.stream_unary if operation == "SendMessage" else opened.stream_stream
-        call = opens(f"/lf.a2a.v1.A2AService/{operation}")()  # and nothing is sent
+        call: Any = opens(f"/lf.a2a.v1.A2AService/{operation}")()  # and nothing is sent
         assert await asyncio.wait_for(call.code(), 20) is StatusCode.UNAUTHENTICATED
 
 

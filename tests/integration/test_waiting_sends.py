@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import tracemalloc
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -38,10 +38,9 @@ UNFINISHED = {"TASK_STATE_SUBMITTED", "TASK_STATE_WORKING"}
 class Named:
     """Lets everybody in as a tenant of the name in a header."""
 
-    schemes: dict[str, Any] = {}
-    challenges: tuple[str, ...] = ()
-
     def __init__(self) -> None:
+        self.schemes: Mapping[str, Any] = {}
+        self.challenges: Sequence[str] = ()
         self.trusts = True
 
     async def authenticate(self, presented: Presented) -> Identified:
@@ -265,4 +264,4 @@ async def test_a_gateway_has_so_many_streams_and_waits(binding: str) -> None:
 
 
 def task_of(asked: Asked) -> Any:
-    return (asked.json["result"] if "result" in asked.json else asked.json)["task"]
+    return asked.json.get("result", asked.json)["task"]
