@@ -42,7 +42,7 @@ class Reported:
         """
         known = artifact.artifact_id in self._known
         if artifact.artifact_id in self._stale:
-            before = self._stale.pop(artifact.artifact_id)
+            before = self._stale[artifact.artifact_id]
             if append:
                 known, artifact = False, _joined(before, artifact) if before else artifact
         return artifact, append and known
@@ -58,6 +58,7 @@ class Reported:
     def said(self, artifact_id: str, size_bytes: int) -> None:
         """The update is on its way: from now on pieces add to it."""
         self._known[artifact_id] = size_bytes
+        self._stale.pop(artifact_id, None)
 
 
 def _joined(before: ArtifactFold, chunk: Artifact) -> Artifact:

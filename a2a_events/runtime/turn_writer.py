@@ -62,6 +62,7 @@ class _Remembered(Struct, frozen=True, rename="camel"):
 
 _encode: Final = msgspec.json.Encoder().encode
 _decode_remembered: Final = msgspec.json.Decoder(_Remembered).decode
+_DURABLE: Final = frozenset({Kind.STEP.value, Kind.TIMER.value})
 
 
 def _nobody() -> None:
@@ -127,6 +128,8 @@ class TurnWriter:
         self._kick: asyncio.Handle | None = None
         self._hurry = asyncio.Event()
         self._room = asyncio.Event()
+        self._saying = asyncio.Lock()
+        """An agent may report from many tasks at once: each report is judged by what was queued before it."""
         self._failure: Fenced | LogError | None = None
         """Never raised itself: a traceback would hold what refers back to us, and with it the task's content."""
         self._artifacts = Reported(fold)
@@ -161,42 +164,46 @@ class TurnWriter:
             self._raise()
             self.last_said = time.monotonic()
             return
-        made = status_entry(self._task.task_id, self.fold.head.context_id, state, self.now(), message, metadata)
-        await self._say(made, urgent=True)
+        async with self._saying:
+            await self._until_room()
+            context_id = self.fold.head.context_id
+            self._take(status_entry(self._task.task_id, context_id, state, self.now(), message, metadata))
+        await self._send(urgent=True)
 
     async def say_artifact(
         self, artifact: Artifact, metadata: Raw = NOTHING, *, append: bool, last_chunk: bool
     ) -> None:
         """See ``turn.Reports``. ``append`` to an artifact not seen yet makes it."""
-        update, adds = self._artifacts.update(artifact, append=append)
-        size = self._artifacts.grown(update, adds=adds)
-        made = artifact_entry(
-            self._task.task_id,
-            self.fold.head.context_id,
-            update,
-            self.now(),
-            metadata,
-            append=adds,
-            last_chunk=last_chunk,
-        )
-        check_size(len(made.line), self.report_bytes)  # first: its agent may say the same in pieces
-        if size > self._bounds.artifact_bytes:
-            self._overflow(f"an artifact would be over {self._bounds.artifact_bytes} bytes")
-        if self._artifacts.with_one(artifact.artifact_id) > self._bounds.artifacts:
-            self._overflow(f"there would be over {self._bounds.artifacts} artifacts")
-        await self._say(made, urgent=False)
-        self._artifacts.said(artifact.artifact_id, size)
+        async with self._saying:
+            await self._until_room()
+            update, adds = self._artifacts.update(artifact, append=append)
+            made = artifact_entry(
+                self._task.task_id,
+                self.fold.head.context_id,
+                update,
+                self.now(),
+                metadata,
+                append=adds,
+                last_chunk=last_chunk,
+            )
+            check_size(len(made.line), self.report_bytes)  # first: its agent may say the same in pieces
+            size = self._artifacts.grown(update, adds=adds)
+            if size > self._bounds.artifact_bytes:
+                self._overflow(f"an artifact would be over {self._bounds.artifact_bytes} bytes")
+            if self._artifacts.with_one(artifact.artifact_id) > self._bounds.artifacts:
+                self._overflow(f"there would be over {self._bounds.artifacts} artifacts")
+            self._take(made)
+            self._artifacts.said(artifact.artifact_id, size)
+        await self._send(urgent=False)
 
     async def say_step(self, name: str, result: Raw) -> None:
         """See ``turn.Reports``."""
-        self._check_steps()
-        await self._say(entry(Step(epoch=self.epoch, name=name, result=result), self.now()), urgent=True)
+        await self._say_durable(Step(epoch=self.epoch, name=name, result=result))
         await self.flush()
 
     async def say_timer(self, name: str, due: int) -> None:
         """See ``turn.Reports``."""
-        self._check_steps()
-        await self._say(entry(Timer(epoch=self.epoch, name=name, due=due), self.now()), urgent=True)
+        await self._say_durable(Timer(epoch=self.epoch, name=name, due=due))
 
     async def result(self, name: str) -> Raw | None:
         """See ``turn.Reports``."""
@@ -295,9 +302,13 @@ class TurnWriter:
             return None
         return record.events()[revision - record.header.revision]
 
-    def _check_steps(self) -> None:
-        if len(self.fold.head.steps) >= limits.STEPS:
-            raise ValueError(f"a turn has at most {limits.STEPS} durable steps and timers; do more in one step")
+    async def _say_durable(self, event: Step | Timer) -> None:
+        async with self._saying:
+            await self._until_room()
+            if len(self.fold.head.steps) + sum(said.code in _DURABLE for said in self._queue) >= limits.STEPS:
+                raise ValueError(f"a turn has at most {limits.STEPS} durable steps and timers; do more in one step")
+            self._take(entry(event, self.now()))
+        await self._send(urgent=True)
 
     async def flush(self) -> None:
         """See ``turn.Reports``."""
@@ -308,19 +319,23 @@ class TurnWriter:
         async with self._lock:
             self._raise()
 
-    async def _say(self, said: Entry, *, urgent: bool) -> None:
+    async def _until_room(self) -> None:
+        """Wait until one more report may be queued. What is judged after it and queued at once is judged right."""
         self._raise()
         if self._full:
             raise TaskFull(self._full)
-        check_size(len(said.line), self.report_bytes)
-        if excess := self._excess(len(said.line)):
-            self._overflow(excess)
         while len(self._queue) >= limits.WRITER_QUEUED_EVENTS or self._queued_bytes >= limits.WRITER_QUEUED_BYTES:
             self._room.clear()
             self._hurry.set()
             self._start_pump()
             await self._room.wait()
             self._raise()
+
+    def _take(self, said: Entry) -> None:
+        """Queue it, if the task may hold it."""
+        check_size(len(said.line), self.report_bytes)
+        if excess := self._excess(len(said.line)):
+            self._overflow(excess)
         head = self.fold.head
         silent = (
             not head.public
@@ -332,6 +347,9 @@ class TurnWriter:
             self._push(decide.working_entry(head, self._task.task_id, said.time))
         self._push(said)
         self.last_said = time.monotonic()
+
+    async def _send(self, *, urgent: bool) -> None:
+        """See that what waits is sent, now or soon."""
         if urgent:
             self._urgent = True
             self._hurry.set()

@@ -12,7 +12,7 @@ from a2a.server.agent_execution import AgentExecutor, RequestContext
 from a2a.server.events import EventQueue
 from a2a.types import a2a_pb2 as pb
 
-from a2a_events import Agent, Turn, agent
+from a2a_events import Agent, Turn, agent, limits
 from a2a_events.adapters.a2a_sdk import agent_of
 from a2a_events.errors import InvalidParamsError
 from a2a_events.model import Part, TaskState
@@ -116,6 +116,103 @@ async def test_an_agent_that_says_too_much_has_its_task_fail(
     task = await stack.calls.send_task(told(kind=kind, size=size, times=times))
     await failed_with(stack, task.id, reason)
     assert sum(len(record.payload) for record in await stack.records(task.id)) < BOUNDS.size_bytes + 5000
+
+
+@agent(name="at-once", policy="resume")
+async def at_once(turn: Turn) -> None:
+    """Reports as it is told, everything at the same time."""
+    told = turn.data or {}
+    kind, content, times = told["kind"], "a" * told.get("size", 1), told.get("times", 1)
+    says: dict[str, Callable[[int], Awaitable[Any]]] = {
+        "chunk": lambda _: turn.chunk("one", content),
+        "artifact": lambda number: turn.artifact(content, artifact_id=f"n{number}"),
+        "status": lambda _: turn.working(content),
+        "step": lambda number: turn.step(f"s{number}", str, content),
+    }
+    await asyncio.gather(*(says[kind](number) for number in range(times)), return_exceptions=True)
+
+
+@pytest.mark.parametrize(
+    ("kind", "size", "times", "reason"),
+    [
+        pytest.param("chunk", 5000, 100, ARTIFACT, id="chunks of one artifact"),
+        pytest.param("chunk", 1, 1000, TOO_MANY, id="tiny chunks"),
+        pytest.param("artifact", 5000, 30, "it holds too much: there would be over 5 artifacts", id="artifacts"),
+        pytest.param("status", 30_000, 100, TOO_LARGE, id="statuses"),
+        pytest.param("step", 30_000, 100, TOO_LARGE, id="steps"),
+    ],
+)
+async def test_an_agent_that_says_too_much_at_once_has_its_task_fail(
+    serve: Served, monkeypatch: pytest.MonkeyPatch, kind: str, size: int, times: int, reason: str
+) -> None:
+    """Also what waits for room is counted."""
+    monkeypatch.setattr(limits, "WRITER_QUEUED_BYTES", 8000)
+    stack = await serve(at_once)
+    await stack.worker()
+    task = await stack.calls.send_task(told(kind=kind, size=size, times=times))
+    await failed_with(stack, task.id, reason)
+    records = await stack.records(task.id)
+    assert sum(len(record.payload) for record in records) < BOUNDS.size_bytes + 5000
+    stored = await stack.calls.get(task.id)
+    assert len(stored.artifacts) <= BOUNDS.artifacts
+    assert all(
+        sum(len(part.text or "") for part in artifact.parts) <= BOUNDS.artifact_bytes for artifact in stored.artifacts
+    )
+
+
+async def test_pieces_that_are_said_at_once_are_all_there_in_their_order(
+    serve: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "WRITER_QUEUED_BYTES", 1000)
+    pieces = [f"{number:03}" * 100 for number in range(30)]
+
+    @agent(name="pieces")
+    async def in_pieces(turn: Turn) -> None:
+        await turn.chunk("other", "a" * 1000)
+        await asyncio.gather(*(turn.chunk("one", piece) for piece in pieces))
+
+    stack = await serve(in_pieces)
+    await stack.worker()
+    task = await stack.calls.send_task("go")
+    assert task.status.state is TaskState.COMPLETED
+    stored = next(artifact for artifact in task.artifacts if artifact.artifact_id == "one")
+    assert pieces == [part.text for part in stored.parts]
+
+
+async def test_steps_that_are_taken_at_once_are_no_more_than_a_turn_may_have(
+    serve: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "STEPS", 5)
+
+    @agent(name="steps")
+    async def steps(turn: Turn) -> None:
+        done = await asyncio.gather(*(turn.step(f"s{n}", str, n) for n in range(10)), return_exceptions=True)
+        assert done[:5] == ["0", "1", "2", "3", "4"]
+        assert all(isinstance(late, ValueError) for late in done[5:]), done
+        turn.complete("done")
+
+    stack = await serve(steps)
+    await stack.worker()
+    task = await stack.calls.send_task("go")
+    assert task.status.state is TaskState.COMPLETED, text_of(task.status.message)
+
+
+async def test_a_report_that_is_too_large_changes_nothing_of_what_an_earlier_run_had_said(serve: Served) -> None:
+    @agent(name="anew", policy="rerun")
+    async def anew(turn: Turn) -> None:
+        if turn.attempt == 1:
+            await turn.chunk("one", "first run")
+            await turn.flush()
+            raise OSError("once")
+        with pytest.raises(OutputTooLarge):
+            await turn.chunk("one", "a" * stack.log.content_bytes)
+        await turn.chunk("one", "second run")
+
+    stack = await serve(anew)
+    await stack.worker()
+    task = await stack.calls.send_task("go")
+    assert task.status.state is TaskState.COMPLETED
+    assert ["second run"] == [part.text for part in task.artifacts[0].parts]
 
 
 async def test_what_fits_exactly_is_taken(serve: Served) -> None:
