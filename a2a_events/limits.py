@@ -285,6 +285,9 @@ LOG_TRACEBACK_CHARACTERS: Final = 8 * 1024
 """Longest traceback; of a longer one its middle is left out."""
 LOG_FIELDS: Final = 32
 """Most members of a line, ours among them."""
+SERVER_LINES_PER_SECOND: Final = 10
+"""Warnings and errors of the HTTP server in a second; what is over is counted, in the next line. Anybody can cause them
+with a few bytes, and no line says more than the first."""
 LOG_LINE_CHARACTERS: Final = 64 * 1024
 """What follows for a line, escapes included."""
 

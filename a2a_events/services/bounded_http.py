@@ -10,7 +10,7 @@ import asyncio
 import math
 from enum import Enum
 from functools import partial
-from typing import Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final
 
 import uvicorn
 from msgspec import Struct
@@ -21,8 +21,12 @@ from a2a_events.bindings.errors import http_body
 from a2a_events.errors import InvalidRequestError
 from a2a_events.metrics.catalog import CONNECTIONS_REFUSED
 from a2a_events.services.listener import config
+from a2a_events.services.server_lines import bound_lines
 from a2a_events.services.unread import ReadConnection
 from a2a_events.settings import Settings
+
+if TYPE_CHECKING:
+    from uvicorn._types import ASGI3Application
 
 _LINGER_SECONDS: Final = 2.0
 """What a client gets to read a refusal before its connection is closed: closed at once, unread bytes would reset it,
@@ -63,6 +67,7 @@ def bounded(app: Any, bounds: HttpBounds, *, stop_seconds: float, **more: Any) -
         stop_seconds: as ``listener.config`` has it.
         more: likewise.
     """
+    bound_lines()
     return config(
         app,
         stop_seconds=stop_seconds,
@@ -125,6 +130,8 @@ class _Connection(ReadConnection):
         self._refused = False
         self._timer: asyncio.TimerHandle | None = None
         self._timer_for: tuple[_Awaited, int] | None = None
+        self._served: RequestResponseCycle | None = None
+        """The request that is being answered, or was last; uvicorn's ``cycle`` is the one that came last."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """It may be silent for a while."""
@@ -133,6 +140,7 @@ class _Connection(ReadConnection):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """It is gone."""
+        self._disconnect()
         super().connection_lost(exc)
         self._stop_timer()
 
@@ -198,7 +206,7 @@ class _Connection(ReadConnection):
     def on_response_complete(self) -> None:
         """An answer is whole. If its request is not, the client gets no more than a moment for the rest."""
         super().on_response_complete()
-        if self._awaited is _Awaited.BODY and not self.transport.is_closing():
+        if self._awaited is _Awaited.BODY and not self._answering and not self.transport.is_closing():
             self._set_timer(_LINGER_SECONDS, (_Awaited.BODY, self._begun))
 
     @property
@@ -208,9 +216,19 @@ class _Connection(ReadConnection):
 
     @property
     def _answering(self) -> bool:
-        """Whether the answer to a request is not whole yet."""
-        cycle = cast("RequestResponseCycle | None", self.cycle)  # there is none before the first request
-        return cycle is not None and not cycle.response_complete
+        """Whether the answer to a request is not whole yet. No other request waits behind one whose answer is."""
+        return self._served is not None and not self._served.response_complete
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
+        self._served = cycle
+        super()._start_asgi_task(cycle, app)
+
+    def _disconnect(self) -> None:
+        """Whoever answers stops, and requests that wait for it are not answered: uvicorn tells the last one alone."""
+        self.pipeline.clear()
+        if self._served is not None and not self._served.response_complete:
+            self._served.disconnected = True
+            self._served.message_event.set()
 
     # --- refusals -----------------------------------------------------------------------------------------------------
 
@@ -229,12 +247,13 @@ class _Connection(ReadConnection):
         self._refused = True
         CONNECTIONS_REFUSED.inc(_REASONS.get(type(error), "malformed"))
         if self._answering:
-            if self.cycle.response_started or self._awaited is not _Awaited.BODY:
+            of_this = self._served is self.cycle and self._awaited is _Awaited.BODY
+            answerable = of_this and not self.cycle.response_started
+            self._disconnect()
+            if not answerable:
                 self._stop_timer()
                 self.transport.close()
                 return
-            self.cycle.disconnected = True
-            self.cycle.message_event.set()
         body = http_body(error)
         head = b"content-type: application/json\r\ncontent-length: %d\r\nconnection: close\r\n\r\n" % len(body)
         self.transport.write(STATUS_LINE[error.http_status] + head + body)

@@ -10,24 +10,35 @@ from typing import Any
 
 import pytest
 
+from a2a_events import limits
+from a2a_events.metrics.catalog import CONNECTIONS_REFUSED
+from a2a_events.services import bounded_http
 from a2a_events.services.bounded_http import HttpBounds, bounded
 from a2a_events.services.listener import Server, listen
+from a2a_events.testing import eventually
 
 SOON = HttpBounds(header_seconds=0.4, body_seconds=0.8, idle_seconds=3, url_bytes=1024, header_bytes=4096)
 PATIENCE_SECONDS = 20
 GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
 POST = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n"
+STREAM = b"GET /stream HTTP/1.1\r\nHost: a\r\n\r\n"
 CHUNKED = b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
 
 
 class Application:
-    """Reads the whole body of a request, unless its path says otherwise, and answers with the headers' names."""
+    """Reads the whole body of a request, unless its path says otherwise, and answers with the headers' names.
+
+    ``/late`` waits to be told, ``/early`` answers before it has read, ``/stream`` answers until its reader is gone.
+    """
 
     def __init__(self) -> None:
         self.disconnected = 0
         self.go_on = asyncio.Event()
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        if scope["path"] == "/stream":
+            await self._stream(receive, send)
+            return
         early = scope["path"] == "/early"
         if scope["path"] == "/late":
             await self.go_on.wait()
@@ -42,6 +53,16 @@ class Application:
         fields = [(b"content-length", str(len(body)).encode())]
         await send({"type": "http.response.start", "status": 413 if early else 200, "headers": fields})
         await send({"type": "http.response.body", "body": body})
+
+    async def _stream(self, receive: Any, send: Any) -> None:
+        await receive()
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        gone = asyncio.create_task(receive())
+        while not gone.done():
+            await send({"type": "http.response.body", "body": b"more\n", "more_body": True})
+            await asyncio.wait([gone], timeout=0.02)
+        assert gone.result()["type"] == "http.disconnect"
+        self.disconnected += 1
 
 
 class Site:
@@ -77,6 +98,20 @@ class Connection:
             length = int(head.lower().split(b"content-length: ")[1].split(b"\r\n")[0])
             self.body = await self._reader.readexactly(length)
         return int(head.split()[1])
+
+    async def begun(self) -> None:
+        """An answer has begun to come."""
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            await self._reader.readuntil(b"more\n")
+
+    async def rest(self) -> bytes:
+        """All that comes until the end."""
+        content = b""
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            with suppress(ConnectionError):
+                while more := await self._reader.read(65536):
+                    content += more
+        return content
 
     async def cut_after(self) -> float:
         """Seconds that it lived; nothing more may come."""
@@ -246,3 +281,81 @@ async def test_requests_that_come_together_are_answered_in_order(site: Site) -> 
     connection.say(GET * 100)
     for _ in range(100):
         assert 200 == await connection.status()
+
+
+BAD = [
+    pytest.param(CHUNKED + b"zz\r\n", id="a body that is none"),
+    pytest.param(b"no HTTP\r\n\r\n", id="no HTTP"),
+    pytest.param(b"GET / HTTP/1.1\r\nX: %b\r\n\r\n" % (b"a" * 5000), id="large headers"),
+    pytest.param(GET + CHUNKED + b"zz\r\n", id="a body that is none after a request that waits"),
+]
+
+
+@pytest.mark.parametrize("bad", BAD)
+async def test_a_refusal_is_not_written_for_a_request_that_waits_for_its_answer(
+    site: Site, bad: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    connection = await site.connect()
+    connection.say((POST % 4).replace(b"/ ", b"/late ") + b"abcd" + bad)
+    assert await connection.rest() == b""
+    site.application.go_on.set()
+    await site.serves()
+    assert not [record for record in caplog.records if record.levelname == "ERROR"]
+
+
+@pytest.mark.parametrize("bad", BAD)
+@pytest.mark.parametrize("together", [True, False])
+async def test_a_refusal_is_not_written_into_an_answer(
+    site: Site, bad: bytes, together: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    connection = await site.connect()
+    connection.say(STREAM + bad * together)
+    if not together:
+        await connection.begun()
+        connection.say(bad)
+    assert b"HTTP/1.1" not in await connection.rest()
+    await eventually(lambda: site.application.disconnected == 1, what="the stream is told")
+    assert not [record for record in caplog.records if record.levelname == "ERROR"]
+
+
+async def test_an_answer_ends_when_its_client_is_gone_whatever_else_it_had_asked_for(site: Site) -> None:
+    connection = await site.connect()
+    connection.say(STREAM)
+    await connection.begun()
+    connection.say(GET)
+    await connection.close()
+    await eventually(lambda: site.application.disconnected == 1, what="the stream is told")
+
+
+async def test_a_body_has_its_time_although_an_earlier_request_is_answered_meanwhile(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bounded_http, "_LINGER_SECONDS", 0.1)
+    connection = await site.connect()
+    connection.say(b"GET /late HTTP/1.1\r\nHost: a\r\n\r\n" + POST % 4 + b"ab")
+    site.application.go_on.set()
+    assert 200 == await connection.status()
+    await asyncio.sleep(0.4)  # longer than for the rest of a body that nobody reads
+    connection.say(b"cd")
+    assert 200 == await connection.status()
+
+
+async def test_a_flood_of_what_is_no_http_is_counted_and_is_no_flood_of_lines(
+    site: Site, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def flood(times: int) -> None:
+        for _ in range(times):
+            connection = await site.connect()
+            connection.say(b"no HTTP\r\n\r\n")
+            assert 400 == await connection.status()
+
+    async def told() -> bool:
+        await flood(1)
+        return any("lines before it were left out" in record.getMessage() for record in caplog.records)
+
+    malformed = CONNECTIONS_REFUSED.value("malformed")
+    await flood(100)
+    assert CONNECTIONS_REFUSED.value("malformed") - malformed == 100
+    assert len(caplog.records) <= 2 * limits.SERVER_LINES_PER_SECOND
+    await eventually(told, what="a line that says how many there are not")
+    await site.serves()
