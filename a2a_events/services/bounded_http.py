@@ -252,7 +252,7 @@ class _Connection(ReadConnection):
             self._disconnect()
             if not answerable:
                 self._stop_timer()
-                self.transport.close()
+                self.close()
                 return
         body = http_body(error)
         head = b"content-type: application/json\r\ncontent-length: %d\r\nconnection: close\r\n\r\n" % len(body)
@@ -295,10 +295,10 @@ class _Connection(ReadConnection):
         if self.transport.is_closing():
             return
         if self._refused or self._awaited is _Awaited.REQUEST:
-            self.transport.close()
+            self.close()
         elif self.flow.read_paused:
             self._set_timer(self._seconds(), self._timer_for)  # it is us who do not read
         elif self._awaited is _Awaited.BODY and not self._answering:
-            self.transport.close()  # answered long ago
+            self.close()  # answered long ago
         else:
             self._refuse(TooSlow(f"The request's {self._awaited.value} did not come in {self._seconds():g} seconds"))

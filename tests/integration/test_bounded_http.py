@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
@@ -12,7 +13,7 @@ import pytest
 
 from a2a_events import limits
 from a2a_events.metrics.catalog import CONNECTIONS_REFUSED
-from a2a_events.services import bounded_http
+from a2a_events.services import bounded_http, unread
 from a2a_events.services.bounded_http import HttpBounds, bounded
 from a2a_events.services.listener import Server, listen
 from a2a_events.testing import eventually
@@ -28,7 +29,8 @@ CHUNKED = b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
 class Application:
     """Reads the whole body of a request, unless its path says otherwise, and answers with the headers' names.
 
-    ``/late`` waits to be told, ``/early`` answers before it has read, ``/stream`` answers until its reader is gone.
+    ``/late`` waits to be told, ``/early`` answers before it has read, ``/stream`` answers until its reader is gone,
+    ``/bytes/N`` answers so many, and ``/fails/N`` promises more than it gives.
     """
 
     def __init__(self) -> None:
@@ -38,6 +40,9 @@ class Application:
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         if scope["path"] == "/stream":
             await self._stream(receive, send)
+            return
+        if scope["path"].startswith(("/bytes/", "/fails/")):
+            await self._bytes(scope["path"], send)
             return
         early = scope["path"] == "/early"
         if scope["path"] == "/late":
@@ -54,6 +59,12 @@ class Application:
         await send({"type": "http.response.start", "status": 413 if early else 200, "headers": fields})
         await send({"type": "http.response.body", "body": body})
 
+    async def _bytes(self, path: str, send: Any) -> None:
+        _, kind, number = path.split("/")
+        fields = [(b"content-length", str(int(number) + (kind == "fails")).encode())]
+        await send({"type": "http.response.start", "status": 200, "headers": fields})
+        await send({"type": "http.response.body", "body": b"a" * int(number), "more_body": kind == "fails"})
+
     async def _stream(self, receive: Any, send: Any) -> None:
         await receive()
         await send({"type": "http.response.start", "status": 200, "headers": []})
@@ -66,15 +77,21 @@ class Application:
 
 
 class Site:
-    def __init__(self, port: int, application: Application) -> None:
-        self._port = port
+    def __init__(self, port: int, application: Application, server: Server) -> None:
+        self.port = port
+        self._server = server
         self.application = application
         self.connections: list[Connection] = []
 
     async def connect(self) -> Connection:
-        connection = Connection(*await asyncio.open_connection("127.0.0.1", self._port))
+        connection = Connection(*await asyncio.open_connection("127.0.0.1", self.port))
         self.connections.append(connection)
         return connection
+
+    @property
+    def open(self) -> int:
+        """Connections that the server still has."""
+        return len(self._server.server_state.connections)
 
     async def serves(self) -> None:
         connection = await self.connect()
@@ -135,13 +152,15 @@ class Connection:
 
 
 @asynccontextmanager
-async def site_with(bounds: HttpBounds) -> AsyncIterator[Site]:
+async def site_with(bounds: HttpBounds, *, send_buffer_bytes: int = 0) -> AsyncIterator[Site]:
     listener = listen("127.0.0.1", 0)
+    if send_buffer_bytes:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, send_buffer_bytes)
     port = listener.getsockname()[1]
     application = Application()
     server = Server(bounded(application, bounds, stop_seconds=1))
     serving = asyncio.create_task(server.serve([listener]))
-    site = Site(port, application)
+    site = Site(port, application, server)
     try:
         yield site
     finally:
@@ -359,3 +378,33 @@ async def test_a_flood_of_what_is_no_http_is_counted_and_is_no_flood_of_lines(
     assert len(caplog.records) <= 2 * limits.SERVER_LINES_PER_SECOND
     await eventually(told, what="a line that says how many there are not")
     await site.serves()
+
+
+@pytest.mark.parametrize(
+    ("request_bytes", "read_bytes"),
+    [
+        pytest.param(b"GET /bytes/50000 HTTP/1.1\r\nHost: a\r\n\r\n", 0, id="an idle one"),
+        pytest.param(b"GET /bytes/50000 HTTP/1.1\r\nConnection: close\r\n\r\n", 0, id="one that was to end"),
+        pytest.param(b"GET /fails/50000 HTTP/1.1\r\nHost: a\r\n\r\n", 0, id="one whose answer failed"),
+        pytest.param(b"GET /bytes/200000 HTTP/1.1\r\nConnection: close\r\n\r\n", 180_000, id="one that had read"),
+    ],
+)
+async def test_a_connection_ends_although_its_client_does_not_read_the_little_that_is_left(
+    request_bytes: bytes, read_bytes: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So little that nothing says that it waits to be written."""
+    monkeypatch.setattr(limits, "STREAM_STALL_SECONDS", 0.5)
+    monkeypatch.setattr(unread, "_GRACE_SECONDS", 0.0)
+    loop = asyncio.get_running_loop()
+    async with site_with(HttpBounds(idle_seconds=1), send_buffer_bytes=4096) as site:
+        with socket.socket() as client:
+            client.setblocking(False)
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            await loop.sock_connect(client, ("127.0.0.1", site.port))
+            await loop.sock_sendall(client, request_bytes)
+            async with asyncio.timeout(PATIENCE_SECONDS):
+                left = read_bytes
+                while left > 0:
+                    left -= len(await loop.sock_recv(client, left))
+            await eventually(lambda: site.open, what="a connection")
+            await eventually(lambda: not site.open, what="its end")
