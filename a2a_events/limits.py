@@ -163,9 +163,12 @@ REQUEST_HEADER_FIELDS: Final = 100
 REQUEST_HEADER_SECONDS: Final = 10.0
 """From the first byte of a request to the end of its headers; a setting too. They are one packet or two."""
 REQUEST_BODY_SECONDS: Final = 30.0
-"""From there to the end of its body; a setting too. 20 MB come in time at 6 Mbit/s."""
-IDLE_CONNECTION_SECONDS: Final = 30.0
-"""How long a connection may be open without a request; a setting too. Pools of clients let go after 5 s."""
+"""From there to the end of its body, and a second more for each so many bytes that have come; a setting too."""
+REQUEST_BODY_BYTES_PER_SECOND: Final = 128 * 1024
+"""A body that comes faster is not late, however large: any line that is of use has 1 Mbit/s."""
+IDLE_CONNECTION_SECONDS: Final = 75.0
+"""How long a connection may be open without a request; a setting too. Proxies (nginx, ALB) keep theirs for 60 s: one
+that we closed first would race their next request, and clients would see 502."""
 JSON_CONTAINERS: Final = 250_000
 """Most arrays and objects in a request body: 20 MB of ``[],`` would be 400 MB of lists."""
 JSON_NAMES: Final = 10_000

@@ -162,7 +162,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     header_seconds: Annotated[float, Meta(gt=0)] = limits.REQUEST_HEADER_SECONDS
     """What a client gets to send the headers of a request."""
     body_seconds: Annotated[float, Meta(gt=0)] = limits.REQUEST_BODY_SECONDS
-    """What a client gets to send the body of a request."""
+    """What a client gets to send the body of a request, and a second more for every 128 KiB that have come."""
     idle_seconds: Annotated[float, Meta(gt=0)] = limits.IDLE_CONNECTION_SECONDS
     """How long a connection may be open without a request."""
     queue_limit: Annotated[int, Meta(ge=0)] = limits.QUEUE_LIMIT

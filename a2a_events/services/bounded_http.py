@@ -43,6 +43,7 @@ class HttpBounds(Struct, frozen=True):
     header_fields: int = limits.REQUEST_HEADER_FIELDS
     header_seconds: float = limits.REQUEST_HEADER_SECONDS
     body_seconds: float = limits.REQUEST_BODY_SECONDS
+    body_bytes_per_second: int = limits.REQUEST_BODY_BYTES_PER_SECOND
     idle_seconds: float = limits.IDLE_CONNECTION_SECONDS
 
     @classmethod
@@ -114,8 +115,8 @@ class _Awaited(Enum):
 class _Connection(ReadConnection):
     """One connection.
 
-    Time is measured from the first byte of what is waited for, and further bytes give none. No timer is made for a
-    request that arrives at once.
+    Time is measured from the first byte of what is waited for; further bytes give none, but those of a body, which may
+    be large. No timer is made for a request that arrives at once.
     """
 
     def __init__(self, bounds: HttpBounds, *given: Any, **named: Any) -> None:
@@ -126,6 +127,8 @@ class _Connection(ReadConnection):
         """Requests."""
         self._unfinished_bytes = 0
         """Of headers that are not whole yet, or of what is in a body and none of it: trailers, extensions of chunks."""
+        self._untimed_bytes = 0
+        """Of a body, that have come and given no time yet."""
         self._refusal: InvalidRequestError | None = None
         self._refused = False
         self._timer: asyncio.TimerHandle | None = None
@@ -190,12 +193,13 @@ class _Connection(ReadConnection):
         if size > self._bounds.header_bytes or len(self.headers) > self._bounds.header_fields:
             self._refusal = self._headers_too_large()
             raise self._refusal
-        self._awaited, self._unfinished_bytes = _Awaited.BODY, 0
+        self._awaited, self._unfinished_bytes, self._untimed_bytes = _Awaited.BODY, 0, 0
         super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
         """A piece of the body."""
         self._unfinished_bytes = 0
+        self._untimed_bytes += len(body)
         super().on_body(body)
 
     def on_message_complete(self) -> None:
@@ -300,5 +304,14 @@ class _Connection(ReadConnection):
             self._set_timer(self._seconds(), self._timer_for)  # it is us who do not read
         elif self._awaited is _Awaited.BODY and not self._answering:
             self.close()  # answered long ago
+        elif self._awaited is _Awaited.BODY and self._untimed_bytes:
+            seconds, self._untimed_bytes = self._untimed_bytes / self._bounds.body_bytes_per_second, 0
+            self._set_timer(seconds, self._timer_for)
         else:
-            self._refuse(TooSlow(f"The request's {self._awaited.value} did not come in {self._seconds():g} seconds"))
+            self._refuse(TooSlow(self._too_slow()))
+
+    def _too_slow(self) -> str:
+        said = f"The request's {self._awaited.value} did not come in {self._seconds():g} seconds"
+        if self._awaited is _Awaited.BODY:
+            said += f", and one more for every {self._bounds.body_bytes_per_second} bytes of it"
+        return said

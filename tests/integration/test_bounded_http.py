@@ -220,6 +220,27 @@ async def test_a_body_that_comes_byte_by_byte_is_cut_and_its_reader_is_told(site
     await dripping
 
 
+async def test_a_large_body_has_time_for_its_size() -> None:
+    async with site_with(HttpBounds(body_seconds=0.5, body_bytes_per_second=5000)) as site:
+        for request, piece in ((POST % 200_000, b"a" * 2000), (CHUNKED, b"7d0\r\n%b\r\n" % (b"a" * 2000))):
+            connection = await site.connect()
+            connection.say(request)
+            for _ in range(100):
+                connection.say(piece)
+                await asyncio.sleep(0.02)  # at most 100,000 bytes a second
+            connection.say(b"0\r\n\r\n" * (request == CHUNKED))
+            assert 200 == await connection.status()
+        connection = await site.connect()
+        connection.say((POST % 200_000) + b"a" * 10_000)
+        assert 408 == await connection.status()
+        assert 1 <= await connection.cut_after()
+
+
+async def test_an_idle_connection_outlives_what_proxies_keep_theirs_for() -> None:
+    """ALB and nginx keep them for 60 s: whoever is the first to close races requests."""
+    assert HttpBounds().idle_seconds > 60
+
+
 async def test_requests_that_come_in_pieces_have_their_time_each() -> None:
     async with site_with(HttpBounds(header_seconds=3, body_seconds=3)) as site:
         connection = await site.connect()
