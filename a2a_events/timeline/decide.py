@@ -69,7 +69,8 @@ def submit(
     Raises:
         InvalidParamsError: no task may hold so much.
     """
-    return _fitting(Head(), [entry(event, now), *([entry(webhook, now)] if webhook else [])], bounds)
+    made = [entry(event, now), *([entry(webhook, now)] if webhook else [])]
+    return _fitting(Head(), made, bounds, "message", "Send less")
 
 
 def message(
@@ -120,7 +121,7 @@ def message(
         )
     now = max(now, head.time)
     made = [entry(event, now), *([_webhook_entry(head, webhook, now, bounds)] if webhook else [])]
-    return _fitting(head, made, bounds)
+    return _fitting(head, made, bounds, "message.taskId", "Start a new one in the same context")
 
 
 def taken_before(head: Head, event: Submitted | MessageReceived) -> bool:
@@ -170,7 +171,8 @@ def set_webhook(head: Head, event: PushConfigSet, now: int, *, bounds: TaskBound
     """
     if not head.exists:
         raise TaskNotFoundError
-    return _fitting(head, [_webhook_entry(head, event, max(now, head.time), bounds)], bounds)
+    made = [_webhook_entry(head, event, max(now, head.time), bounds)]
+    return _fitting(head, made, bounds, "taskId", "It takes no more push notification configs; read or subscribe to it")
 
 
 def delete_webhook(head: Head, event: PushConfigDeleted, now: int) -> list[Entry]:
@@ -195,8 +197,15 @@ def dead_letter(head: Head, webhook: Webhook, revision: int, attempts: int, reas
     return [entry(event, max(now, head.time))]
 
 
-def _fitting(head: Head, entries: list[Entry], bounds: TaskBounds) -> list[Entry]:
+def _fitting(head: Head, entries: list[Entry], bounds: TaskBounds, field: str, advice: str) -> list[Entry]:
     """What a client wants to have written, if the task may hold it.
+
+    Args:
+        head: of the task.
+        entries: to be written.
+        bounds: of the task.
+        field: of the request, that is to blame if it may not.
+        advice: to the client then.
 
     Raises:
         InvalidParamsError: it may not.
@@ -205,9 +214,9 @@ def _fitting(head: Head, entries: list[Entry], bounds: TaskBounds) -> list[Entry
     if size > bounds.size_bytes or head.revision + len(entries) > bounds.events:
         text = (
             f"The task would hold more than {bounds.size_bytes} bytes or {bounds.events} events; nothing was written. "
-            "Start a new one in the same context"
+            f"{advice}"
         )
-        raise InvalidParamsError(text, violations=(("message.taskId", text),))
+        raise InvalidParamsError(text, violations=((field, text),))
     return entries
 
 

@@ -334,9 +334,14 @@ async def test_a_message_that_the_task_cannot_hold_is_refused_and_nothing_is_sto
     for calls in (stack.calls, stack.other):
         with pytest.raises(InvalidParamsError, match="would hold more than 200000 bytes") as refused:
             await calls.send_task("a" * 90_000, task_id=task.id)
-        assert refused.value.violations
-        with pytest.raises(InvalidParamsError):
+        [(field, text)] = refused.value.violations
+        assert field == "message.taskId"
+        assert text.endswith("Start a new one in the same context")
+        with pytest.raises(InvalidParamsError) as refused:
             await calls.send_task("a" * 200_000)
+        [(field, text)] = refused.value.violations
+        assert field == "message"
+        assert text.endswith("Send less")
     assert before == await stack.kinds(task.id)
     assert (await stack.calls.send_task("short", task_id=task.id)).status.state is TaskState.INPUT_REQUIRED
 

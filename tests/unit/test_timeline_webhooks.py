@@ -150,8 +150,11 @@ def test_there_may_be_so_many_and_one_of_them_may_still_be_replaced() -> None:
 def test_a_webhook_that_the_task_cannot_hold_is_refused_and_one_may_be_deleted_all_the_same() -> None:
     timeline = Timeline([*CREATED, setting("0")])
     bounds = TaskBounds(size_bytes=timeline.head.size_bytes + 10)
-    with pytest.raises(InvalidParamsError, match="would hold more than"):
+    with pytest.raises(InvalidParamsError, match="would hold more than") as refused:
         decide.set_webhook(timeline.head, hook("0"), NOW, bounds=bounds)
+    [(field, text)] = refused.value.violations
+    assert field == "taskId"
+    assert "Start a new one" not in text
     assert decide.delete_webhook(timeline.head, PushConfigDeleted(id="0"), NOW)
 
 
