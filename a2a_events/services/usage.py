@@ -72,6 +72,10 @@ async def _tell(caps: Caps, connection: Connection, subject: str) -> None:
                 await connection.publish(subject, announcement)
         except Unavailable:  # nobody hears it, and nobody misses it: what comes next says what is so then
             heard_at = loop.time()
+        except Exception:
+            logger.exception(
+                "what callers use was not told to other gateways; what comes next will be", subject=subject
+            )
         if caps.heard_itself_at != heard:
             heard, heard_at, warned = caps.heard_itself_at, loop.time(), False
         elif not warned and loop.time() - heard_at > UNHEARD_SECONDS:

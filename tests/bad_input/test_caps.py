@@ -15,6 +15,7 @@ import httpx
 import msgspec
 import pytest
 from grpc import aio
+from structlog.testing import capture_logs
 
 from a2a_events import limits
 from a2a_events.bindings.caps.caps import Caps
@@ -301,6 +302,20 @@ async def test_what_is_no_announcement_is_counted_and_gateways_go_on(nats_url: s
         await connection.close()
         answers = [await asker.refused(JSONRPC, "ListTasks", {}, guarded.bearer()) for _ in range(4)]
         assert [bool(wait) for wait in answers] == [False, False, False, True]
+
+
+async def test_what_cannot_be_told_is_logged_and_what_comes_next_is_told(nats_url: str, namespace: str) -> None:
+    connection = Connection([nats_url], name="test")
+    caps = usage.caps(Settings())
+    caps.arrive("\udc80")  # what no message can hold
+    await connection.open()
+    try:
+        with capture_logs() as lines:
+            async with usage.shared(caps, connection, f"{namespace}.usage"):
+                await eventually(lambda: caps.heard_itself_at, what="the next announcement")
+    finally:
+        await connection.close()
+    assert any("was not told" in line["event"] for line in lines), lines
 
 
 async def test_without_nats_each_gateway_keeps_to_the_rate_by_itself_and_they_share_again_when_it_is_back(

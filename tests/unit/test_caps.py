@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from a2a_events import limits
 from a2a_events.bindings.caps.buckets import Buckets, Rate
-from a2a_events.bindings.caps.budget import Allowance
+from a2a_events.bindings.caps.budget import Allowance, Budget
 from a2a_events.bindings.caps.caps import Caps, counted
 from a2a_events.bindings.identity.access import Access
 from a2a_events.bindings.identity.port import EVERYTHING, Identified, Presented
@@ -335,3 +335,11 @@ async def test_refusals_are_held_back_a_moment_but_only_so_many() -> None:
     await asyncio.wait([again], timeout=0.01)
     assert not again.done(), "places were given back"
     await asyncio.gather(again, return_exceptions=True)
+
+
+def test_streams_that_nobody_counts_are_not_remembered() -> None:
+    budget = Budget(Allowance())
+    for number in range(100):
+        assert budget.open(str(number), 0.0)
+        budget.close(str(number))
+    assert [] == list(budget.news(everything=True))

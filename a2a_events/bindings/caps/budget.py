@@ -74,8 +74,10 @@ class Budget:
             self._note(key, requests)
 
     def open(self, key: str, now: float) -> bool:
-        """Whether one more stream may be opened, which counts from now on until :meth:`close`."""
-        if self._streams and self._open.get(key, 0) + self._open_elsewhere(key, now) >= self._streams:
+        """Whether one more stream may be opened; where there is a limit it counts from now on until :meth:`close`."""
+        if not self._streams:
+            return True
+        if self._open.get(key, 0) + self._open_elsewhere(key, now) >= self._streams:
             return False
         self._open[key] = self._open.get(key, 0) + 1
         self._changed.add(key)
@@ -83,6 +85,8 @@ class Budget:
 
     def close(self, key: str) -> None:
         """A stream is over."""
+        if not self._streams:
+            return
         left = self._open[key] - 1
         if left:
             self._open[key] = left
