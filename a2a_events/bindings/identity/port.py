@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 from enum import StrEnum
 from typing import Any, Final, Literal, Protocol, TypeAlias
 
 from msgspec import Struct
 
+from a2a_events import limits
 from a2a_events.errors import UnauthenticatedError
 
 
@@ -46,6 +48,24 @@ class Presented(Struct, frozen=True):
         if len(found) > 1:
             raise NotAuthenticated("invalid", f"The header {name} came more than once")
         return found[0].strip() if found else ""
+
+
+_NOT_IN_NAMES: Final = frozenset({"Cc", "Cs", "Zl", "Zp"})
+"""Controls, halves of characters, and ends of lines, by their categories in Unicode."""
+
+
+def is_name(text: str) -> bool:
+    """Whether this can name a subject, a tenant or a credential.
+
+    A name that looks like another and is not it would own other tasks, and a revocation of one would not cover the
+    other. So there is one way to write each (Unicode's NFC), without blanks around it or anything that ends a line.
+    """
+    return (
+        0 < len(text) <= limits.IDENTIFIER_CHARACTERS
+        and text == text.strip()
+        and (text.isascii() or unicodedata.is_normalized("NFC", text))
+        and _NOT_IN_NAMES.isdisjoint(map(unicodedata.category, text))
+    )
 
 
 class Identified(Struct, frozen=True, kw_only=True):

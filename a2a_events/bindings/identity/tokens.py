@@ -6,6 +6,7 @@ header says of keys elsewhere (``jku``, ``x5u``, ``jwk``) is not looked at.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
@@ -15,7 +16,7 @@ from msgspec import Struct
 
 from a2a_events import limits
 from a2a_events.bindings.identity.jwks import Jwks
-from a2a_events.bindings.identity.port import Identified, NotAuthenticated, Presented, Scope
+from a2a_events.bindings.identity.port import Identified, NotAuthenticated, Presented, Scope, is_name
 
 ALGORITHMS: Final = frozenset(
     {"RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"}
@@ -87,9 +88,9 @@ class Jwt:
             subject=_name(claims.get("sub")),
             tenant=_name(claims.get(self._issuer.tenant_claim)) if self._issuer.tenant_claim else "",
             scopes=self._scopes(claims),
-            expires_at=float(claims["exp"]) + self._issuer.leeway_seconds,
+            expires_at=_instant(claims["exp"]) + self._issuer.leeway_seconds,
             method=self.method,
-            credential=str(claims.get("jti", ""))[: limits.IDENTIFIER_CHARACTERS],
+            credential=_name(claims["jti"]) if claims.get("jti") else "",
             key=kid,
         )
 
@@ -110,7 +111,7 @@ class Jwt:
             )
         except jwt.ExpiredSignatureError:
             raise NotAuthenticated("expired", "The credential has expired") from None
-        except (jwt.PyJWTError, ValueError, TypeError):
+        except (jwt.PyJWTError, ValueError, TypeError, OverflowError, RecursionError):
             raise NotAuthenticated("invalid") from None
         if any(name in claims for name in _OF_ID_TOKENS):
             raise NotAuthenticated("invalid")
@@ -155,6 +156,17 @@ def _general(algorithm: str) -> str:
 
 
 def _name(value: Any) -> str:
-    if not isinstance(value, str) or not 0 < len(value) <= limits.IDENTIFIER_CHARACTERS:
+    if not isinstance(value, str) or not is_name(value):
         raise NotAuthenticated("invalid")
     return value
+
+
+def _instant(value: Any) -> float:
+    """A time in a claim, seconds since 1970. JSON has numbers that are none of a clock."""
+    try:
+        found = float(value)
+    except (OverflowError, TypeError, ValueError):
+        raise NotAuthenticated("invalid") from None
+    if not math.isfinite(found):
+        raise NotAuthenticated("invalid")
+    return found
