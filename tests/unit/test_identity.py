@@ -345,6 +345,14 @@ def test_keys_that_cannot_vouch_are_left_out() -> None:
         {"kty": "RSA", "kid": "broken", "n": "!", "e": "?"},
         {"kty": "XYZ", "kid": "unknown"},
         {**PUBLIC},
+        {**PUBLIC, "kid": ["a"]},
+        {**PUBLIC, "kid": {"a": 1}},
+        {**PUBLIC, "kid": 7},
+        {**PUBLIC, "kid": "odd", "alg": ["RS256"]},
+        {**PUBLIC, "kid": "odder", "n": 7},
+        {**PUBLIC, "kid": "oddest", "kty": ["RSA"]},
+        {"kty": "EC", "kid": "nowhere", "crv": ["P-256"], "x": "AA", "y": "AA"},
+        {"kty": "OKP", "kid": "empty", "crv": "Ed25519", "x": {}},
         "nothing",
     ]
     assert set(jwks.parse(json.dumps({"keys": listed}).encode())) == {"good"}

@@ -115,7 +115,7 @@ def parse(content: bytes) -> dict[str, jwt.PyJWK]:
     found: dict[str, jwt.PyJWK] = {}
     for each in listed[: limits.JWKS_KEYS]:
         key = _key(each)
-        if key is not None and key.key_id and key.key_id not in found:
+        if key is not None and isinstance(key.key_id, str) and key.key_id and key.key_id not in found:
             found[key.key_id] = key
     return found
 
@@ -129,7 +129,7 @@ def _key(members: Any) -> jwt.PyJWK | None:
         return None
     try:
         key = jwt.PyJWK(known)
-    except (jwt.PyJWTError, ValueError, TypeError, KeyError):
+    except Exception:  # noqa: BLE001 -- whatever is odd about one key, the others count
         return None
     bits: Any = getattr(key.key, "key_size", None) if known.get("kty") == "RSA" else None
     return None if isinstance(bits, int) and bits < _RSA_BITS else key
