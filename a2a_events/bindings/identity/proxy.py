@@ -21,6 +21,8 @@ Network: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
 CERTIFICATE: Final = "x-forwarded-client-cert"
 """Envoy's; the subject is the URI in the certificate, a SPIFFE ID for example."""
 _ELEMENT: Final = re.compile(r'\s*(\w+)=("(?:[^"\\]|\\.)*"|[^;,"]*)\s*([;,]|$)')
+_HOP: Final = re.compile(r"\[(?P<bracketed>[^]]+)\](?::\d+)?|(?P<with_port>[\d.]+):\d+|(?P<bare>[^\[\]]+)")
+"""An address, with the port of the connection where a proxy says that too."""
 
 
 class Proxies:
@@ -43,11 +45,14 @@ class Proxies:
         return any(found in network for network in self._networks)
 
     def client(self, presented: Presented) -> str:
-        """The address of who is behind our proxies: the nearest in ``X-Forwarded-For`` that is none of them."""
+        """The address of who is behind our proxies: the nearest in ``X-Forwarded-For`` that is none of them.
+
+        Where a proxy has put something there that is no address, it has named nobody, and it is the proxy's own.
+        """
         address = presented.address
-        hops = [hop.strip() for value in presented.values("x-forwarded-for") for hop in value.split(",")]
-        while hops and self.trusts(address):
-            address = hops.pop()
+        hops = [hop for value in presented.values("x-forwarded-for") for hop in value.split(",")]
+        while hops and self.trusts(address) and (named := _address(hops.pop())):
+            address = named
         return address[: limits.ADDRESS_CHARACTERS]
 
 
@@ -105,6 +110,15 @@ class Proxy:
             return frozenset({Scope.READ, Scope.WRITE})
         named = presented.one(self._headers.scopes).replace(",", " ").split()
         return frozenset(scope for scope in Scope if scope.value in named)
+
+
+def _address(hop: str) -> str:
+    """The address in an entry, without the port that some proxies add to it; empty if it holds none."""
+    found = _HOP.fullmatch(hop.strip())
+    try:
+        return str(ipaddress.ip_address(found[found.lastgroup].partition("%")[0])) if found and found.lastgroup else ""
+    except ValueError:
+        return ""
 
 
 def _is_name(text: str) -> bool:
