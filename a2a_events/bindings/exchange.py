@@ -187,9 +187,9 @@ class Exchange:
         return Presented(self.values, client[0] if client else "")
 
     def values(self, name: str) -> list[str]:
-        """Every value of a request header, in order."""
+        """Every value of a request header, in order; see :class:`Presented`."""
         wanted = name.encode()
-        return [value.decode("latin-1") for key, value in self.scope["headers"] if key == wanted]
+        return [value.decode(errors="surrogateescape") for key, value in self.scope["headers"] if key == wanted]
 
     @property
     def method(self) -> str:

@@ -19,10 +19,11 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from jwt.algorithms import RSAAlgorithm
 
 from a2a_events import audit, limits
+from a2a_events.bindings.exchange import Exchange, Intake
 from a2a_events.bindings.identity import jwks
 from a2a_events.bindings.identity.access import SCOPES, Access
 from a2a_events.bindings.identity.api_keys import ApiKeys, KeyFileDamaged, new_key, written
-from a2a_events.bindings.identity.port import EVERYTHING, Identified, NotAuthenticated, Presented, Scope
+from a2a_events.bindings.identity.port import EVERYTHING, Identified, NotAuthenticated, Presented, Scope, is_name
 from a2a_events.bindings.identity.proxy import Proxies, Proxy, ProxyHeaders
 from a2a_events.bindings.identity.revocations import Revocations, RevocationsDamaged
 from a2a_events.bindings.identity.several import Several
@@ -220,6 +221,9 @@ async def test_a_slip_in_the_file_changes_nothing(tmp_path: Path, damage: bytes 
         b"{}",
         b'{"id":"a","hash":"sha256:00","subject":"x"}',
         b'{"id":"a","hash":"sha256:%b","subject":""}' % (b"0" * 64),
+        b'{"id":"a","hash":"sha256:%b","subject":"x "}' % (b"0" * 64),
+        b'{"id":"a","hash":"sha256:%b","subject":"x","tenant":"a\\u0000"}' % (b"0" * 64),
+        b'{"id":"a","hash":"sha256:%b","subject":"u\\u0308"}' % (b"0" * 64),
         b'{"id":"a","hash":"sha256:%b","subject":"x","scopes":["root"]}' % (b"0" * 64),
         b'{"id":"a","hash":"sha256:%b","subject":"x","tenants":"acme"}' % (b"0" * 64),
         b"\xff",
@@ -406,6 +410,43 @@ async def test_a_proxy_s_headers_name_subject_tenant_and_scopes() -> None:
     assert nothing.scopes == frozenset()
 
 
+NO_NAMES = [
+    "",
+    "ju\u0308rgen",
+    " alice",
+    "alice\u00a0",
+    "alice\nbob",
+    "alice\u2028bob",
+    "alice\x00",
+    "\x85alice",
+    "\ud800",
+]
+
+
+@pytest.mark.parametrize("name", [*NO_NAMES[:2], *NO_NAMES[3:]])
+async def test_a_name_that_could_be_written_in_two_ways_is_no_proxy_s_word(name: str) -> None:
+    proxy = Proxy(OURS, ProxyHeaders("x-user", "x-tenant"))
+    for headers in ([("x-user", name), ("x-tenant", "acme")], [("x-user", "alice"), ("x-tenant", name)]):
+        await refused(proxy, *headers, address=INSIDE)
+
+
+def test_headers_are_read_as_what_proxies_write() -> None:
+    """UTF-8; what is not is no name, and no other one either."""
+    headers = [(b"x-user", "jürgen".encode()), (b"x-old", "jürgen".encode("latin-1"))]
+    scope: Any = {"type": "http", "headers": headers, "client": (INSIDE, 1)}
+    nothing: Any = None
+    presented = Exchange(scope, nothing, nothing, Intake()).presented
+    assert presented.one("x-user") == "jürgen"
+    assert not is_name(presented.one("x-old"))
+
+
+async def test_a_name_in_utf_8_is_revoked_by_a_line_in_utf_8(tmp_path: Path) -> None:
+    (tmp_path / "revoked").write_text("subject jürgen\r\nsubject two words\n", encoding="utf-8")
+    revoked = Revocations(tmp_path / "revoked")
+    for name in ("jürgen", "two words"):
+        assert revoked.cover(alice(subject=name))
+
+
 @pytest.mark.parametrize(
     ("peer", "forwarded", "client"),
     [
@@ -469,9 +510,15 @@ async def test_who_is_revoked_is_let_in_no_more(tmp_path: Path, line: str) -> No
     assert raised.value.why == "revoked"
 
 
-@pytest.mark.parametrize("line", ["ci", "subject", "subject ", "person ci"])
-def test_a_revocation_that_says_nothing_is_an_error(tmp_path: Path, line: str) -> None:
-    (tmp_path / "revoked").write_text(line)
+@pytest.mark.parametrize(
+    "line",
+    [
+        *(b"ci", b"subject", b"subject ", b"person ci", b"subject \xff", b"subject j\xfcrgen"),
+        *("subject ju\u0308rgen".encode(), "subject alice\u2028bob".encode(), "subject alice\u00a0".encode()),
+    ],
+)
+def test_a_revocation_that_says_nothing_is_an_error(tmp_path: Path, line: bytes) -> None:
+    (tmp_path / "revoked").write_bytes(line)
     with pytest.raises(RevocationsDamaged, match="line 1"):
         Revocations(tmp_path / "revoked")
 

@@ -23,7 +23,7 @@ from msgspec import Struct
 
 from a2a_events import limits
 from a2a_events.bindings.identity.kept_file import KeptFile
-from a2a_events.bindings.identity.port import Identified, NotAuthenticated, Presented, Scope
+from a2a_events.bindings.identity.port import Identified, NotAuthenticated, Presented, Scope, is_name
 
 HEADER: Final = "X-API-Key"
 _KEY: Final = re.compile(r"a2ak_([a-z2-7]{12})\.([A-Za-z0-9_-]{43})")
@@ -53,9 +53,12 @@ class Key(Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_
             raise ValueError("hash must be sha256: and 64 hex digits")
         if not self.subject:
             raise ValueError("subject must not be empty")
-        for text in (self.subject, self.tenant):
-            if len(text) > limits.IDENTIFIER_CHARACTERS:
-                raise ValueError(f"a name has at most {limits.IDENTIFIER_CHARACTERS} characters")
+        for text in filter(None, (self.subject, self.tenant)):
+            if not is_name(text):
+                raise ValueError(
+                    f"a name has at most {limits.IDENTIFIER_CHARACTERS} characters, in Unicode's form NFC, without"
+                    " blanks at its ends, control characters or ends of lines"
+                )
 
 
 class KeyFileDamaged(ValueError):
@@ -73,7 +76,7 @@ def new_key(
     """A key, as its holder keeps it, and its line.
 
     Raises:
-        ValueError: the subject is empty, or a name too long.
+        ValueError: the subject is empty, or a name is none.
     """
     key_id = base64.b32encode(os.urandom(_ID_BYTES))[:12].decode().lower()
     secret = base64.urlsafe_b64encode(os.urandom(_SECRET_BYTES)).rstrip(b"=").decode()

@@ -34,7 +34,8 @@ class Presented(Struct, frozen=True):
     """What a request brings that may say who sends it."""
 
     values: Callable[[str], Sequence[str]]
-    """Every value of a header, or of gRPC's metadata, by its name in lower case."""
+    """Every value of a header, or of gRPC's metadata, by its name in lower case: UTF-8, with halves of characters for
+    what is not, which are in no name."""
     address: str = ""
     """The peer of the connection; empty where there is none, as for a socket of the file system."""
 
@@ -47,7 +48,7 @@ class Presented(Struct, frozen=True):
         found = self.values(name)
         if len(found) > 1:
             raise NotAuthenticated("invalid", f"The header {name} came more than once")
-        return found[0].strip() if found else ""
+        return found[0].strip(" \t") if found else ""
 
 
 _NOT_IN_NAMES: Final = frozenset({"Cc", "Cs", "Zl", "Zp"})

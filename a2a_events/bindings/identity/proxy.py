@@ -14,7 +14,7 @@ from typing import Any, Final, TypeAlias
 from msgspec import Struct
 
 from a2a_events import limits
-from a2a_events.bindings.identity.port import Identified, NotAuthenticated, Presented, Scope
+from a2a_events.bindings.identity.port import Identified, NotAuthenticated, Presented, Scope, is_name
 
 Network: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
 
@@ -97,7 +97,7 @@ class Proxy:
         given = presented.one(self._headers.subject)
         subject = _uri(given) if self._headers.subject == CERTIFICATE else given
         tenant = presented.one(self._headers.tenant) if self._headers.tenant else ""
-        if not _is_name(subject) or (self._headers.tenant and not _is_name(tenant)):
+        if not is_name(subject) or (self._headers.tenant and not is_name(tenant)):
             raise NotAuthenticated("invalid")
         return Identified(subject=subject, tenant=tenant, scopes=self._scopes(presented), method=self.method)
 
@@ -119,10 +119,6 @@ def _address(hop: str) -> str:
         return str(ipaddress.ip_address(found[found.lastgroup].partition("%")[0])) if found and found.lastgroup else ""
     except ValueError:
         return ""
-
-
-def _is_name(text: str) -> bool:
-    return 0 < len(text) <= limits.IDENTIFIER_CHARACTERS
 
 
 def _uri(certificate: str) -> str:

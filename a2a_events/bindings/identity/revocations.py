@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Final
 
 from a2a_events.bindings.identity.kept_file import KeptFile
-from a2a_events.bindings.identity.port import Identified
+from a2a_events.bindings.identity.port import Identified, is_name
 
 _KINDS: Final = ("subject", "tenant", "credential")
+_BLANKS: Final = " \t\r"
 
 
 class RevocationsDamaged(ValueError):
@@ -45,11 +46,16 @@ def parse(content: bytes) -> frozenset[tuple[str, str]]:
         RevocationsDamaged: a line says nothing that is known.
     """
     found: set[tuple[str, str]] = set()
-    for number, line in enumerate(content.decode(errors="replace").splitlines(), 1):
-        if not line.strip() or line.lstrip().startswith("#"):
+    for number, raw in enumerate(content.split(b"\n"), 1):
+        try:
+            line = raw.decode().strip(_BLANKS)
+        except UnicodeDecodeError:
+            raise RevocationsDamaged(f"line {number} is not UTF-8") from None
+        if not line or line.startswith("#"):
             continue
-        kind, _, name = line.strip().partition(" ")
-        if kind not in _KINDS or not name.strip():
-            raise RevocationsDamaged(f"line {number} is not {', '.join(_KINDS)} and a name")
-        found.add((kind, name.strip()))
+        kind, _, name = line.partition(" ")
+        name = name.strip(_BLANKS)
+        if kind not in _KINDS or not is_name(name):
+            raise RevocationsDamaged(f"line {number} is not {', '.join(_KINDS)} and a name as credentials have them")
+        found.add((kind, name))
     return frozenset(found)
