@@ -242,8 +242,10 @@ REQUEST_WEIGHT_BYTES: Final = 64 * 1024
 REQUEST_WEIGHT_MARKS: Final = 1000
 """Colons and opening brackets of a body in JSON, that count as one request more: they take about a millisecond."""
 FAILED_CREDENTIAL_REQUESTS: Final = 10
-"""What a request with bad credentials counts of its address's requests: verifying a signature costs as much as serving
-ten, and an address that guesses gets 50 guesses a second."""
+"""For how many requests that an address may send it may bring one credential that is not accepted: 50 a second, so that
+who guesses costs few signatures to verify."""
+CREDENTIALS_REMEMBERED: Final = 50_000
+"""Credentials that were accepted lately, about 130 bytes each: who guesses from the same address keeps them not out."""
 STREAMS_PER_TENANT: Final = 1000
 """Open streams of one tenant at all gateways; a setting too. A tenth of what one gateway holds."""
 STREAMS_PER_ADDRESS: Final = 1000

@@ -375,9 +375,11 @@ async def test_an_address_that_floods_is_refused_before_anybody_is_identified(na
 
         guessed = {"Authorization": "Bearer a.b.c"}
         answers = [await ask("2001:db8::1", guessed) for _ in range(5)]
-        assert [answer.status_code for answer in answers] == [401, 401, 401, 429, 429], "each counts for ten"
+        assert [answer.status_code for answer in answers] == [401, 401, 401, 429, 429], "a tenth of what it may ask"
         answer = await ask("2001:db8::2", guarded.bearer())
         assert check_refused(JSONRPC, answer), "it is one network, and who asks is not looked at"
+        answers = [await ask("2001:db8::1", {}) for _ in range(25)]
+        assert [answer.status_code for answer in answers] == [401] * 24 + [429], "without a credential one is one"
         assert (await ask("2001:db8:0:1::1", guarded.bearer())).status_code == 200
         assert (await ask("", guarded.bearer())).status_code == 200, "the proxy itself is nobody's address"
         card = await http.get("/.well-known/agent-card.json", headers={"X-Forwarded-For": "2001:db8::1"})

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import Callable
+from pathlib import Path
 from typing import ParamSpec
 
 import msgspec
@@ -17,8 +19,10 @@ from a2a_events.bindings.caps.buckets import Buckets, Rate
 from a2a_events.bindings.caps.budget import Allowance, Budget
 from a2a_events.bindings.caps.caps import Caps, counted
 from a2a_events.bindings.identity.access import Access
-from a2a_events.bindings.identity.port import EVERYTHING, Identified, Presented
-from a2a_events.errors import TooManyRequestsError
+from a2a_events.bindings.identity.anonymous import Anonymous
+from a2a_events.bindings.identity.api_keys import ApiKeys, Key, new_key, written
+from a2a_events.bindings.identity.port import EVERYTHING, Identified, NotAuthenticated, Presented
+from a2a_events.errors import TooManyRequestsError, UnavailableError
 from a2a_events.metrics.catalog import USAGE_UNREADABLE
 
 P = ParamSpec("P")
@@ -288,14 +292,122 @@ def test_no_number_of_gateways_and_callers_that_are_made_up_fills_memory() -> No
         assert not budget._others
 
 
-def test_bad_credentials_use_up_an_address_sooner() -> None:
-    caps = Caps(None, Allowance(Rate(1, 100)), now=Clock())
-    tries = 0
-    while allowed(caps.arrive, "198.51.100.7"):
-        caps.fail("198.51.100.7")
-        tries += 1
-    assert tries == 100 / limits.FAILED_CREDENTIAL_REQUESTS
-    assert allowed(caps.arrive, "198.51.100.8")
+FAILURES = 10
+"""Credentials of one address that may fail, of a burst of ten times as many requests."""
+
+
+class Door:
+    """A gate with keys before it, and a caller's address."""
+
+    address = "198.51.100.7"
+
+    def __init__(self, folder: Path, clock: Clock) -> None:
+        self.keys: list[str] = []
+        lines: list[Key] = []
+        for subject in ("alice", "bob"):
+            key, line = new_key(subject)
+            self.keys.append(key)
+            lines.append(line)
+        self.file = folder / "keys"
+        self.file.write_bytes(written(lines))
+        burst = FAILURES * limits.FAILED_CREDENTIAL_REQUESTS
+        self.caps = Caps(None, Allowance(Rate(10.0, burst)), now=clock)
+        self.access = Access(ApiKeys(self.file), caps=self.caps)
+
+    async def says(self, key: str = "", address: str = address) -> str:
+        """What somebody who brings this key is told."""
+        brought = Presented(lambda name: [key] if key and name == "x-api-key" else [], address)
+        try:
+            return (await self.access.enter(brought, "JSONRPC")).subject
+        except NotAuthenticated as refused:
+            return refused.why
+        except TooManyRequestsError:
+            return "too many"
+
+
+@pytest.fixture
+def _at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "REFUSALS_HELD", 0)
+    monkeypatch.setattr(limits, "FILE_FRESH_SECONDS", 0.0)
+
+
+@pytest.mark.usefixtures("_at_once")
+async def test_who_guesses_is_kept_out_and_who_was_let_in_lately_from_there_is_not(tmp_path: Path) -> None:
+    clock = Clock()
+    door = Door(tmp_path, clock)
+    alice, bob = door.keys
+    assert await door.says(alice) == "alice"
+    assert [await door.says(new_key("x")[0]) for _ in range(FAILURES)] == ["invalid"] * FAILURES
+    assert await door.says(new_key("x")[0]) == "too many"
+    assert await door.says(alice) == "alice"
+    assert await door.says() == "missing", "nothing was guessed"
+    assert await door.says(bob) == "too many", "nobody knows yet that it is good"
+    assert await door.says(bob, "198.51.100.8") == "bob"
+    assert await door.says(bob) == "bob"
+    clock.now += limits.FAILED_CREDENTIAL_REQUESTS / 10.0
+    assert await door.says(new_key("x")[0]) == "invalid", "one in a tenth of the rate"
+    assert await door.says(new_key("x")[0]) == "too many"
+
+
+@pytest.mark.usefixtures("_at_once")
+async def test_a_request_without_a_credential_counts_as_one(tmp_path: Path) -> None:
+    door = Door(tmp_path, Clock())
+    burst = FAILURES * limits.FAILED_CREDENTIAL_REQUESTS
+    assert {await door.says() for _ in range(burst - 1)} == {"missing"}
+    assert await door.says(door.keys[0]) == "alice"
+    assert await door.says(door.keys[0]) == "too many"
+
+
+@pytest.mark.usefixtures("_at_once")
+async def test_credentials_that_are_accepted_cost_no_failures_and_one_that_is_withdrawn_is_forgotten(
+    tmp_path: Path,
+) -> None:
+    door = Door(tmp_path, Clock())
+    alice, bob = door.keys
+    assert {await door.says(key) for key in (alice, bob) * FAILURES} == {"alice", "bob"}
+    door.file.write_bytes(b"\n".join(line for line in door.file.read_bytes().splitlines() if b"bob" in line))
+    assert [await door.says(alice) for _ in range(FAILURES)] == ["invalid"] * FAILURES
+    assert await door.says(alice) == "too many"
+    assert await door.says(bob) == "bob"
+
+
+@pytest.mark.usefixtures("_at_once")
+async def test_many_credentials_that_wait_to_be_checked_are_bounded_and_leave_no_debt() -> None:
+    class Waiting(Anonymous):
+        """Knows nobody, once it is allowed to look."""
+
+        async def authenticate(self, presented: Presented) -> Identified:
+            await looked.wait()
+            raise NotAuthenticated("invalid")
+
+    looked, clock = asyncio.Event(), Clock()
+    caps = Caps(None, Allowance(Rate(10_000.0, 10_000)), now=clock)
+    access = Access(Waiting(), caps=caps)
+
+    async def ask(number: int) -> str:
+        brought = Presented(lambda name: [f"Bearer {number}"] if name == "authorization" else [], "198.51.100.7")
+        try:
+            await access.enter(brought, "JSONRPC")
+        except NotAuthenticated:
+            return "looked at"
+        except TooManyRequestsError:
+            return "too many"
+        return "let in"
+
+    asking = [asyncio.create_task(ask(number)) for number in range(3000)]
+    await asyncio.sleep(0)
+    looked.set()
+    told = Counter(await asyncio.gather(*asking))
+    assert told == {"looked at": 1000, "too many": 2000}
+    clock.now += 2 * limits.FAILED_CREDENTIAL_REQUESTS / 10_000.0
+    assert await ask(3001) == "looked at"
+
+
+def test_a_check_that_could_not_be_made_is_nobody_s_failure() -> None:
+    caps = Caps(None, Allowance(Rate(1.0, 10)), now=Clock())
+    for _ in range(3):
+        with pytest.raises(UnavailableError), caps.checking("198.51.100.7", 1):
+            raise UnavailableError("The keys cannot be had now")
 
 
 @pytest.mark.parametrize(

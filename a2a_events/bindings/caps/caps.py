@@ -8,7 +8,9 @@ import math
 import os
 import random
 import time
+from collections import OrderedDict
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from itertools import islice
 from typing import Annotated, Final, TypeAlias
 
@@ -17,8 +19,9 @@ import structlog
 from msgspec import Meta, Struct
 
 from a2a_events import limits
+from a2a_events.bindings.caps.buckets import Buckets, Rate
 from a2a_events.bindings.caps.budget import Allowance, Budget, Used
-from a2a_events.bindings.identity.port import Identified
+from a2a_events.bindings.identity.port import Identified, NotAuthenticated
 from a2a_events.errors import TooManyRequestsError
 from a2a_events.metrics.catalog import RATE_LIMITED, USAGE_UNREADABLE
 from a2a_events.timeline.ids import token
@@ -62,6 +65,11 @@ class Caps:
         tenants, addresses = tenants or Allowance(), addresses or Allowance()
         self._tenants = Budget(tenants)
         self._addresses = Budget(addresses)
+        rate = addresses.rate
+        share = limits.FAILED_CREDENTIAL_REQUESTS
+        self._failures = Buckets(Rate(rate.per_second / share, max(1.0, rate.burst / share))) if rate else None
+        self._accepted: OrderedDict[int, None] = OrderedDict()
+        """Credentials that were accepted lately."""
         self._now = now
         self._gateway = os.urandom(8).hex()
         self._announced = 0
@@ -83,10 +91,44 @@ class Caps:
         if address and (wait := self._addresses.spend(address, self._now())):
             raise _too_many("address_rate", "requests from this address", wait)
 
-    def fail(self, address: str) -> None:
-        """Its credentials were not accepted, which counts as ``limits.FAILED_CREDENTIAL_REQUESTS`` requests in all."""
-        if address:
-            self._addresses.charge(address, limits.FAILED_CREDENTIAL_REQUESTS - 1, self._now())
+    @contextmanager
+    def checking(self, address: str, credential: int) -> Iterator[None]:
+        """A credential is looked at, and is accepted unless that raises.
+
+        Each address may bring so many that are not accepted. One that nobody has seen takes its place among them until
+        it is accepted, so that those that are looked at together are bounded too. One that was accepted lately needs
+        none: who guesses keeps those out that come for the first time, and not who was in already.
+
+        Args:
+            address: as :func:`counted` has it; empty: not counted.
+            credential: stands for it; 0: there is none, and so nothing to guess with.
+
+        Raises:
+            TooManyRequestsError: too many of the address were not accepted.
+        """
+        if not (address and credential) or self._failures is None:
+            yield
+            return
+        known = credential in self._accepted
+        if not known and (wait := self._failures.take(address, self._now())):
+            raise _too_many("address_rate", "credentials from this address were not accepted", wait)
+        try:
+            yield
+        except NotAuthenticated:
+            self._accepted.pop(credential, None)
+            if known:
+                self._failures.take(address, self._now())
+            raise
+        except BaseException:
+            if not known:
+                self._failures.charge(address, -1, self._now())
+            raise
+        if not known:
+            self._failures.charge(address, -1, self._now())
+            if len(self._accepted) >= limits.CREDENTIALS_REMEMBERED:
+                self._accepted.popitem(last=False)
+        self._accepted[credential] = None
+        self._accepted.move_to_end(credential)
 
     def enter(self, who: Identified) -> None:
         """It is a request of somebody who is known.

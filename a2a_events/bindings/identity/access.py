@@ -12,6 +12,7 @@ from typing import Final
 from a2a_events import audit
 from a2a_events.bindings.caps.caps import Caps, counted
 from a2a_events.bindings.identity.anonymous import Anonymous
+from a2a_events.bindings.identity.api_keys import HEADER
 from a2a_events.bindings.identity.port import Identified, Identity, NotAuthenticated, Presented, Scope
 from a2a_events.bindings.identity.proxy import Proxies
 from a2a_events.bindings.identity.revocations import Revocations
@@ -35,6 +36,9 @@ SCOPES: Final = {
     "Timeline": Scope.ADMIN,
 }
 """What each operation needs. One that is not here is allowed to nobody."""
+
+_SECRETS: Final = ("authorization", HEADER.lower())
+"""Headers in which anybody can guess. What a proxy vouches for comes from the proxy alone."""
 
 
 class Access:
@@ -112,24 +116,26 @@ class Access:
         await self.arrive(presented)
         who: Identified | None = None
         try:
-            who = await self.identity.authenticate(presented)
-            if who.expires_at is not None and who.expires_at <= self._now():
-                raise NotAuthenticated("expired", "The credential has expired")
-            if not self._stands(who):
-                raise NotAuthenticated("revoked")
+            with self.caps.checking(place, _credential(presented)):
+                who = await self.identity.authenticate(presented)
+                self._check(who)
+            self.caps.enter(who)
+            return who
         except NotAuthenticated as refused:
             refused.challenges = tuple(self.identity.challenges)
             AUTH_FAILURES.inc(refused.why)
-            self.caps.fail(place)
             of = named(who) if who is not None else {"claimed": refused.claimed}
             audit.denied(refused.why, binding=binding, address=address, **of)
             raise
-        try:
-            self.caps.enter(who)
         except TooManyRequestsError:
             await self.caps.hold_back()
             raise
-        return who
+
+    def _check(self, who: Identified) -> None:
+        if who.expires_at is not None and who.expires_at <= self._now():
+            raise NotAuthenticated("expired", "The credential has expired")
+        if not self._stands(who):
+            raise NotAuthenticated("revoked")
 
     def permit(self, who: Identified, operation: str, *, binding: str, address: str) -> None:
         """Let somebody do something.
@@ -176,6 +182,12 @@ class Access:
     def _stands(self, who: Identified) -> bool:
         """Whether nobody has withdrawn the credential."""
         return self.identity.holds(who) and not (self._revocations is not None and self._revocations.cover(who))
+
+
+def _credential(presented: Presented) -> int:
+    """Stands for the secrets in a request, and is none; 0 without any."""
+    secrets = tuple(secret for name in _SECRETS for secret in presented.values(name))
+    return hash(secrets) if secrets else 0
 
 
 def named(who: Identified) -> dict[str, str]:
