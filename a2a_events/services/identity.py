@@ -53,6 +53,7 @@ def access(settings: Settings) -> Access:
         proxies=proxies,
         caps=usage.caps(settings),
         only_tenant=settings.auth_tenant,
+        local=is_loopback(settings.host),
     )
 
 

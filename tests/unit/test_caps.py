@@ -24,6 +24,8 @@ from a2a_events.bindings.identity.api_keys import ApiKeys, Key, new_key, written
 from a2a_events.bindings.identity.port import EVERYTHING, Identified, NotAuthenticated, Presented
 from a2a_events.errors import TooManyRequestsError, UnavailableError
 from a2a_events.metrics.catalog import USAGE_UNREADABLE
+from a2a_events.services import identity
+from a2a_events.settings import Settings
 
 P = ParamSpec("P")
 
@@ -428,7 +430,47 @@ def test_a_check_that_could_not_be_made_is_nobody_s_failure() -> None:
     ],
 )
 def test_what_an_address_counts_as(address: str, as_what: str) -> None:
-    assert counted(address) == as_what
+    assert counted(address, local=True) == as_what
+
+
+@pytest.mark.parametrize(
+    ("address", "as_what"),
+    [
+        ("127.0.0.6", "127.0.0.6"),
+        ("::ffff:127.0.0.6", "127.0.0.6"),
+        ("::1", "::/64"),
+        ("198.51.100.7", "198.51.100.7"),
+        ("", ""),
+    ],
+)
+def test_what_an_address_counts_as_where_others_are_served_too(address: str, as_what: str) -> None:
+    assert counted(address, local=False) == as_what
+
+
+@pytest.mark.parametrize(
+    ("host", "trusted", "counts"),
+    [
+        ("127.0.0.1", "", False),
+        ("localhost", "", False),
+        ("0.0.0.0", "", True),  # noqa: S104 -- nobody listens
+        ("::", "", True),
+        ("192.0.2.7", "", True),
+        ("0.0.0.0", "127.0.0.0/8", False),  # noqa: S104 -- as above
+    ],
+)
+async def test_a_sidecar_that_is_not_listed_is_one_address(
+    host: str, trusted: str, counts: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "REFUSALS_HELD", 0)
+    settings = Settings(host=host, allow_anonymous=True, trusted_proxies=trusted, rate_per_address=0.001)
+    access = identity.access(msgspec.structs.replace(settings, rate_per_address_burst=1))
+    asked = Presented(lambda _: [], "127.0.0.6")
+    await access.enter(asked, "JSONRPC")
+    if not counts:
+        await access.enter(asked, "JSONRPC")
+        return
+    with pytest.raises(TooManyRequestsError):
+        await access.enter(asked, "JSONRPC")
 
 
 async def test_refusals_are_held_back_a_moment_but_only_so_many() -> None:

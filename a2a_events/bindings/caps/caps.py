@@ -237,23 +237,26 @@ class Caps:
         self._addresses.hear(said.gateway, said.addresses, now)
 
 
-def counted(address: str) -> str:
+def counted(address: str, *, local: bool) -> str:
     """What an address is counted as; empty: not at all.
 
-    Who has one address of IPv6 has 2^64: they count as one. This machine is not counted: what comes from it is the
-    operator's own, or of a proxy that names nobody.
+    Who has one address of IPv6 has 2^64: they count as one.
+
+    Args:
+        address: of a client.
+        local: nobody but this machine is served. Then it is the operator's own, and is not counted. Elsewhere a sidecar
+            may bring everybody from a loopback address.
     """
     try:
         found = ipaddress.ip_address(address.partition("%")[0])
     except ValueError:
         return address[: limits.ADDRESS_CHARACTERS]
+    found = getattr(found, "ipv4_mapped", None) or found
+    if local and found.is_loopback:
+        return ""
     if isinstance(found, ipaddress.IPv6Address):
-        if found.ipv4_mapped is None:
-            if found.is_loopback:
-                return ""
-            return str(ipaddress.IPv6Network((int(found) >> 64 << 64, 64)))
-        found = found.ipv4_mapped
-    return "" if found.is_loopback else str(found)
+        return str(ipaddress.IPv6Network((int(found) >> 64 << 64, 64)))
+    return str(found)
 
 
 def _key(who: Identified) -> str:

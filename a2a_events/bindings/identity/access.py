@@ -50,6 +50,7 @@ class Access:
         proxies: those that are trusted to say whom they speak for.
         caps: how much callers may use; default: anything.
         only_tenant: whose callers alone may do anything; empty: all tenants'.
+        local: nobody but this machine is served.
         now: the clock, seconds since 1970.
     """
 
@@ -61,6 +62,7 @@ class Access:
         proxies: Proxies | None = None,
         caps: Caps | None = None,
         only_tenant: str = "",
+        local: bool = True,
         now: Callable[[], float] = time.time,
     ) -> None:
         self.identity: Identity = identity or Anonymous()
@@ -69,6 +71,7 @@ class Access:
         self.caps = caps or Caps()
         """How much callers may use."""
         self._only_tenant = only_tenant
+        self._local = local
         self._now = now
 
     @property
@@ -84,8 +87,12 @@ class Access:
         return self._proxies.client(presented)
 
     def counted(self, address: str) -> str:
-        """What an address counts as; empty for this machine and for proxies that name nobody, which are nobody's."""
-        return "" if self._proxies.trusts(address) else counted(address)
+        """What an address counts as.
+
+        Empty: not at all. So it is with a trusted proxy that names nobody, and with this machine where nobody else is
+        served.
+        """
+        return "" if self._proxies.trusts(address) else counted(address, local=self._local)
 
     async def arrive(self, presented: Presented) -> None:
         """Whether there may be one more request from where this one comes.
