@@ -215,6 +215,45 @@ async def test_a_slip_in_the_file_changes_nothing(tmp_path: Path, damage: bytes 
     await keys.authenticate(shown(("x-api-key", key)))
 
 
+@pytest.mark.usefixtures("at_once")
+async def test_a_file_that_changes_while_it_is_read_is_read_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was read of one that is being written may be its first half."""
+    (first, one), (second, two) = new_key("alice"), new_key("bob")
+    path, whole = tmp_path / "keys", written([one, two])
+    path.write_bytes(written([one]))
+    keys, real = ApiKeys(path), Path.read_bytes
+
+    def while_it_is_written(file: Path) -> bytes:
+        found = real(file)
+        file.write_bytes(whole)
+        return found
+
+    path.write_bytes(written([two]))
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "read_bytes", while_it_is_written)
+        await keys.authenticate(shown(("x-api-key", first)))
+    for key in (first, second):
+        await keys.authenticate(shown(("x-api-key", key)))
+
+
+@pytest.mark.usefixtures("at_once")
+async def test_a_file_that_is_empty_for_a_moment_is_being_written(tmp_path: Path) -> None:
+    key, line = new_key("alice")
+    path = tmp_path / "keys"
+    path.write_bytes(written([line]))
+    keys = ApiKeys(path)
+    for _ in range(2):
+        path.write_bytes(b"")
+        await keys.authenticate(shown(("x-api-key", key)))
+        path.write_bytes(written([line]))
+        await keys.authenticate(shown(("x-api-key", key)))
+    path.write_bytes(b" \n")
+    await keys.authenticate(shown(("x-api-key", key)))
+    assert (await refused(keys, ("x-api-key", key))).why == "invalid", "it is empty for good"
+
+
 @pytest.mark.parametrize(
     "line",
     [

@@ -5,13 +5,14 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Generic, TypeVar
+from typing import Generic, TypeAlias, TypeVar
 
 import structlog
 
 from a2a_events import limits
 
 T = TypeVar("T")
+_State: TypeAlias = tuple[int, int, int]
 
 logger = structlog.get_logger(__name__)
 
@@ -20,7 +21,8 @@ class KeptFile(Generic[T]):
     """What a file says. It is looked at again every ``limits.FILE_FRESH_SECONDS``, when somebody asks.
 
     One that has become unreadable changes nothing, and is logged: a slip must neither lock everybody out nor let
-    anybody in.
+    anybody in. Nor does one that is being written, as far as that can be seen: that changes while it is read, or that
+    is empty at one look and not at the next. Whoever replaces the file at once, by renaming another, need not care.
 
     Args:
         path: of the file.
@@ -36,6 +38,8 @@ class KeptFile(Generic[T]):
         self._parse = parse
         self._seen = _state(path)
         self._content = parse(path.read_bytes())
+        self._empty: _State | None = None
+        """As it was when a look found it empty."""
         self._looked = time.monotonic()
 
     @property
@@ -52,14 +56,20 @@ class KeptFile(Generic[T]):
             state = _state(self._path)
             if state == self._seen:
                 return
-            self._content = self._parse(self._path.read_bytes())
+            content = self._path.read_bytes()
+            if _state(self._path) != state:
+                return  # it is being written; the next look is soon
+            if not content.strip() and state != self._empty:
+                self._empty = state
+                return
+            self._content = self._parse(content)
             self._seen = state
             logger.info("file read again", path=str(self._path))
         except (OSError, ValueError) as error:
             logger.error("file cannot be read; what it said before holds", path=str(self._path), error=str(error))
 
 
-def _state(path: Path) -> tuple[int, int, int]:
+def _state(path: Path) -> _State:
     """Changes when the file does, also where it is a link that now leads elsewhere."""
     found = path.stat()
     return found.st_mtime_ns, found.st_size, found.st_ino
