@@ -2,14 +2,15 @@
 
 One line each, event ``audit``, whatever the level of the rest (ADR 0033). Never a credential, never content.
 
-Lines of the one kind that strangers can cause at will, those of refusals, are bounded: what is over is counted.
+Lines of the one kind that strangers can cause at will, those of refusals, are bounded for each reason: what is over is
+counted.
 """
 
 from __future__ import annotations
 
 import logging
 import time
-from collections import OrderedDict
+from collections import OrderedDict, defaultdict
 from typing import Any, Final
 
 import structlog
@@ -67,7 +68,8 @@ class _Looks:
         return True
 
 
-_denials = _Bound()
+_denials: defaultdict[str, _Bound] = defaultdict(_Bound)
+"""By reason: strangers without a credential must not keep out of the log who asks for what is somebody else's."""
 _looks = _Looks()
 
 
@@ -79,7 +81,7 @@ def denied(reason: str, **of: str) -> None:
         of: the request: operation, binding, address; subject, tenant, method and credential where they are known;
             claimed, what it said its credential was, where that was not shown.
     """
-    left_out = _denials.take()
+    left_out = _denials[reason].take()
     if left_out is not None:
         _write("denied", reason=reason, left_out=left_out or None, **_short(of))
 
@@ -88,7 +90,8 @@ def deleted(what: str, **of: str) -> None:
     """Something was deleted for good.
 
     Args:
-        what: a ``webhook``, a ``task``, a ``tenant``, a ``dead letter``, or how many by retention.
+        what: a ``webhook``, a ``task`` or the ``tombstone`` that was left of one, a ``dead letter``, or ``contexts``:
+            what agents kept for those of a tenant.
         of: who did it and what it was.
     """
     _write("deleted", what=what, **_short(of))

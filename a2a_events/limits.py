@@ -224,7 +224,7 @@ AUDIT_SEEN_SECONDS: Final = 60.0
 AUDIT_LOOKS: Final = 4096
 """Looks that are remembered for that."""
 AUDIT_DENIALS_PER_SECOND: Final = 50
-"""Lines about refusals that the audit log takes in a second; what is over is counted, in the next line."""
+"""Lines about refusals for one reason that the audit log takes in a second; what is over is counted, in the next."""
 
 # --- how much one caller may use --------------------------------------------------------------------------------------
 TENANT_REQUESTS_PER_SECOND: Final = 200.0

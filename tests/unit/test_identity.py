@@ -634,9 +634,9 @@ def test_cards_say_what_is_enforced(tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def lines(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
+def lines() -> list[dict[str, Any]]:
     """What is logged from now on, of what an operator wants to see who wants errors only."""
-    monkeypatch.setattr(audit, "_denials", type(audit._denials)())  # other tests were refused in this second, too
+    audit._denials.clear()  # other tests were refused in this second, too
     caught: list[dict[str, Any]] = []
 
     def keep(_logger: object, _method: str, event: Any) -> Any:
@@ -700,6 +700,15 @@ def test_a_flood_of_refusals_is_counted_and_does_not_flood_the_log(
     clock[0] += 1
     audit.denied("missing", address=OUTSIDE)
     assert lines[-1]["left_out"] == 1000 - limits.AUDIT_DENIALS_PER_SECOND
+
+
+def test_a_flood_of_refusals_hides_none_for_another_reason(lines: list[dict[str, Any]]) -> None:
+    for _ in range(1000):
+        audit.denied("missing", address=OUTSIDE)
+    for reason in ("foreign", "scope", "tenant"):
+        audit.denied(reason, address=OUTSIDE, subject="alice")
+        assert lines[-1]["reason"] == reason
+        assert lines[-1]["left_out"] is None, "of this reason"
 
 
 def test_who_looks_on_is_named_once_in_a_while(lines: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch) -> None:
