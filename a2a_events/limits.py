@@ -262,7 +262,8 @@ REFUSAL_PAUSE_SECONDS: Final = 0.5
 """How long a refusal for requests that come too soon is held back on average: who asks again at once does so twice a
 second on each connection. Always shorter than the least Retry-After, so nobody who minds that one loses time."""
 REFUSALS_HELD: Final = 512
-"""Refusals that a gateway holds back at once, about 20 KB each; any more are given at once."""
+"""Refusals that a gateway holds back at once; any more are given at once. About 20 KB each, and what has come meanwhile
+of a body that is not read: 64 KB and more."""
 USAGE_SECONDS: Final = 0.5
 """How often gateways tell each other what callers use: in so long a tenant may use its rate once more at each other
 gateway, which is charged afterwards."""
@@ -294,7 +295,7 @@ SERVER_LINES_PER_SECOND: Final = 10
 """Warnings and errors of the HTTP server in a second; what is over is counted, in the next line. Anybody can cause them
 with a few bytes, and no line says more than the first."""
 LOG_LINE_CHARACTERS: Final = 64 * 1024
-"""What follows for a line, escapes included."""
+"""What follows for a line, escapes included: nothing cuts it there, and tests hold lines to it."""
 
 # --- lists -----------------------------------------------------------------------------------------------------------
 PAGE_TASKS: Final = 50
