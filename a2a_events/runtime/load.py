@@ -34,7 +34,9 @@ async def load_for(log: Log, task: TaskRef, subject: str) -> TaskFold:
     """As :func:`load`, for somebody: the task if it is theirs.
 
     Whether it belongs to somebody else or is not there makes no difference, to the answer or to what is read for it: a
-    look for a snapshot and one for the first record, and nothing more.
+    look for a snapshot and one for the first record, and nothing more. That a look finds something takes longer: a
+    snapshot is fetched and decoded before it says whose task it is. To ask the first record before would cost owners a
+    round trip.
 
     Raises:
         TaskNotFoundError: it is not theirs, or clients do not see it yet.
