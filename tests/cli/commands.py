@@ -30,6 +30,11 @@ def run_here(*arguments: str) -> int:
     return code
 
 
+def _interruptible() -> None:
+    """Whoever starts the tests in the background of a shell has them, and what they start, ignore SIGINT."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 class Command:
     """``python -m a2a_events.cli …`` in a session of its own, as a terminal starts it."""
 
@@ -45,6 +50,7 @@ class Command:
             cwd=folder,
             env={**clean, **(environment or {}), MARKER: self.mark},
             start_new_session=True,
+            preexec_fn=_interruptible,  # noqa: PLW1509 -- it takes no lock
         )
 
     @property
