@@ -127,6 +127,8 @@ class Settings(Struct, frozen=True, kw_only=True):
     """Whether agent cards also hold the members of A2A 0.3, which 1.0's schema does not know."""
     debug_api: bool = False
     """Whether gateways show timelines, each task's to who may see the task, below ``/debug/timelines``."""
+    debug_port: Annotated[int, Meta(ge=0, le=65535)] = 0
+    """Port for these, at ``admin_host``; 0: beside the bindings, as a gateway may that listens on loopback only."""
     timeline_host: str = "127.0.0.1"
     """Address that the timeline page listens on; any but loopback needs ``timeline_token``."""
     timeline_port: int = 8090

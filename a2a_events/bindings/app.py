@@ -47,6 +47,7 @@ def create_app(
     hybrid_card: bool = False,
     signer: Signer | None = None,
     debugging: timelines.Debugging | None = None,
+    debugging_port: int = 0,
     lifespan: Sequence[Any] = (),
 ) -> Litestar:
     """The application of one gateway.
@@ -62,6 +63,7 @@ def create_app(
         hybrid_card: whether the card also holds the members of A2A 0.3.
         signer: signs cards; None: they go without signatures.
         debugging: shows timelines, below ``/debug/timelines`` of each agent; None: nothing is there.
+        debugging_port: where it does, and where nothing else is shown; 0: beside the bindings.
         lifespan: Litestar lifespan managers.
     """
     streams = streams or Streams()
@@ -90,14 +92,18 @@ def create_app(
         if streams.closing:
             exchange.add_header(b"connection", b"close")  # what comes next had better go to another gateway
         name, path = _place(exchange.scope)
-        form = forms.get(unquote(path))
-        if form is not None:
+        debugs = debugging is not None and path.startswith(f"/{timelines.PREFIX}")
+        apart = bool(debugging_port) and _port(exchange.scope) == debugging_port
+        if apart and not debugs:
+            await exchange.answer(404, http_body(TaskNotFoundError("Only the debugging API is served here")))
+            return
+        if (form := forms.get(unquote(path))) is not None:
             await card(exchange, name, form)
             return
         if path == KEYS_PATH and not name and signer is not None:
             await cards.serve_keys(exchange)
             return
-        if debugging is not None and path.startswith(f"/{timelines.PREFIX}"):
+        if debugging is not None and debugs and (apart or not debugging_port):
             request = _request(exchange, name, directory, access, "DEBUG")
             with request.served(exchange.trace):
                 await debugging(exchange, request, path.removeprefix(f"/{timelines.PREFIX}"))
@@ -152,6 +158,12 @@ def _request(exchange: Exchange, agent: str, directory: Directory, access: Acces
 
 def _exchange(scope: Scope, receive: Receive, send: Send, intake: Intake) -> Exchange:
     return Exchange(cast("HTTPScope", scope), receive, send, intake)  # WebSocket routes would be registered as such
+
+
+def _port(scope: HTTPScope) -> int:
+    """Of ours, at which a request has come; whatever it says of its host."""
+    server = scope["server"]
+    return (server[1] or 0) if server else 0
 
 
 def _place(scope: HTTPScope) -> tuple[str, str]:

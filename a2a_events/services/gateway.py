@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import signal
+import socket
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,7 @@ import structlog
 from a2a_events.bindings.app import create_app
 from a2a_events.bindings.exchange import Intake, Streams
 from a2a_events.bindings.timelines.debugging import Debugging
+from a2a_events.bindings.timelines.guard import is_loopback
 from a2a_events.log.jetstream import Connection, JetStreamLog, RegionalLog
 from a2a_events.model import AgentCard, AgentInterface
 from a2a_events.runtime.directory import Directory
@@ -82,7 +84,7 @@ async def serve(
     """
     access = identity.access(settings)
     signer = card_signer(settings)
-    listener = listen(settings.host, settings.port)
+    listeners = [listen(settings.host, settings.port), *_debugging_listeners(settings)]
     operations = Operations(
         log,
         writer(settings, "gateway"),
@@ -124,6 +126,7 @@ async def serve(
         hybrid_card=settings.hybrid_card,
         signer=signer,
         debugging=Debugging(operations, log, streams) if settings.debug_api else None,
+        debugging_port=settings.debug_port,
     )
     bounds = HttpBounds.of(settings)
     server = Server(bounded(app, bounds, stop_seconds=settings.drain_seconds, backlog=BACKLOG))
@@ -141,7 +144,7 @@ async def serve(
             ready=lambda: not unready(),
         )
         await grpc.start(settings.host, settings.grpc_port)
-    serving = asyncio.get_running_loop().create_task(server.serve([listener]))
+    serving = asyncio.get_running_loop().create_task(server.serve(listeners))
     logger.info("gateway ready", url=settings.base_url, grpc=settings.grpc_address or None)
     waiting = asyncio.get_running_loop().create_task(stop.wait())
     ending = asyncio.get_running_loop().create_task(_end_streams_once_overtaken(log, streams, settings))
@@ -156,6 +159,20 @@ async def serve(
     await asyncio.gather(serving, *([grpc.stop(settings.drain_seconds)] if grpc is not None else []))
     await operations.close()
     logger.info("gateway stopped")
+
+
+def _debugging_listeners(settings: Settings) -> list[socket.socket]:
+    """What is for operators listens apart from what is public; on loopback nothing is public."""
+    if not settings.debug_api:
+        return []
+    if settings.debug_port:
+        return [listen(settings.admin_host, settings.debug_port, f"{PREFIX}DEBUG_PORT", f"{PREFIX}ADMIN_HOST")]
+    if not is_loopback(settings.host):
+        raise SettingsError(
+            f"{PREFIX}DEBUG_API at {settings.host} would show timelines beside the bindings: give it a port of its own"
+            f" with {PREFIX}DEBUG_PORT, at {PREFIX}ADMIN_HOST"
+        )
+    return []
 
 
 async def _drain(streams: Streams, settings: Settings, hurry: asyncio.Event) -> None:

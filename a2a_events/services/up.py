@@ -162,6 +162,7 @@ def _numbered(settings: Settings, number: int) -> Settings:
         settings,
         port=settings.port + number,
         grpc_port=settings.grpc_port and settings.grpc_port + number,
+        debug_port=settings.debug_port and settings.debug_port + number,
         index=settings.index and f"{settings.index}{number or ''}",
         pre_stop_seconds=0.0,  # nobody is left to take over, and somebody waits for the end
         drain_spread_seconds=0.0,

@@ -13,9 +13,13 @@ from a2a_events.agents import scripted
 from a2a_events.bindings.app import create_app
 from a2a_events.bindings.exchange import Streams
 from a2a_events.bindings.timelines.debugging import Debugging
+from a2a_events.client import Client
+from a2a_events.model import Task
 from a2a_events.runtime.caller import Caller
 from a2a_events.runtime.directory import Directory
-from a2a_events.testing import Calls
+from a2a_events.services.gateway import _debugging_listeners
+from a2a_events.settings import Settings, SettingsError
+from a2a_events.testing import Calls, Deployment, free_port
 from tests.integration.conftest import StackOf
 from tests.integration.stack import Stack
 from tests.integration.timelines import frames, got, refused
@@ -54,6 +58,32 @@ async def test_it_is_off_unless_it_is_enabled(serve: StackOf) -> None:
         assert off.json()["error"]["details"][0]["reason"] == "METHOD_NOT_FOUND"
     async with gateway(stack) as http:
         assert (await http.get(f"{DEBUG}/{task_id}")).status_code == 200
+
+
+@pytest.mark.processes
+async def test_with_a_port_of_its_own_it_is_there_and_nowhere_else(nats_url: str) -> None:
+    port = free_port()
+    async with (
+        Deployment(nats_url, settings={"debug_api": "true", "debug_port": str(port)}) as deployment,
+        httpx.AsyncClient(headers={"A2A-Version": "1.0"}) as http,
+        Client(deployment.gateways[0].url) as client,
+    ):
+        task = await client.send("hi")
+        assert isinstance(task, Task)
+        public, apart = deployment.gateways[0].url, f"http://127.0.0.1:{port}"
+        assert (await http.get(f"{apart}{DEBUG}/{task.id}")).status_code == 200
+        for url in (f"{public}{DEBUG}/{task.id}", f"{apart}/tasks/{task.id}", f"{apart}/.well-known/agent-card.json"):
+            assert (await http.get(url)).status_code == 404, url
+            disguised = await http.get(url, headers={"host": f"127.0.0.1:{port}"})
+            assert disguised.status_code == 404, url
+        assert (await http.get(f"{public}/tasks/{task.id}")).status_code == 200
+
+
+def test_it_is_not_public_by_accident() -> None:
+    with pytest.raises(SettingsError, match="DEBUG_PORT"):
+        _debugging_listeners(Settings(host="0.0.0.0", debug_api=True))  # noqa: S104 -- what must not be
+    assert _debugging_listeners(Settings(debug_api=True)) == []
+    assert _debugging_listeners(Settings(host="0.0.0.0")) == []  # noqa: S104 -- as above
 
 
 async def test_who_gets_a_task_gets_its_timeline(serve: StackOf) -> None:
