@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import json
 import os
 import secrets
 import sys
@@ -25,6 +26,7 @@ from a2a_events.bindings.identity.api_keys import new_key, written
 from a2a_events.bindings.identity.port import Scope
 from a2a_events.services.nats_server import NatsServer
 from a2a_events.settings import PREFIX
+from a2a_events.signing import keys
 from a2a_events.testing import Deployment, eventually, free_port
 from a2a_events.testing.deployment import ServiceProcess
 from tests.bad_input.issuer import AUDIENCE, Issuer, issuing
@@ -108,6 +110,8 @@ async def world(folder: Path) -> AsyncIterator[World]:
     (folder / "keys.jsonl").write_bytes(written([line]))
     sealing = base64.b64encode(os.urandom(32)).decode()
     (folder / "seal").write_text(sealing)
+    card_key = keys.new_key("EdDSA").jwk
+    (folder / "card.jwk").write_text(json.dumps(card_key))
     server = NatsServer(
         folder / "nats", sync="2m", more=f"authorization {{ user: deployer, password: {made['natspassword']} }}"
     )
@@ -131,6 +135,7 @@ async def world(folder: Path) -> AsyncIterator[World]:
             "auth_jwt_tenant": "tenant",
             "trusted_proxies": "127.0.0.0/8",
             "push_keys": str(folder / "seal"),
+            "card_keys": str(folder / "card.jwk"),
             "push_allow_private": "true",
             "push_attempts": "2",
             "push_pause_seconds": "0.1",
@@ -154,7 +159,7 @@ async def world(folder: Path) -> AsyncIterator[World]:
         await page.ready()
         bearer = issuer.token("alice")
         known = {**made, **hidden, "apikey": key, "apikeysecret": key.rpartition(".")[2], "sealingkey": sealing}
-        known |= {"bearer": bearer, "bearersignature": bearer.rpartition(".")[2]}
+        known |= {"cardkey": str(card_key["d"]), "bearer": bearer, "bearersignature": bearer.rpartition(".")[2]}
         yield World(
             deployment,
             page,
@@ -384,7 +389,7 @@ async def test_no_secret_is_anywhere_but_where_it_has_its_place(tmp_path: Path) 
         runtime = Path(made.server._runtime.name)
         made.haystack.add_folder("broker", made.server.store)
         made.haystack.add_folder("broker", runtime, [runtime / "nats-server.conf"])
-        own = [tmp_path / name for name in ("seal", "own.key", "bad.token")]
+        own = [tmp_path / name for name in ("seal", "card.jwk", "own.key", "bad.token")]
         made.haystack.add_folder("files", tmp_path, [*own, runtime / "nats-server.conf"])
         await made.server.start()  # whoever leaves cleans up there
 
