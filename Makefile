@@ -60,7 +60,7 @@ demo: $(STAMP) ## Kill a gateway in mid-stream and watch the client go on at ano
 example: $(STAMP) ## Run one of examples/ (NAME=echo)
 	@$(call within,120) $(BIN)/python examples/$(NAME) $(ARGS)
 
-test: $(STAMP) ## Run the fast tests (13 minutes; stopped after 25)
+test: $(STAMP) ## Run the fast tests (14 minutes; stopped after 25)
 	@$(call within,1500) $(BIN)/python -m pytest -m 'not slow and not containers' -n $(WORKERS) --dist worksteal $(ARGS)
 
 test-slow: $(STAMP) ## Run the long tests: faults, races, searches (budget: 30 minutes, 10 for one test)

@@ -49,7 +49,7 @@ class Named:
             raise NotAuthenticated("missing")
         return Identified(subject="somebody", tenant=tenant, scopes=EVERYTHING, method="test")
 
-    def holds(self, _who: Identified) -> bool:
+    def holds(self, who: Identified) -> bool:
         return self.trusts
 
 

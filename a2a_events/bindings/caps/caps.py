@@ -9,7 +9,7 @@ import os
 import random
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from itertools import islice
 from typing import Annotated, Final, TypeAlias
@@ -92,7 +92,7 @@ class Caps:
             raise _too_many("address_rate", "requests from this address", wait)
 
     @contextmanager
-    def checking(self, address: str, credential: int) -> Iterator[None]:
+    def checking(self, address: str, credential: int) -> Generator[None]:
         """A credential is looked at, and is accepted unless that raises.
 
         Each address may bring so many that are not accepted. One that nobody has seen takes its place among them until

@@ -11,7 +11,7 @@ import asyncio
 import random
 import time
 from collections.abc import Awaitable, Callable
-from typing import Any, Final
+from typing import Any, Final, cast
 from urllib.parse import unquote
 
 import grpc
@@ -70,7 +70,7 @@ class _Call:
             InvalidRequestError: there is none.
             UnavailableError: too much is held, of the caller or of all.
         """
-        content = await self.context.read()
+        content = cast("object", await self.context.read())  # the end of a stream has a value of its own
         if not isinstance(content, bytes):
             raise InvalidRequestError("A call has one request")
         self._intake.take(len(content), self._payer)
