@@ -27,7 +27,9 @@ from tests.interop.wire import HTTP_JSON, JSONRPC, Caller, send
 
 REQUEST_BYTES = 1024 * 1024
 """Largest body, a setting: the list's 1 MB. By itself it is 20 MB, because a message may have 16."""
-STREAMS = 25
+SENDS_AT_ONCE = 50
+"""How many callers send one message at the same time; each may have to wait, which counts as an open stream."""
+STREAMS = SENDS_AT_ONCE + 10
 """Open streams that a tenant may have."""
 HISTORY_MESSAGES = 20
 """Messages of history in an answer."""

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.bad_input.rows import EXTENSION, PARAMS, VERSION, with_header
-from tests.bad_input.site import Site
+from tests.bad_input.site import SENDS_AT_ONCE, Site
 from tests.interop.agents import REQUIRED
 from tests.interop.wire import BINDINGS, message, script, send
 
@@ -200,7 +200,7 @@ async def test_one_idempotency_key_is_one_message_however_often_it_is_sent(site:
         ids = {frames[0].data["task"]["id"] for frames in seen}
         assert {"TASK_STATE_COMPLETED"} == {frames[-1].state for frames in seen}
     else:
-        seen = await asyncio.gather(*(caller.call("SendMessage", asked, headers=key) for _ in range(50)))
+        seen = await asyncio.gather(*(caller.call("SendMessage", asked, headers=key) for _ in range(SENDS_AT_ONCE)))
         ids = {result["task"]["id"] for result in seen}
     (task_id,) = ids
     shown = await caller.call("GetTask", {"id": task_id})
