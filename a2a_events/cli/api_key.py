@@ -15,7 +15,6 @@ from a2a_events.cli.outcome import Failure, say
 if TYPE_CHECKING:
     from a2a_events.bindings.identity.api_keys import Key
 
-_DAY_SECONDS: Final = 24 * 3600
 _FILE: Final = click.option(
     "--file",
     "path",
@@ -73,7 +72,7 @@ def new(*, path: Path, subject: str, tenant: str, scopes: tuple[str, ...], days:
             subject,
             tenant=tenant,
             scopes=[Scope(scope) for scope in scopes],
-            expires=_end(days, time.time()),
+            expires=kept.after(days),
             note=note,
         )
     except ValueError as error:
@@ -140,8 +139,8 @@ def rotate(*, path: Path, key_id: str, keep_days: float, days: float | None, for
         old = _find(keys, key_id, path)
         if old.expires is not None and days is None and not for_ever:
             raise click.UsageError(f"the key {key_id} ends: say how long the new one holds, with --days or --for-ever")
-        key, line = new_key(old.subject, tenant=old.tenant, scopes=old.scopes, expires=_end(days, now), note=old.note)
-        end = now + int(keep_days * _DAY_SECONDS)
+        key, line = new_key(old.subject, tenant=old.tenant, scopes=old.scopes, expires=kept.after(days), note=old.note)
+        end = now + int(keep_days * kept.DAY_SECONDS)
         ending = msgspec.structs.replace(old, expires=end if old.expires is None else min(end, old.expires))
         keys[keys.index(old)] = ending
         keys.append(line)
@@ -162,10 +161,6 @@ def revoke(path: Path, key_id: str) -> None:
     with _changed(path) as keys:
         keys.remove(_find(keys, key_id, path))
     print(f"revoked {key_id}")
-
-
-def _end(days: float | None, now: float) -> int | None:
-    return None if days is None else int(now + days * _DAY_SECONDS)
 
 
 def _find(keys: list[Key], key_id: str, path: Path) -> Key:

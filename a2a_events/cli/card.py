@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from a2a_events.model import AgentCard
     from a2a_events.signing.keys import Key
 
-_DAY_SECONDS: Final = 24 * 3600
 _FILE: Final = click.option(
     "--file",
     "path",
@@ -66,7 +65,7 @@ def keygen(*, path: Path, alg: str, kid: str, days: float | None) -> None:
     _require_extra()
     from a2a_events.signing.keys import new_key
 
-    key = new_key(alg, kid=kid, ends=None if days is None else int(time.time() + days * _DAY_SECONDS))
+    key = new_key(alg, kid=kid, ends=kept.after(days))
     with _changed(path, missing_is_empty=True) as keys:
         if any(each.kid == key.kid for each in keys):
             raise Failure(f"there is a key {key.kid!r} in {path} already")

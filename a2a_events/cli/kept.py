@@ -16,6 +16,12 @@ from a2a_events.cli.outcome import Failure
 T = TypeVar("T")
 
 _POLL_SECONDS: Final = 0.02
+DAY_SECONDS: Final = 24 * 3600
+
+
+def after(days: float | None) -> int | None:
+    """So many days from now, seconds since 1970; None: never."""
+    return None if days is None else int(time.time() + days * DAY_SECONDS)
 
 
 def read(path: Path, parse: Callable[[bytes], list[T]], *, missing_is_empty: bool = False) -> list[T]:

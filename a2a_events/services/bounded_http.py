@@ -20,7 +20,6 @@ from a2a_events import limits
 from a2a_events.bindings.errors import http_body
 from a2a_events.errors import InvalidRequestError
 from a2a_events.metrics.catalog import CONNECTIONS_REFUSED
-from a2a_events.services.listener import config
 from a2a_events.services.server_lines import bound_lines
 from a2a_events.services.unread import ReadConnection
 from a2a_events.settings import Settings
@@ -60,21 +59,28 @@ class HttpBounds(Struct, frozen=True):
 
 
 def bounded(app: Any, bounds: HttpBounds, *, stop_seconds: float, **more: Any) -> uvicorn.Config:
-    """How we serve HTTP, with bounds for each connection.
+    """How we serve HTTP: bounds for each connection, our own log lines, and no header that says what we are.
 
     Args:
         app: of ASGI.
         bounds: of its connections.
-        stop_seconds: as ``listener.config`` has it.
-        more: likewise.
+        stop_seconds: what requests under way get to end when the server is stopped; rounded up.
+        more: as ``uvicorn.Config`` has it.
     """
     bound_lines()
-    return config(
+    connection: Any = partial(_Connection, bounds)  # uvicorn calls what it says has to be a class
+    return uvicorn.Config(
         app,
-        stop_seconds=stop_seconds,
-        http=partial(_Connection, bounds),
+        http=connection,
         ws="none",
+        log_config=None,
+        access_log=False,
+        proxy_headers=False,
+        server_header=False,
+        date_header=False,
+        lifespan="off",
         timeout_keep_alive=math.ceil(bounds.idle_seconds),
+        timeout_graceful_shutdown=math.ceil(stop_seconds),
         **more,
     )
 

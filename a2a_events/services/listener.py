@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import math
 import socket
 from typing import Any, Final
 
@@ -45,27 +44,6 @@ def listen(host: str, port: int, port_flag: str = "--port", host_flag: str = "--
     # without it an answer of two writes waits 40 ms for the client's delayed acknowledgement.
     made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return made
-
-
-def config(app: Any, *, stop_seconds: float, **more: Any) -> uvicorn.Config:
-    """How we serve HTTP: our own log lines, and no header that says what we are.
-
-    Args:
-        app: ASGI.
-        stop_seconds: what requests under way get to end when the server is stopped; rounded up.
-        more: as ``uvicorn.Config`` has it.
-    """
-    return uvicorn.Config(
-        app,
-        log_config=None,
-        access_log=False,
-        proxy_headers=False,
-        server_header=False,
-        date_header=False,
-        lifespan="off",
-        timeout_graceful_shutdown=math.ceil(stop_seconds),
-        **more,
-    )
 
 
 class Server(uvicorn.Server):

@@ -145,8 +145,7 @@ def position_of(version: TaskVersion) -> int:
     Raises:
         TypeError: it is no number.
     """
-    # The store's own choice, and a2a-sdk offers no other way to read it.
-    value: object = version._value  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
+    value: object = version._value  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] -- there is no other way
     if not isinstance(value, int):
         raise TypeError(f"versions of this store are positions, integer versions, and {version!r} is none")
     return value

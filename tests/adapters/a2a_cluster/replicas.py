@@ -12,7 +12,6 @@ from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontext
 from pathlib import Path
 from typing import Any
 
-from a2a.auth.user import User
 from a2a.server.agent_execution import AgentExecutor, RequestContext
 from a2a.server.cluster import (
     DatabaseTaskEventStream,
@@ -44,6 +43,7 @@ from msgspec import Struct
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from a2a_events.adapters.a2a_cluster import Cluster, StoredContextBuilder
+from a2a_events.adapters.a2a_sdk.context import Caller
 from a2a_events.log.memory import MemoryLog
 from a2a_events.log.port import Log
 from a2a_events.services.a2a_cluster import jetstream_cluster
@@ -53,21 +53,8 @@ AGENT = "sdk-agent"
 MEMORY, JETSTREAM, DATABASE = "memory", "jetstream", "database"
 
 
-class Named(User):
-    def __init__(self, name: str) -> None:
-        self._name = name
-
-    @property
-    def is_authenticated(self) -> bool:
-        return True
-
-    @property
-    def user_name(self) -> str:
-        return self._name
-
-
 def caller(name: str = "alice") -> ServerCallContext:
-    return ServerCallContext(user=Named(name))
+    return ServerCallContext(user=Caller(name))
 
 
 ALICE, BOB = caller(), caller("bob")
