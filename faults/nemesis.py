@@ -17,6 +17,8 @@ from faults.site import Site, Skipped
 BETWEEN_SECONDS: Final = (3.0, 10.0)
 """From the beginning of one fault to that of the next (F90)."""
 AT_ONCE: Final = 3
+ATTEMPTS: Final = 3
+"""How often a fault is inflicted that has to bite: chance decides whether one meets what it is meant for."""
 LONGEST_SECONDS: Final = 240.0
 """A fault that takes longer than this is late."""
 
@@ -54,14 +56,17 @@ async def schedule(site: Site, names: Sequence[str], stop: asyncio.Event, *, pau
         names: in this order.
         stop: the load is done, or the time is over.
         pause_seconds: between two.
-        times: to go through them; 0: until stopped.
+        times: to go through them, and a fault that did not bite again at once; 0: until stopped.
     """
     for _ in range(times) if times else itertools.count():
         for name in names:
-            await _wait(stop, pause_seconds)
-            if stop.is_set():
-                return
-            await inflict(site, name)
+            bitten = site.bitten.total()
+            for _ in range(ATTEMPTS if times else 1):
+                await _wait(stop, pause_seconds)
+                if stop.is_set():
+                    return
+                if not await inflict(site, name) or site.bitten.total() > bitten:
+                    break
 
 
 async def swizzle(site: Site, names: Sequence[str], stop: asyncio.Event, *, pace: float = 1.0) -> None:
