@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import importlib.util
 import os
 import socket
@@ -94,10 +93,8 @@ async def connection(
         inbox=inbox(settings, role),
     )
     try:
-        # nats-py's client tries for ever once it has begun; whoever waits wants to hear that nobody answers.
-        async with asyncio.timeout(patience_seconds):
-            await made.open(patience_seconds=patience_seconds)
-    except TimeoutError:
+        await made.open(patience_seconds=patience_seconds)
+    except Unavailable:
         raise Unavailable(f"no NATS server answers at {settings.shown_nats}") from None
     try:
         yield made

@@ -34,6 +34,8 @@ PING_SECONDS: Final = 3
 NO_RESPONDERS: Final = b"NATS/1.0 503"
 _SEED: Final = b"SU"
 """How the seed of a user's nkey begins; credentials files begin with a line of dashes."""
+_CANCEL_SECONDS: Final = 0.1
+"""When a cancellation that has not ended its task is taken to be lost."""
 _FORBIDDEN: Final = re.compile(r'permissions violation for (publish to|subscription to) "([^"]+)"')
 
 logger = structlog.get_logger(__name__)
@@ -138,23 +140,31 @@ class Connection:
         Raises:
             Unavailable: no server answered in time.
         """
-        deadline = asyncio.get_running_loop().time() + patience_seconds
-        while True:
-            try:
-                await self._build()
-                break
-            except (OSError, TimeoutError, nats_errors.Error) as error:
-                if asyncio.get_running_loop().time() >= deadline:
-                    raise Unavailable(f"no NATS server answers at {', '.join(self._urls)}: {error}") from None
-                await asyncio.sleep(0.2)
+        # nats-py's client tries for ever once it has begun; whoever waits wants to hear that nobody answers.
+        building = asyncio.get_running_loop().create_task(self._build_until_it_stands())
+        try:
+            await asyncio.wait({building}, timeout=patience_seconds)
+        finally:
+            await _end(building)
+        if building.cancelled():
+            raise Unavailable("no NATS server answers")  # where is for who knows what of the addresses is secret
+        building.result()
         self._subscriptions.add(inbox := Subscription(f"{self._inbox}.*", self._answer))
         await self._subscribe(inbox)
+
+    async def _build_until_it_stands(self) -> None:
+        while True:
+            try:
+                return await self._build()
+            except (OSError, TimeoutError, nats_errors.Error) as error:
+                logger.debug("nats unreachable", error=str(error) or type(error).__name__)
+                await asyncio.sleep(0.2)
 
     async def close(self) -> None:
         """Send what waits, then disconnect. Requests under way end as unavailable."""
         self._closing = True
         if self._rebuilding is not None:
-            self._rebuilding.cancel()
+            await _end(self._rebuilding)
         wire, self._wire = self._wire, None
         if wire is not None and not wire.client.is_closed:
             await wire.client.close()
@@ -385,6 +395,13 @@ class Answers:
 def _time_out(answer: asyncio.Future[Answer]) -> None:
     if not answer.done():
         answer.set_exception(Uncertain("no answer in time"))
+
+
+async def _end(task: asyncio.Task[None]) -> None:
+    """Cancel a task until it has ended: nats-py swallows cancellations, and so does ``wait_for`` before Python 3.12."""
+    while not task.done():
+        task.cancel()
+        await asyncio.wait({task}, timeout=_CANCEL_SECONDS)
 
 
 def _holds_seed(credentials: str | None) -> bool:
