@@ -67,9 +67,9 @@ async def quick(turn: Turn) -> None:
 AGENT_NAMES = "awkward:asks,awkward:hangs,awkward:silent,awkward:again,awkward:watches,awkward:quick"
 
 
-def deployed(url: str, folder: Path, **counts: Any) -> Deployment:
+def deployed(url: str, folder: Path, ack_wait_seconds: int = 2, **counts: Any) -> Deployment:
     (folder / "awkward.py").write_text(AGENTS)
-    settings = {"ack_wait_seconds": "2"}
+    settings = {"ack_wait_seconds": str(ack_wait_seconds)}
     return Deployment(url, agents=AGENT_NAMES, settings=settings, folder=folder, **counts)
 
 
@@ -160,7 +160,7 @@ async def test_deadlines_hold_while_there_is_much_else_to_do(nats_url: str, tmp_
 
 
 async def test_a_cancel_at_one_gateway_reaches_agents_at_all_workers(nats_url: str, tmp_path: Path) -> None:
-    async with deployed(nats_url, tmp_path, gateways=2, workers=2) as deployment:
+    async with deployed(nats_url, tmp_path, ack_wait_seconds=30, gateways=2, workers=2) as deployment:
         for gateway in deployment.gateways:
             await known(gateway.url)
         one, two = (client(gateway.url) for gateway in deployment.gateways)

@@ -61,7 +61,7 @@ async def ended(http: httpx.AsyncClient, task_id: str) -> bool:
 
 async def test_requests_and_streams_are_counted(deployment: Deployment) -> None:
     gateway, worker = deployment.gateways[0], deployment.workers[0]
-    script = {"script": {"chunks": 10, "delayMs": 30}}
+    script = {"script": {"chunks": 10, "delayMs": 300}}  # long enough for a scrape, on a busy machine too
     async with client(gateway.url) as http:
         async with streaming(http, message(script)) as stream:
             first = await anext(stream)
