@@ -21,7 +21,7 @@ from a2a_events.testing import Calls
 from tests.integration.http import Frame, gateway_in_process
 from tests.integration.stack import accumulate, stack_of, states
 
-RACES = 2_000
+RACES = pytest.mark.parametrize("races", [400, pytest.param(2_000, marks=pytest.mark.slow)])
 ACK_WAIT_SECONDS = 60.0
 """Nobody is to take over from a worker that shares its loop with everybody here, and its machine with more."""
 AT_ONCE = 40
@@ -63,8 +63,9 @@ def _check(numbers: list[int], final: str) -> None:
     assert numbers == sorted(set(numbers)), "an update was repeated or out of order"
 
 
+@RACES
 @pytest.mark.timeout(120)
-async def test_two_thousand_subscriptions_over_http_while_the_task_ends(nats_url: str, namespace: str) -> None:
+async def test_subscriptions_over_http_while_the_task_ends(nats_url: str, namespace: str, races: int) -> None:
     gate = Gate()
     outcomes: Counter[str] = Counter()
     async with stack_of("jetstream", gate, nats_url, namespace, ack_wait_seconds=ACK_WAIT_SECONDS) as stack:
@@ -82,9 +83,9 @@ async def test_two_thousand_subscriptions_over_http_while_the_task_ends(nats_url
                 gate.proceed[name].set()
                 outcomes[await subscribing] += 1
 
-            await _all(race)
+            await _all(race, races)
 
-    assert sum(outcomes.values()) == RACES
+    assert sum(outcomes.values()) == races
     assert set(outcomes) == {"tailed", "refused"}, outcomes
 
 
@@ -111,8 +112,9 @@ async def _subscribe(port: int, task_id: str) -> str:
     return "tailed"
 
 
+@RACES
 @pytest.mark.timeout(120)
-async def test_two_thousand_subscriptions_at_two_gateways_while_the_task_ends(nats_url: str, namespace: str) -> None:
+async def test_subscriptions_at_two_gateways_while_the_task_ends(nats_url: str, namespace: str, races: int) -> None:
     gate = Gate()
     outcomes: Counter[str] = Counter()
     async with stack_of("jetstream", gate, nats_url, namespace, ack_wait_seconds=ACK_WAIT_SECONDS) as stack:
@@ -133,9 +135,9 @@ async def test_two_thousand_subscriptions_at_two_gateways_while_the_task_ends(na
                 gate.proceed[name].set()
             outcomes.update(await asyncio.gather(*tails))
 
-        await _all(race, RACES // 2)
+        await _all(race, races // 2)
 
-    assert sum(outcomes.values()) == RACES
+    assert sum(outcomes.values()) == races
     assert set(outcomes) == {"tailed", "refused"}, outcomes
 
 
@@ -153,10 +155,9 @@ async def _tail(calls: Calls, task_id: str) -> str:
     return "tailed"
 
 
+@RACES
 @pytest.mark.timeout(120)
-async def test_five_hundred_cancels_while_the_task_completes_have_one_winner_each(
-    nats_url: str, namespace: str
-) -> None:
+async def test_cancels_while_the_task_completes_have_one_winner_each(nats_url: str, namespace: str, races: int) -> None:
     """What CancelTask answers, how the stream ends, and what both gateways and the log show is one state."""
     gate = Gate()
     outcomes: Counter[TaskState] = Counter()
@@ -184,9 +185,9 @@ async def test_five_hundred_cancels_while_the_task_completes_have_one_winner_eac
             assert kinds.count("x") <= 1
             outcomes[final.status.state] += 1
 
-        await _all(race, 500)
+        await _all(race, races // 4)
 
-    assert sum(outcomes.values()) == 500
+    assert sum(outcomes.values()) == races // 4
     assert set(outcomes) == {TaskState.COMPLETED, TaskState.CANCELED}, outcomes
 
 
@@ -204,7 +205,7 @@ async def _followed(calls: Calls, task_id: str) -> list[StreamResponse]:
         return []
 
 
-async def _all(race: Callable[[int], Awaitable[None]], races: int = RACES) -> None:
+async def _all(race: Callable[[int], Awaitable[None]], races: int) -> None:
     numbers = iter(range(races))
 
     async def some() -> None:

@@ -71,10 +71,11 @@ def test_promtool_refuses_a_broken_rule(promtool: str, tmp_path: Path) -> None:
         run(promtool, "check", "rules", str(file))
 
 
-def test_alerts_fire_and_are_silent_when_they_should(promtool: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["alerts.test.yaml", "alerts-of-days.test.yaml"])
+def test_alerts_fire_and_are_silent_when_they_should(promtool: str, tmp_path: Path, name: str) -> None:
     rules_file(tmp_path)
-    shutil.copy(Path(__file__).parent / "alerts.test.yaml", tmp_path)
-    assert "SUCCESS" in run(promtool, "test", "rules", str(tmp_path / "alerts.test.yaml"))
+    shutil.copy(Path(__file__).parent / name, tmp_path)
+    assert "SUCCESS" in run(promtool, "test", "rules", str(tmp_path / name))
 
 
 def test_rules_and_dashboard_ask_for_metrics_that_exist() -> None:

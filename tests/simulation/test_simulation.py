@@ -17,7 +17,7 @@ import pytest
 
 from tests.simulation import scenario
 
-SEEDS: Final = os.environ.get("A2A_EVENTS_SEEDS", "1-2000")
+SEEDS: Final = os.environ.get("A2A_EVENTS_SEEDS", "1-600")
 SLOW_SEEDS: Final = "100001-110000"
 BLOCK: Final = 50
 
