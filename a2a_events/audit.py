@@ -1,4 +1,4 @@
-"""The audit log: who was not let in, what was deleted, who looked at what operators look at.
+"""The audit log: who was not let in, who is over a limit, what was deleted, who looked at what operators look at.
 
 One line each, event ``audit``, whatever the level of the rest (ADR 0033). Never a credential, never content.
 
@@ -71,6 +71,9 @@ class _Looks:
 _denials: defaultdict[str, _Bound] = defaultdict(_Bound)
 """By reason: strangers without a credential must not keep out of the log who asks for what is somebody else's."""
 _looks = _Looks()
+_limited: defaultdict[str, _Bound] = defaultdict(_Bound)
+_over = _Looks()
+"""Who is over a limit."""
 
 
 def denied(reason: str, **of: str) -> None:
@@ -84,6 +87,20 @@ def denied(reason: str, **of: str) -> None:
     left_out = _denials[reason].take()
     if left_out is not None:
         _write("denied", reason=reason, left_out=left_out or None, **_short(of))
+
+
+def limited(reason: str, **of: str) -> None:
+    """Somebody is over a limit of their own. Who it is, is named once in ``limits.AUDIT_SEEN_SECONDS`` for each limit.
+
+    Args:
+        reason: as ``a2a_rate_limited_total`` has it.
+        of: whoever it is: subject and tenant, or address, as the limit counts.
+    """
+    if not _over.first((reason, *sorted(of.items()))):
+        return
+    left_out = _limited[reason].take()
+    if left_out is not None:
+        _write("limited", reason=reason, left_out=left_out or None, **_short(of))
 
 
 def deleted(what: str, **of: str) -> None:

@@ -17,7 +17,7 @@ from typing import Any, Final, Protocol
 
 from litestar.types import HTTPScope, Receive, Send
 
-from a2a_events import limits, tracing
+from a2a_events import audit, limits, tracing
 from a2a_events.bindings import sse
 from a2a_events.bindings.identity.port import Presented
 from a2a_events.errors import (
@@ -118,6 +118,7 @@ class Intake:
         """
         if payer and self._shares.get(payer, 0) + received > self._share:
             RATE_LIMITED.inc("bodies_share")
+            audit.limited("bodies_share", payer=payer)
             raise TooManyRequestsError(
                 "You are sending too much to this server at once; nothing was done, please retry in 1 s",
                 retry_after_seconds=1,

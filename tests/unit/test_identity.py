@@ -19,6 +19,9 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from jwt.algorithms import RSAAlgorithm
 
 from a2a_events import audit, limits
+from a2a_events.bindings.caps.buckets import Rate
+from a2a_events.bindings.caps.budget import Allowance
+from a2a_events.bindings.caps.caps import Caps
 from a2a_events.bindings.exchange import Exchange, Intake
 from a2a_events.bindings.identity import jwks
 from a2a_events.bindings.identity.access import SCOPES, Access
@@ -28,7 +31,7 @@ from a2a_events.bindings.identity.proxy import Proxies, Proxy, ProxyHeaders
 from a2a_events.bindings.identity.revocations import Revocations, RevocationsDamaged
 from a2a_events.bindings.identity.several import Several
 from a2a_events.bindings.methods import STREAMING, UNARY
-from a2a_events.errors import PermissionDeniedError, UnavailableError
+from a2a_events.errors import PermissionDeniedError, TooManyRequestsError, UnavailableError
 from a2a_events.metrics.catalog import AUTH_FAILURES
 from a2a_events.services import identity
 from a2a_events.settings import Settings, SettingsError
@@ -637,6 +640,8 @@ def test_cards_say_what_is_enforced(tmp_path: Path) -> None:
 def lines() -> list[dict[str, Any]]:
     """What is logged from now on, of what an operator wants to see who wants errors only."""
     audit._denials.clear()  # other tests were refused in this second, too
+    audit._limited.clear()
+    audit._over._at.clear()
     caught: list[dict[str, Any]] = []
 
     def keep(_logger: object, _method: str, event: Any) -> Any:
@@ -726,3 +731,39 @@ def test_who_looks_on_is_named_once_in_a_while(lines: list[dict[str, Any]], monk
     clock[0] += limits.AUDIT_SEEN_SECONDS
     audit.seen("timeline", task_id="t-look", subject="alice")
     assert len(lines) == 4
+
+
+def test_who_is_over_a_limit_is_named_once_in_a_while(lines: list[dict[str, Any]]) -> None:
+    rate = Rate(1.0, 1.0)
+    caps = Caps(Allowance(rate, 1), Allowance(rate, 1))
+    caps.open(alice(), OUTSIDE)
+    caps.arrive(OUTSIDE)
+    caps.enter(alice())
+    for _ in range(3):
+        with pytest.raises(TooManyRequestsError):
+            caps.arrive(OUTSIDE)
+        with pytest.raises(TooManyRequestsError):
+            caps.enter(alice(subject="bob"))
+        with pytest.raises(TooManyRequestsError):
+            caps.open(alice(subject="bob"), "")
+        with pytest.raises(TooManyRequestsError):
+            caps.open(alice(tenant="other"), OUTSIDE)
+    assert [(line["action"], line["reason"], line.get("tenant") or line["address"]) for line in lines] == [
+        ("limited", "address_rate", OUTSIDE),
+        ("limited", "tenant_rate", "acme"),
+        ("limited", "tenant_streams", "acme"),
+        ("limited", "address_streams", OUTSIDE),
+    ]
+
+
+def test_a_flood_from_many_addresses_does_not_flood_the_log(
+    lines: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = [15_000.0]
+    monkeypatch.setattr(time, "monotonic", lambda: clock[0])
+    for number in range(1000):
+        audit.limited("address_rate", address=f"198.51.100.{number}")
+    assert len(lines) == limits.AUDIT_DENIALS_PER_SECOND
+    clock[0] += 1
+    audit.limited("address_rate", address=OUTSIDE)
+    assert lines[-1]["left_out"] == 1000 - limits.AUDIT_DENIALS_PER_SECOND

@@ -18,7 +18,7 @@ import msgspec
 import structlog
 from msgspec import Meta, Struct
 
-from a2a_events import limits
+from a2a_events import audit, limits
 from a2a_events.bindings.caps.buckets import Buckets, Rate
 from a2a_events.bindings.caps.budget import Allowance, Budget, Used
 from a2a_events.bindings.identity.port import Identified, NotAuthenticated
@@ -89,7 +89,7 @@ class Caps:
             TooManyRequestsError: the address has sent too many.
         """
         if address and (wait := self._addresses.spend(address, self._now())):
-            raise _too_many("address_rate", "requests from this address", wait)
+            raise _too_many("address_rate", "requests from this address", wait, address=address)
 
     @contextmanager
     def checking(self, address: str, credential: int) -> Generator[None]:
@@ -111,7 +111,8 @@ class Caps:
             return
         known = credential in self._accepted
         if not known and (wait := self._failures.take(address, self._now())):
-            raise _too_many("address_rate", "credentials from this address were not accepted", wait)
+            what = "credentials from this address were not accepted"
+            raise _too_many("address_rate", what, wait, address=address)
         try:
             yield
         except NotAuthenticated:
@@ -138,7 +139,7 @@ class Caps:
         """
         key = _key(who)
         if key and (wait := self._tenants.spend(key, self._now())):
-            raise _too_many("tenant_rate", "requests of this tenant", wait)
+            raise _too_many("tenant_rate", "requests of this tenant", wait, **_of(who))
 
     def weigh(self, who: Identified, address: str, requests: int) -> None:
         """What was sent takes as much work as so many more requests."""
@@ -187,11 +188,13 @@ class Caps:
         """
         key, now = _key(who), self._now()
         if address and not self._addresses.open(address, now):
-            raise _too_many("address_streams", "open streams of this address", limits.STREAMS_RETRY_SECONDS)
+            what = "open streams of this address"
+            raise _too_many("address_streams", what, limits.STREAMS_RETRY_SECONDS, address=address)
         if key and not self._tenants.open(key, now):
             if address:
                 self._addresses.close(address)
-            raise _too_many("tenant_streams", "open streams of this tenant", limits.STREAMS_RETRY_SECONDS)
+            what = "open streams of this tenant"
+            raise _too_many("tenant_streams", what, limits.STREAMS_RETRY_SECONDS, **_of(who))
 
         def close() -> None:
             if address:
@@ -266,8 +269,14 @@ def _key(who: Identified) -> str:
     return token(who.tenant or f"\0{who.subject}")
 
 
-def _too_many(reason: str, what: str, wait: float) -> TooManyRequestsError:
+def _of(who: Identified) -> dict[str, str]:
+    """Who is counted, as the audit log has it: of a tenant all together, whoever of them it is now."""
+    return {"tenant": who.tenant} if who.tenant else {"subject": who.subject}
+
+
+def _too_many(reason: str, what: str, wait: float, **of: str) -> TooManyRequestsError:
     RATE_LIMITED.inc(reason)
+    audit.limited(reason, **of)
     seconds = max(1, math.ceil(wait))
     return TooManyRequestsError(
         f"Too many {what}; nothing was done, please retry in {seconds} s",
