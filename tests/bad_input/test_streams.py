@@ -168,9 +168,11 @@ async def test_one_stream_more_than_a_tenant_may_have_is_refused(site: Site, bin
     async with site.client("carol", "crowd") as http:
         caller = Caller(http, binding)
         async with working(caller) as task_id, AsyncExitStack() as exits:
+            kept = []  # a stream whose iterator is let go is closed
             for _ in range(STREAMS):
                 stream = await exits.enter_async_context(caller.stream("SubscribeToTask", {"id": task_id}))
-                await anext(aiter(stream))
+                kept.append(aiter(stream))
+                await anext(kept[-1])
             async with (
                 http.stream("GET", f"/tasks/{task_id}:subscribe", headers={"A2A-Version": "1.0"})
                 if binding == HTTP_JSON

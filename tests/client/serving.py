@@ -64,7 +64,7 @@ def dead() -> Iterator[str]:
 @contextlib.asynccontextmanager
 async def serving(app: Any, bound: socket.socket) -> AsyncIterator[str]:
     """Serve an ASGI application on this socket; gives its URL."""
-    config = uvicorn.Config(app, lifespan="off", log_level="critical", ws="none")
+    config = uvicorn.Config(app, lifespan="off", log_config=None, ws="none")
     server = _Server(config)
     running = asyncio.create_task(server.serve([bound]))
     try:
