@@ -13,6 +13,7 @@ import re
 import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ import httpx
 from msgspec import Struct
 
 from a2a_events.log.jetstream import Connection
+from a2a_events.log.patience import patiently
 from a2a_events.services.nats_server import NatsServer
 from a2a_events.testing import Deployment, free_port
 from tests.bad_input.issuer import AUDIENCE, Issuer
@@ -169,9 +171,13 @@ class Site:
         task: dict[str, Any] = result["task"]
         return task
 
+    async def _api(self, verb: str, payload: object = None) -> Any:
+        """As of the connection; asked again where the server gave it up while other tests had other loops."""
+        return await patiently(partial(self._connection.api, verb, payload), verb)
+
     async def stored(self) -> dict[str, int]:
         """Where every stream of the namespace ends."""
-        listed = await self._connection.api("STREAM.LIST")
+        listed = await self._api("STREAM.LIST")
         return {
             stream["config"]["name"]: stream["state"]["last_seq"]
             for stream in listed["streams"]
@@ -181,8 +187,8 @@ class Site:
     async def subjects(self) -> set[str]:
         """Every subject under which something is stored."""
         found: set[str] = set()
-        for stream in (await self._connection.api("STREAM.LIST"))["streams"]:
-            info = await self._connection.api(f"STREAM.INFO.{stream['config']['name']}", {"subjects_filter": ">"})
+        for stream in (await self._api("STREAM.LIST"))["streams"]:
+            info = await self._api(f"STREAM.INFO.{stream['config']['name']}", {"subjects_filter": ">"})
             found.update(info["state"].get("subjects") or {})
         return found
 
@@ -191,7 +197,7 @@ class Site:
         found = []
         for stream, last in (await self.stored()).items():
             for sequence in range(before[stream] + 1, last + 1):
-                answer = await self._connection.api(f"STREAM.MSG.GET.{stream}", {"seq": sequence})
+                answer = await self._api(f"STREAM.MSG.GET.{stream}", {"seq": sequence})
                 found.append(base64.b64decode(answer["message"].get("hdrs", "")).decode())
         return found
 

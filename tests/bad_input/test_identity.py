@@ -90,6 +90,7 @@ async def guarding(
                 "auth_jwt_audience": AUDIENCE,
                 "auth_jwt_tenant": "tenant",
                 "auth_jwt_leeway_seconds": 0.0,
+                "drain_seconds": 0.1,  # tasks that a test leaves need not end
                 **given,
             },
         ) as settings,

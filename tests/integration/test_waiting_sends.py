@@ -113,6 +113,10 @@ class Served(Struct):
     def ask(self, binding: str, params: dict[str, Any], tenant: str = "acme") -> Asked:
         return Asked(self, binding, params, tenant)
 
+    async def said(self) -> bool:
+        """Whether the agent of a message has been given it, and has said its one thing."""
+        return await self.stored() > 2
+
     async def stored(self) -> int:
         return sum(end.position for end in (await self.log.ends()).values())
 
@@ -225,6 +229,7 @@ async def test_a_wait_ends_with_the_credential_and_shows_the_task_as_it_is(bindi
     async with serving() as served:
         asked = served.ask(binding, quiet())
         await eventually(lambda: served.streams.count, what="a wait that is looked after")
+        await eventually(served.said, what="something to show")
         served.identity.trusts = False
         await asyncio.wait_for(asked.done, 20)
         assert task_of(asked)["status"]["state"] in UNFINISHED
@@ -242,6 +247,7 @@ async def test_waits_over_grpc_end_with_the_credential_and_when_the_gateway_clos
     async with serving() as served, channel(served.grpc) as opened:
         call = GrpcCaller(opened).start("SendMessage", quiet(), x_tenant="acme")
         await eventually(lambda: served.streams.count, what="a wait that is looked after")
+        await eventually(served.said, what="something to show")
         served.identity.trusts = False
         assert as_json(await asyncio.wait_for(call, 20))["task"]["status"]["state"] in UNFINISHED
         served.identity.trusts = True

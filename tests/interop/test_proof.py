@@ -17,10 +17,11 @@ import pytest
 
 from tests.interop.wire import BINDINGS
 
-pytestmark = [pytest.mark.interop, pytest.mark.asyncio(loop_scope="module")]
+pytestmark = [pytest.mark.interop, pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(180)]
 
 CONTRACTS = Path(__file__).with_name("proof")
-RUN_SECONDS = 50
+RUN_SECONDS = 150
+"""Long enough for the tester's own patience to end, so that it says with what."""
 
 
 async def proof(command: str, contract: str, url: str, *arguments: str) -> tuple[int, str]:
