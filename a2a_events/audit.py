@@ -94,7 +94,7 @@ def limited(reason: str, **of: str) -> None:
 
     Args:
         reason: as ``a2a_rate_limited_total`` has it.
-        of: whoever it is: subject and tenant, or address, as the limit counts.
+        of: whoever it is, as the limit counts: tenant, subject or address; payer, either of them, of bodies.
     """
     if not _over.first((reason, *sorted(of.items()))):
         return
