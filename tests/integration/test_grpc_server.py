@@ -274,6 +274,8 @@ async def test_requests_that_are_too_large_together_are_refused_and_one_that_wai
         server.intake.give_back(9_000)
         assert not server.intake.held
         waiting = caller.start("SendMessage", asked)
+        await eventually(lambda: server.streams.count, what="a wait")
+        await eventually(lambda: not server.intake.held, what="a message that is let go")
         stream = caller.start("SendStreamingMessage", asked)
         assert "task" in as_json(await stream.read())
         assert not server.intake.held

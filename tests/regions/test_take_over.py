@@ -16,6 +16,7 @@ from a2a_events.log.jetstream.takeover import fence, take_over
 from a2a_events.services import provisioner
 from a2a_events.services.connect import jetstream_log
 from a2a_events.settings import Settings
+from a2a_events.testing import eventually
 from faults.regions import EU, US, Regions, domain
 from tests.cli.commands import Command
 from tests.contract.logs import new_task, offered
@@ -113,22 +114,34 @@ async def test_a_region_that_only_follows_cannot_be_fenced(pair: Pair) -> None:
         await fence(pair.us, pair.names, EU, domain(EU))
 
 
-async def test_fencing_waits_for_a_region_that_answers_without_the_log_and_does_not_report_success(pair: Pair) -> None:
+async def test_fencing_waits_for_a_region_that_answers_without_the_log_and_does_not_report_success(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
     await _taken(pair)
     await pair.delete(EU, *pair.streams(EU))
     with pytest.raises(Unavailable, match="has no log 'eu'"):
         await fence(pair.us, pair.names, EU, domain(EU), patience_seconds=0.3)
-    assert (await _until_there(pair)).beyond == {0: 1, 1: 0}
+    assert (await _until_there(pair, monkeypatch)).beyond == {0: 1, 1: 0}
 
 
-async def _until_there(pair: Pair) -> takeover.Fenced:
+async def _until_there(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> takeover.Fenced:
     """What ``region-fence --wait`` says of a region whose log comes while it waits."""
+    looks, complete = 0, asyncio.Event()
+    look = takeover._standing
+
+    async def standing(*arguments: Any) -> Any:
+        nonlocal looks
+        looks += 1
+        if looks > 2:  # after both regions were looked at once: it might meet half a log
+            await complete.wait()
+        return await look(*arguments)
+
+    monkeypatch.setattr(takeover, "_standing", standing)
     waiting = asyncio.create_task(fence(pair.us, pair.names, EU, domain(EU), patience_seconds=60))
+    await eventually(lambda: looks > 2, what="a region that was asked and has nothing")
     await provision(pair.eu, pair.names, StreamSettings(EU, SHARDS))
-    try:
-        await pair.write(EU, EU)
-    except Unavailable:  # fenced already
-        raise AssertionError("fenced before it had anything") from None
+    await pair.write(EU, EU)
+    complete.set()
     return await waiting
 
 
