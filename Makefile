@@ -5,7 +5,7 @@ PORT    ?= 8000
 AGENT   ?= a2a_events.agents:scripted
 NAME    ?= echo
 # pytest-xdist workers for the fast tier: more than the two cores it is made for, because many tests wait for processes.
-WORKERS ?= 4
+WORKERS ?= 3
 # More arguments for pytest, the benchmark, the fault runs or the demo: make test ARGS='-k cursor'
 ARGS    ?=
 # Of fault runs: what chance comes from (a new one each time), how long at most (0: until all is done), how many tasks.
@@ -60,7 +60,7 @@ demo: $(STAMP) ## Kill a gateway in mid-stream and watch the client go on at ano
 example: $(STAMP) ## Run one of examples/ (NAME=echo)
 	@$(call within,120) $(BIN)/python examples/$(NAME) $(ARGS)
 
-test: $(STAMP) ## Run the fast tests (11 minutes; stopped after 25)
+test: $(STAMP) ## Run the fast tests (12 minutes; stopped after 25)
 	@$(call within,1500) $(BIN)/python -m pytest -m 'not slow and not containers' -n $(WORKERS) --dist worksteal $(ARGS)
 
 test-slow: $(STAMP) ## Run the long tests: faults, races, searches (budget: 30 minutes, 10 for one test)
@@ -70,7 +70,7 @@ test-containers: $(STAMP) ## Build and run the image, and test against a NATS co
 	@$(call within,1200) $(BIN)/python -m pytest -m containers --timeout 180 $(ARGS)
 
 # PYENV_VERSION tells pyenv, where it is what answers to `python3.12`, which one is meant; others ignore it.
-test-all-pythons: $(STAMP) ## Run the fast tests on the other supported Pythons at hand (11 minutes each)
+test-all-pythons: $(STAMP) ## Run the fast tests on the other supported Pythons at hand (12 minutes each)
 	@set -e; for version in $(OTHER_PYTHONS); do \
 	    export PYENV_VERSION=$$version; \
 	    if ! python$$version -c '' 2>/dev/null; then echo "Python $$version is not at hand: skipped"; continue; fi; \

@@ -29,7 +29,8 @@ from a2a_events.timeline.fold import public_states
 from tests.integration.stack import Stack, stack_of, text_of
 
 TURNS = 4
-HANDFUL = 3 * TURNS
+HANDFUL = 12 * TURNS
+"""Of a hundred and more: on a busy machine, some end while the lone one is on its way."""
 
 ServeWith = Callable[..., Awaitable[Stack]]
 
