@@ -13,6 +13,7 @@ import random
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextvars import copy_context
+from functools import partial
 from typing import Any, Final, Protocol
 
 from litestar.types import HTTPScope, Receive, Send
@@ -278,13 +279,8 @@ class Exchange:
         self._held = 0
 
     def waits(self, streams: Streams) -> Callable[[Awaitable[None]], Awaitable[None]]:
-        """What runs a wait for the answer. What was sent is stored by then, and not held any more."""
-
-        def run(wait: Awaitable[None]) -> Awaitable[None]:
-            self.release()
-            return streams.wait(self, wait, self.gone)
-
-        return run
+        """What runs a wait for the answer."""
+        return partial(streams.wait, self, gone=self.gone)
 
     async def answer(
         self,
@@ -360,6 +356,10 @@ class Sender(Protocol):
 
     def holds(self) -> bool:
         """Whether its client may still be shown anything."""
+        ...
+
+    def release(self) -> None:
+        """Let go of what was sent. Releasing twice is harmless."""
         ...
 
     sending_since: float
@@ -506,7 +506,7 @@ class Streams:
     async def wait(
         self, sender: Sender, wait: Awaitable[None], gone: Callable[[], Coroutine[Any, Any, None]] | None = None
     ) -> None:
-        """See a wait for an answer to its end.
+        """See a wait for an answer to its end. What was sent is stored by then, and not held any more.
 
         It ends sooner when its client may be shown nothing more, when it has lasted for as long as a stream may, or
         when the gateway stops: the answer is then what there is.
@@ -519,6 +519,7 @@ class Streams:
         Raises:
             ClientGone: there is nobody to be answered.
         """
+        sender.release()
         stream = self.begin(sender, gone, waits=True)
         try:
             await wait

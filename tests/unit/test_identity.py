@@ -25,7 +25,7 @@ from a2a_events.bindings.caps.caps import Caps
 from a2a_events.bindings.exchange import Exchange, Intake
 from a2a_events.bindings.identity import jwks
 from a2a_events.bindings.identity.access import SCOPES, Access
-from a2a_events.bindings.identity.api_keys import ApiKeys, KeyFileDamaged, new_key, written
+from a2a_events.bindings.identity.api_keys import ApiKeys, Key, KeyFileDamaged, new_key, written
 from a2a_events.bindings.identity.port import EVERYTHING, Identified, NotAuthenticated, Presented, Scope, is_name
 from a2a_events.bindings.identity.proxy import Proxies, Proxy, ProxyHeaders
 from a2a_events.bindings.identity.revocations import Revocations, RevocationsDamaged
@@ -47,6 +47,13 @@ def shown(*headers: tuple[str, str], address: str = OUTSIDE) -> Presented:
 def alice(**members: Any) -> Identified:
     made: dict[str, Any] = {"subject": "alice", "tenant": "acme", "scopes": EVERYTHING, "method": "api_key", **members}
     return Identified(**made)
+
+
+def kept(folder: Path, *lines: Key) -> Path:
+    """A file with these keys."""
+    path = folder / "keys"
+    path.write_bytes(written(lines))
+    return path
 
 
 async def refused(method: Any, *headers: tuple[str, str], address: str = OUTSIDE) -> NotAuthenticated:
@@ -182,8 +189,7 @@ async def test_two_headers_with_keys_are_refused(tmp_path: Path) -> None:
 @pytest.mark.usefixtures("at_once")
 async def test_a_key_that_is_taken_out_of_the_file_is_one_no_more(tmp_path: Path) -> None:
     (gone, first), (stays, second) = new_key("ci"), new_key("cd")
-    path = tmp_path / "keys"
-    path.write_bytes(written([first, second]))
+    path = kept(tmp_path, first, second)
     keys = ApiKeys(path)
     who = await keys.authenticate(shown(("x-api-key", gone)))
     assert keys.holds(who)
@@ -196,8 +202,7 @@ async def test_a_key_that_is_taken_out_of_the_file_is_one_no_more(tmp_path: Path
 @pytest.mark.usefixtures("at_once")
 async def test_a_key_that_may_less_now_does_not_hold_for_who_was_let_in_before(tmp_path: Path) -> None:
     key, line = new_key("ci")
-    path = tmp_path / "keys"
-    path.write_bytes(written([line]))
+    path = kept(tmp_path, line)
     keys = ApiKeys(path)
     who = await keys.authenticate(shown(("x-api-key", key)))
     path.write_bytes(written([msgspec.structs.replace(line, scopes=(Scope.READ,))]))
@@ -208,8 +213,7 @@ async def test_a_key_that_may_less_now_does_not_hold_for_who_was_let_in_before(t
 @pytest.mark.parametrize("damage", [b"{", b"nonsense\n", b'{"id":"x"}\n', None])
 async def test_a_slip_in_the_file_changes_nothing(tmp_path: Path, damage: bytes | None) -> None:
     key, line = new_key("ci")
-    path = tmp_path / "keys"
-    path.write_bytes(written([line]))
+    path = kept(tmp_path, line)
     keys = ApiKeys(path)
     if damage is None:
         path.unlink()
@@ -244,8 +248,7 @@ async def test_a_file_that_changes_while_it_is_read_is_read_again(
 @pytest.mark.usefixtures("at_once")
 async def test_a_file_that_is_empty_for_a_moment_is_being_written(tmp_path: Path) -> None:
     key, line = new_key("alice")
-    path = tmp_path / "keys"
-    path.write_bytes(written([line]))
+    path = kept(tmp_path, line)
     keys = ApiKeys(path)
     for _ in range(2):
         path.write_bytes(b"")

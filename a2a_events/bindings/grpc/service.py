@@ -11,6 +11,7 @@ import asyncio
 import random
 import time
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any, Final, cast
 from urllib.parse import unquote
 
@@ -83,13 +84,8 @@ class _Call:
         self._held = 0
 
     def waits(self, streams: Streams) -> Callable[[Awaitable[None]], Awaitable[None]]:
-        """What runs a wait for the answer. What was sent is stored by then, and not held any more."""
-
-        def run(wait: Awaitable[None]) -> Awaitable[None]:
-            self.release()
-            return streams.wait(self, wait)
-
-        return run
+        """What runs a wait for the answer."""
+        return partial(streams.wait, self)
 
     def holds(self) -> bool:
         """Whether the client may still be shown anything."""
