@@ -640,9 +640,8 @@ class OpenStream:
             self.lose(CREDENTIAL_ENDED)
         elif sending_since and now - sending_since > limits.STREAM_STALL_SECONDS:
             self.lose(STALLED)
-        elif now > self._until and (
-            self.begun or self.waits
-        ):  # or its client would not know what became of its message
+        elif now > self._until and (self.begun or self.waits):
+            # Not before: its client would not know what became of its message.
             self.lose(TOO_OLD)
         elif self._gone is not None and self._watching is None and now - self._since > _STEWARD_SECONDS:
             self._watching = asyncio.get_running_loop().create_task(self._watch(self._gone))
